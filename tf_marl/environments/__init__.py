@@ -1,0 +1,47 @@
+"""Environments: the whole contract on one screen.
+
+    load("3m", num_envs=128) -> a TF-Agents `TFEnvironment` whose team acts as one agent
+
+Specs of one environment, N agents, A actions:
+
+    observation  {"obs": f32 [N, O], "state": f32 [S], "avail_actions": bool [N, A], "alive": bool [N]}
+    action       int32 [N]
+    reward       f32, the team's
+    discount     0 where the task ended (win, defeat, draw), 1 elsewhere, at the time limit too
+
+As everywhere in TF-Agents, the step after an episode's last one ignores the action and returns the next episode's
+first time step; the last time step carries its own true observation, for a learner to bootstrap from.
+"""
+
+from tf_agents.environments import tf_environment
+
+from tf_marl.environments.combat import scenarios
+from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.functional import FunctionalEnvironment
+
+__all__ = ["load", "map_names"]
+
+BACKENDS = ("combat",)
+
+
+def map_names() -> tuple[str, ...]:
+    """The SMAC maps that can be loaded."""
+    return scenarios.map_names()
+
+
+def load(map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 0) -> tf_environment.TFEnvironment:
+    """A batch of battles on one SMAC map.
+
+    Args:
+        map_name: one of `map_names()`.
+        num_envs: B, battles side by side; the environment's `batch_size`.
+        backend: `combat`, the embedded battle.
+        seed: root of all the chance in the environment.
+    Raises:
+        ValueError: unknown map or backend, or `num_envs` < 1.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+    return FunctionalEnvironment(Combat(scenarios.scenario(map_name), num_envs), seed)

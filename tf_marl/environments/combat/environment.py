@@ -1,0 +1,149 @@
+"""The embedded battle: SMAC's tasks on our own physics, B battles at once, nothing but TensorFlow operations."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from tf_marl.environments.combat import physics
+from tf_marl.environments.combat.scenarios import Scenario
+from tf_marl.environments.combat.task import NO_OP, STOP, Task
+
+
+class Draws(NamedTuple):
+    """All the chance there is in one env step; U units, B battles."""
+
+    spawn: tf.Tensor  # [U, B] in [-1, 1]: displacement at spawn, should the battle start anew
+    rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, likewise
+    cooldown: tf.Tensor  # [U, B] float: game loops added to the period of an attack started in this step
+
+
+class State(NamedTuple):
+    """B battles; battles are the last axis (see physics.py)."""
+
+    units: physics.Units
+    rally_x: tf.Tensor  # [B] map units
+    rally_y: tf.Tensor  # [B]
+    last_action: tf.Tensor  # [N, B] int32; -1 before the first
+    available: tf.Tensor  # [N, A, B] bool
+    step_count: tf.Tensor  # [B] int32, env steps into the episode
+    step_type: tf.Tensor  # [B] int32, as in TimeStep
+    reward: tf.Tensor  # [B], of the last step
+    discount: tf.Tensor  # [B]: 0 if the last step ended the task, else 1, at the time limit too
+    battle_won: tf.Tensor  # [B] bool
+    illegal_actions: tf.Tensor  # [B] int32: unavailable actions replaced, since `reset`
+
+
+class Combat:
+    """SMAC scenarios, embedded.
+
+    Observation: `obs` f32 [N, O], `state` f32 [S], `avail_actions` bool [N, A], `alive` bool [N], as SMAC defines them.
+    Action: int32 [N]; 0 no-op (the dead), 1 stop, 2-5 move north, south, east, west, 6 + j attack enemy j. An
+        unavailable action becomes stop (no-op for the dead) and is counted in `illegal_actions`.
+    Reward: SMAC's shaped team reward; a clean win returns 20.
+    Episode end: one side is dead (discount 0), or the map's time limit (discount stays 1).
+    """
+
+    def __init__(self, scenario: Scenario, num_envs: int):
+        self.scenario = scenario
+        self.num_envs = num_envs
+        self._physics = physics.Physics(scenario)
+        self._task = Task(scenario, self._physics)
+        n, a = scenario.num_agents, scenario.num_actions
+        self.time_step_spec = ts.time_step_spec(
+            {
+                "obs": tf.TensorSpec([n, self._task.obs_size], tf.float32, "obs"),
+                "state": tf.TensorSpec([self._task.state_size], tf.float32, "state"),
+                "avail_actions": tf.TensorSpec([n, a], tf.bool, "avail_actions"),
+                "alive": tf.TensorSpec([n], tf.bool, "alive"),
+            }
+        )
+        self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
+
+    def resize(self, num_envs: int) -> "Combat":
+        return Combat(self.scenario, num_envs)
+
+    def draw(self, seed: tf.Tensor) -> Draws:
+        """The chance of one step. Args: seed [2] int32."""
+        shape = [len(self.scenario.units), self.num_envs]
+        spawn, rally, cooldown = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+        low, high = physics.COOLDOWN_JITTER
+        return Draws(
+            spawn=tf.random.stateless_uniform(shape, spawn, -1.0, 1.0),
+            rally=tf.random.stateless_uniform(shape[1:], rally),
+            cooldown=tf.cast(tf.random.stateless_uniform(shape, cooldown, low, high, tf.int32), tf.float32),
+        )
+
+    def reset(self, seed: tf.Tensor) -> State:
+        return self._start(self.draw(seed), illegal_actions=tf.zeros([self.num_envs], tf.int32))
+
+    def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
+        return self.play(state, action, self.draw(seed))
+
+    def play(self, state: State, action: tf.Tensor, draws: Draws) -> State:
+        """`step` with its chance spelled out. Args: action int32 [B, N]."""
+        fought = self._fight(state, tf.transpose(action), draws)
+        fresh = self._start(draws, state.illegal_actions)
+        over = state.step_type == ts.StepType.LAST
+        return tf.nest.map_structure(lambda new, old: tf.where(over, new, old), fresh, fought)
+
+    def time_step(self, state: State) -> ts.TimeStep:
+        observation = self._task.observation(state.units, state.last_action, state.available)
+        return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
+
+    def info(self, state: State) -> dict[str, tf.Tensor]:
+        """`battle_won` bool, `dead_allies`, `dead_enemies`, `illegal_actions` int32, [B] each."""
+        dead = tf.cast(~state.units.alive, tf.int32)
+        n = self.scenario.num_agents
+        return {
+            "battle_won": state.battle_won,
+            "dead_allies": tf.reduce_sum(dead[:n], axis=0),
+            "dead_enemies": tf.reduce_sum(dead[n:], axis=0),
+            "illegal_actions": state.illegal_actions,
+        }
+
+    def _start(self, draws: Draws, illegal_actions: tf.Tensor) -> State:
+        units = self._physics.spawn(draws.spawn)
+        start, end = self.scenario.attack_segment.astype(np.float32)
+        no_time = tf.zeros_like(illegal_actions)
+        return State(
+            units=units,
+            rally_x=start[0] + draws.rally * (end - start)[0],
+            rally_y=start[1] + draws.rally * (end - start)[1],
+            last_action=tf.fill([self.scenario.num_agents, self.num_envs], -1),
+            available=self._task.available(units),
+            step_count=no_time,
+            step_type=no_time + ts.StepType.FIRST,
+            reward=tf.zeros_like(draws.rally),
+            discount=tf.ones_like(draws.rally),
+            battle_won=tf.zeros_like(draws.rally, tf.bool),
+            illegal_actions=illegal_actions,
+        )
+
+    def _fight(self, state: State, action: tf.Tensor, draws: Draws) -> State:
+        before = state.units
+        chosen = action[:, None] == np.arange(self.scenario.num_actions)[None, :, None]
+        legal = tf.reduce_any(chosen & state.available, axis=1)
+        action = tf.where(legal, action, tf.where(before.alive[: self.scenario.num_agents], STOP, NO_OP))
+        orders = self._task.orders(before, action, state.rally_x, state.rally_y)
+        units = self._physics.advance(before, orders, draws.cooldown)
+        step_count = state.step_count + 1
+        ending = self._task.ending(units, step_count)
+        over = ending.terminated | ending.truncated
+        unfinished = state.step_type != ts.StepType.LAST
+        illegal = tf.reduce_sum(tf.cast(~legal & unfinished, tf.int32), axis=0)
+        return State(
+            units=units,
+            rally_x=state.rally_x,
+            rally_y=state.rally_y,
+            last_action=action,
+            available=self._task.available(units),
+            step_count=step_count,
+            step_type=tf.where(over, ts.StepType.LAST, ts.StepType.MID),
+            reward=self._task.reward(before, units, ending.won),
+            discount=tf.where(ending.terminated, 0.0, 1.0),
+            battle_won=ending.won,
+            illegal_actions=state.illegal_actions + illegal,
+        )

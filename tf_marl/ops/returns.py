@@ -1,0 +1,59 @@
+"""Advantages and returns.
+
+Termination and truncation, once and for all: `discount` is 0 only where the task itself ended, so nothing is
+bootstrapped past that point. At a time limit the task did not end; `discount` stays 1 and the value of the last, true
+observation stands for the rest. As in TF-Agents, that observation is a row of its own: the *boundary* between two
+episodes, at which no action counts. Its value serves the row before it and nothing is learned from the row itself.
+"""
+
+import tensorflow as tf
+
+
+def gae(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    value: tf.Tensor,
+    bootstrap_value: tf.Tensor,
+    gamma: float,
+    lambda_: float,
+    boundary: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
+
+        delta_t = r_t + gamma d_t V(s_t+1) - V(s_t)
+        A_t = delta_t + gamma lambda d_t A_t+1,   A_T = 0, and A_t = 0 at boundaries
+
+    Args:
+        reward: [B, T], of the transition from row t.
+        discount: [B, T], 0 where that transition ended the task, else 1.
+        value: [B, T, ...]; with agents as a trailing axis, reward and discount are shared among them.
+        bootstrap_value: [B, ...], of the observation after the last row.
+        gamma: discount factor per env step.
+        lambda_: trace decay per env step.
+        boundary: [B, T] bool, rows whose step is an episode's last; none by default.
+    Returns:
+        Advantages, shaped like `value`. The returns to train a critic on are advantage + value.
+    """
+    if boundary is None:
+        boundary = tf.zeros_like(discount, tf.bool)
+
+    def time_first(x: tf.Tensor) -> tf.Tensor:
+        return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+
+    def per_value(x: tf.Tensor) -> tf.Tensor:
+        """[B, T] -> [T, B, 1, ...], to meet values."""
+        x = time_first(x)
+        return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(value.shape) - 2], tf.int32)], axis=0))
+
+    values = time_first(value)
+    next_value = tf.concat([values[1:], bootstrap_value[None]], axis=0)
+    within = per_value(tf.cast(~boundary, value.dtype))
+    decay = gamma * per_value(discount)
+    delta = within * (per_value(reward) + decay * next_value - values)
+    advantage = tf.scan(
+        lambda later, row: row[0] + row[1] * later,
+        (delta, within * decay * lambda_),
+        initializer=tf.zeros_like(bootstrap_value),
+        reverse=True,
+    )
+    return time_first(advantage)

@@ -1,0 +1,64 @@
+"""Probability ratios and PPO's objectives (Schulman et al. 2017); pure functions, nothing averaged, nothing logged.
+
+IPPO clips every agent's ratio by itself (the independent ratio); joint-ratio PPO clips their product.
+"""
+
+import tensorflow as tf
+
+
+def independent_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
+    """New over old probability of each agent's own action.
+
+    Args:
+        log_prob: [..., N].
+        old_log_prob: [..., N]; a constant for the gradient.
+    Returns:
+        [..., N].
+    """
+    return tf.exp(log_prob - tf.stop_gradient(old_log_prob))
+
+
+def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
+    """New over old probability of the team's joint action: the product of the agents' ratios, taken in log space.
+
+    Args:
+        log_prob: [..., N]; a dead agent's is 0, its ratio 1.
+        old_log_prob: [..., N]; a constant for the gradient.
+    Returns:
+        [...].
+    """
+    return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
+
+
+def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """Pessimistic policy objective, one term per ratio.
+
+        min(r A, clip(r, 1 - eps, 1 + eps) A)            Schulman et al. 2017, eq. 7
+
+    Args:
+        ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
+        advantage: shaped like `ratio`; a constant for the gradient.
+        epsilon: half-width of the clip range, dimensionless.
+    Returns:
+        Terms to maximise, shaped like `ratio`; the caller masks dead agents and averages.
+    """
+    advantage = tf.stop_gradient(advantage)
+    return tf.minimum(ratio * advantage, tf.clip_by_value(ratio, 1.0 - epsilon, 1.0 + epsilon) * advantage)
+
+
+def squared_value_loss(value: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
+    """1/2 (V - R)^2 term by term. Args: value and returns of one shape; returns are a constant for the gradient."""
+    return 0.5 * tf.square(value - tf.stop_gradient(returns))
+
+
+def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Mean of `x` where `mask` is True; 0 if it is nowhere. Args: x float and mask bool, of one shape."""
+    weight = tf.cast(mask, x.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(x * weight), tf.reduce_sum(weight))
+
+
+def normalise(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Zero mean and unit variance over the entries that `mask` admits; what it does not admit becomes 0."""
+    mean = masked_mean(x, mask)
+    variance = masked_mean(tf.square(x - mean), mask)
+    return tf.where(mask, (x - mean) * tf.math.rsqrt(variance + 1e-8), 0.0)
