@@ -6,15 +6,15 @@ TensorFlow's start-up notices would bury the first line a user wants to read.
 
 import logging
 import os
+import sys
 import warnings
 
 __version__ = "0.1.0"
 
+if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+    raise ImportError("import tf_marl before tensorflow (or set TF_USE_LEGACY_KERAS=1): TF-Agents and TFP need Keras 2")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception as well
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-# gym, which tf_agents imports and we do not use, announces its own end on import.
-logging.getLogger("gym").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", message=".*Gym has been unmaintained.*")
-warnings.filterwarnings("ignore", category=DeprecationWarning, module="(gym|tensorflow_probability|tf_agents|tf_keras).*")
+# TF-Agents compares with `is ()`; autograph compiles that anew in every process.
+warnings.filterwarnings("ignore", category=SyntaxWarning, message='"is(| not)" with ')

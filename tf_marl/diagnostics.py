@@ -17,10 +17,10 @@ def trust_region(
         learns: [B, T, N] bool, decisions of living agents outside episode boundaries.
         epsilon: half-width of the clip range.
     Returns:
-        Scalars. `trust_region/ratio_min`, `ratio_max`: of the agents' probability ratios; `clip_fraction`: share of ratios
-        outside [1 - epsilon, 1 + epsilon]; `kl_mean`: KL(old || new) of an agent, nats; `agent_tv_max`, `agent_tv_mean`:
-        total variation of an agent; `joint_tv_sum_max`, `joint_tv_sum_mean`: over states, the sum of the agents'
-        total variations at one state, which bounds the joint policy's; `epsilon`.
+        Scalars, each with the prefix `trust_region/`. `ratio_min`, `ratio_max`: of the agents' probability ratios;
+        `clip_fraction`: share of ratios outside [1 - epsilon, 1 + epsilon]; `kl_mean`: KL(old || new) of an agent,
+        nats; `agent_tv_max`, `agent_tv_mean`: total variation of an agent; `joint_tv_sum_max`, `joint_tv_sum_mean`:
+        over states, the sum of the agents' total variations at one state, which bounds the joint policy's; `epsilon`.
     """
     old = categorical.agent_distribution(categorical.team_distribution(old_logits))
     new = categorical.agent_distribution(categorical.team_distribution(new_logits))

@@ -17,17 +17,18 @@ from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
 from tf_marl.agents.policy import TeamPolicy
+from tf_marl.config import STRICT, Count
 from tf_marl.ops import categorical, returns, surrogate
 
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(strict=True, extra="forbid"))
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class PPOConfig:
     """Everything a user may set about the learner; what suits a map is in `gin/`."""
 
     # gin writes lists and tuples alike
-    hidden: Annotated[tuple[pydantic.PositiveInt, ...], pydantic.Field(min_length=1, strict=False)] = (128, 128)
+    hidden: Annotated[tuple[Count, ...], pydantic.Field(min_length=1, strict=False)] = (128, 128)
     activation: Literal["relu", "tanh"] = "relu"
     actor_learning_rate: pydantic.PositiveFloat = 5e-4
     critic_learning_rate: pydantic.PositiveFloat = 1e-3
@@ -38,8 +39,8 @@ class PPOConfig:
     lambda_: Fraction = 0.95  # per env step
     clip_range: pydantic.PositiveFloat = 0.2  # half-width epsilon of the ratio's range
     entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
-    num_epochs: pydantic.PositiveInt = 4  # passes over a rollout
-    num_minibatches: pydantic.PositiveInt = 4  # gradient steps per pass
+    num_epochs: Count = 4  # passes over a rollout
+    num_minibatches: Count = 4  # gradient steps per pass
     seed: pydantic.NonNegativeInt = 0  # of the weights and of the minibatches
 
 
@@ -57,6 +58,10 @@ class Batch(NamedTuple):
     learns: tf.Tensor  # [R, N] bool: a living agent, not at the boundary of two episodes
 
 
+def _take(batch: Batch, rows: tf.Tensor) -> Batch:
+    return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
+
+
 def learning_mask(experience: trajectory.Trajectory) -> tf.Tensor:
     """[B, T, N] bool: the decisions that count, those of living agents outside episode boundaries."""
     return experience.observation["alive"] & ~experience.is_boundary()[..., None]
@@ -66,8 +71,8 @@ class PPOAgent(tf_agent.TFAgent):
     """PPO for a team that TF-Agents sees as one agent with an int32 [N] action.
 
     `policy` acts greedily, `collect_policy` samples and records the masked `logits` it acted with. Dead agents have one
-    action left, hence ratio 1 and entropy 0; they are in no loss and no statistic. The critic too learns from the living
-    only: a dead agent's value is the mean of its living team mates', who await the same team reward.
+    action left, hence ratio 1 and entropy 0; they are in no loss and no statistic. The critic too learns from the
+    living only: a dead agent's value is the mean of its living team mates', who await the same team reward.
     """
 
     def __init__(
@@ -118,7 +123,7 @@ class PPOAgent(tf_agent.TFAgent):
             )
             for i in tf.range(self.config.num_minibatches):
                 rows = order[i * size : (i + 1) * size]
-                step = self._gradient_step(tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), batch))
+                step = self._gradient_step(_take(batch, rows))
                 totals = {name: total + step[name] for name, total in totals.items()}
         self.train_step_counter.assign_add(1)
         return {name: total / (self.config.num_epochs * self.config.num_minibatches) for name, total in totals.items()}
@@ -174,10 +179,10 @@ class PPOAgent(tf_agent.TFAgent):
             returns=advantage + value,
             learns=learns,
         )
-        return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, tf.concat([[-1], tf.shape(leaf)[2:]], axis=0)), batch)
+        return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, *leaf.shape[2:]]), batch)
 
     def policy_loss(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The clipped surrogate, to minimise, and the mean entropy in nats; both means over the decisions that count."""
+        """The clipped surrogate, to minimise, and the entropy in nats; means over the decisions that count."""
         team, _ = self.actor(batch.observation)
         agents = categorical.agent_distribution(team)
         ratio = surrogate.independent_ratio(agents.log_prob(batch.action), batch.old_log_prob)

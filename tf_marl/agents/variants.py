@@ -6,6 +6,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.agents.ppo import PPOAgent, PPOConfig
+from tf_marl.config import naming
 from tf_marl.networks import Actor, Critic
 
 
@@ -18,9 +19,10 @@ def ippo(time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, **opt
         action_spec: int32 [N].
         **options: fields of `PPOConfig`.
     Raises:
-        pydantic.ValidationError: unknown option or unfit value; names it.
+        ValueError: unknown option or unfit value; names it.
     """
-    config = PPOConfig(**options)
+    with naming("ippo"):
+        config = PPOConfig(**options)
     actor_seed, critic_seed = np.random.SeedSequence(config.seed).generate_state(2)
     observation_spec = time_step_spec.observation
     return PPOAgent(

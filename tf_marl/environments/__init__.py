@@ -13,8 +13,11 @@ As everywhere in TF-Agents, the step after an episode's last one ignores the act
 first time step; the last time step carries its own true observation, for a learner to bootstrap from.
 """
 
+import gin
+import pydantic
 from tf_agents.environments import tf_environment
 
+from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.functional import FunctionalEnvironment
@@ -29,7 +32,12 @@ def map_names() -> tuple[str, ...]:
     return scenarios.map_names()
 
 
-def load(map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 0) -> tf_environment.TFEnvironment:
+@gin.configurable("environment")
+@naming("environment")
+@pydantic.validate_call(config=STRICT)
+def load(
+    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0
+) -> tf_environment.TFEnvironment:
     """A batch of battles on one SMAC map.
 
     Args:
@@ -38,10 +46,8 @@ def load(map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 
         backend: `combat`, the embedded battle.
         seed: root of all the chance in the environment.
     Raises:
-        ValueError: unknown map or backend, or `num_envs` < 1.
+        ValueError: unknown map or backend, or a value of the wrong type or size; names it.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
-    if num_envs < 1:
-        raise ValueError(f"num_envs must be at least 1, not {num_envs}")
     return FunctionalEnvironment(Combat(scenarios.scenario(map_name), num_envs), seed)

@@ -41,7 +41,7 @@ class FunctionalCore(Protocol):
 class FunctionalEnvironment(tf_environment.TFEnvironment):
     """A TF-Agents environment around a functional core.
 
-    Keeps the state in variables and draws one seed per step from `seed`, so equal seeds and actions give equal episodes.
+    Keeps the state in variables and draws one seed per step from `seed`: equal seeds and actions, equal episodes.
     """
 
     def __init__(self, core: FunctionalCore, seed: int = 0):
@@ -49,8 +49,9 @@ class FunctionalEnvironment(tf_environment.TFEnvironment):
         self.core = core
         self._root_seed = tf.constant([seed, 0], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="seed_count")
-        initial = tf.function(core.reset, jit_compile=True)(self._root_seed)
-        self._state = tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), initial)
+        self._state = tf.nest.map_structure(
+            lambda leaf: tf.Variable(leaf, trainable=False), core.reset(self._root_seed)
+        )
         self._compiled_reset = tf.function(core.reset, jit_compile=True)
         self._compiled_step = tf.function(core.step, jit_compile=True)
         self._compiled_time_step = tf.function(core.time_step, jit_compile=True)

@@ -1,8 +1,9 @@
 """The team's policy distribution; the only place that masks unavailable actions.
 
-A team of N agents with A actions each acts by one distribution, `tfd.Independent(tfd.Categorical(logits[..., N, A]), 1)`:
-its `log_prob` is the joint one, that of the distribution inside is the agents' own. Masked logits are ordinary numbers
-so low that their probability is exactly 0 in float32, so entropies, divergences and gradients stay finite.
+A team of N agents with A actions each acts by one distribution, `tfd.Independent(tfd.Categorical(logits), 1)` with
+logits [..., N, A]: its `log_prob` is the joint one, that of the distribution inside is the agents' own. Masked logits
+are ordinary numbers so low that their probability is exactly 0 in float32, so entropies, divergences and gradients
+stay finite.
 """
 
 import tensorflow as tf

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gin
 import pydantic
@@ -11,16 +11,13 @@ import tensorflow as tf
 
 from tf_marl import diagnostics
 from tf_marl.agents import ppo
+from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.ops import categorical
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.rollout import Collector
 
 Metrics = dict[str, float]
-# 5e6 reads better than 5000000, and means the same.
-Count = Annotated[
-    int, pydantic.BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n), pydantic.Field(gt=0)
-]
 
 
 class Result(NamedTuple):
@@ -31,94 +28,117 @@ class Result(NamedTuple):
     interrupted: bool
 
 
-def build_iteration(agent: ppo.PPOAgent, collector: Collector) -> Callable[[], dict[str, tf.Tensor]]:
-    """One turn of the loop as a compiled function: a rollout, the update on it, and how far that moved the policy.
+@gin.configurable("train")
+class Trainer:
+    """A learner, the environments it learns in, and the checkpoints that remember both.
 
-    On a GPU all of it is one XLA program. On a CPU only the rollout is: there, matrix products outside XLA use all cores.
+    Building it is cheap and checks everything the user set; `run` does the work.
     """
 
-    @tf.function(jit_compile=bool(tf.config.list_physical_devices("GPU")))
-    def iteration() -> dict[str, tf.Tensor]:
-        rollout = collector.collect()
-        experience = rollout.experience
-        with tf.control_dependencies(tf.nest.flatten(rollout)):  # the update must not overtake the acting policy
-            metrics = agent.update(experience, rollout.final_time_step)
-        new_team, _ = agent.actor(experience.observation)
-        metrics |= diagnostics.trust_region(
-            experience.policy_info["logits"],
-            categorical.agent_distribution(new_team).logits_parameter(),
-            experience.action,
-            ppo.learning_mask(experience),
-            agent.config.clip_range,
+    @naming("train")
+    @pydantic.validate_call(config=STRICT)
+    def __init__(
+        self,
+        environment: FunctionalEnvironment,
+        agent: Callable[..., Any],
+        root_dir: str,
+        seed: pydantic.NonNegativeInt = 0,
+        num_env_steps: Count = 1_000_000,
+        rollout_steps: Count = 64,
+        eval_every_env_steps: Count = 100_000,
+        eval_episodes: Count = 32,
+    ):
+        """
+        Args:
+            environment: to train in; evaluation uses environments of its own.
+            agent: (time_step_spec, action_spec, seed) -> the agent.
+            root_dir: holds the checkpoints.
+            seed: root of the run's seed tree.
+            num_env_steps: env steps to train for; one is one joint action in one environment.
+            rollout_steps: T, env steps per environment between two updates.
+            eval_every_env_steps: env steps between two evaluations.
+            eval_episodes: episodes per evaluation.
+        Raises:
+            ValueError: an argument is of the wrong type or size; names it.
+        """
+        self.agent: ppo.PPOAgent = agent(environment.time_step_spec(), environment.action_spec(), seed=seed)
+        self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.num_env_steps = num_env_steps
+        self._seed = seed
+        self._eval_every = eval_every_env_steps
+        self._core = environment.core
+        self.collector = Collector(environment.core, self.agent.collect_policy, rollout_steps, seed)
+        self._evaluator = self.evaluator(eval_episodes)
+        self._checkpoints = tf.train.CheckpointManager(
+            tf.train.Checkpoint(agent=self.agent, collector=self.collector, env_steps=self.env_steps),
+            os.path.join(root_dir, "checkpoints"),
+            max_to_keep=3,
         )
-        return metrics | {f"tally/{name}": value for name, value in rollout.tally._asdict().items()}
 
-    return iteration
+    def evaluator(self, episodes: int) -> Evaluator:
+        """Plays `episodes` greedy episodes when called."""
+        return Evaluator(self._core.resize(episodes), self.agent.policy)
 
+    def restore(self) -> bool:
+        """Takes up the newest checkpoint; False if there is none."""
+        return self._checkpoints.restore_or_initialize() is not None
 
-@gin.configurable
-@pydantic.validate_call(config={"strict": True, "arbitrary_types_allowed": True})
-def train(
-    agent: Callable[..., Any],
-    environment: FunctionalEnvironment,
-    root_dir: str,
-    seed: pydantic.NonNegativeInt = 0,
-    num_env_steps: Count = 1_000_000,
-    rollout_steps: Count = 64,
-    eval_every_env_steps: Count = 100_000,
-    eval_episodes: Count = 32,
-    record: Callable[[int, Metrics], None] = lambda env_steps, metrics: None,
-) -> Result:
-    """Trains until `num_env_steps`, evaluating greedily now and then; Ctrl-C ends it early and in order.
+    def run(self, record: Callable[[int, Metrics], None]) -> Result:
+        """Trains until `num_env_steps`, evaluating greedily now and then; Ctrl-C ends it early and in order.
 
-    Args:
-        agent: (time_step_spec, action_spec, seed) -> the agent.
-        environment: to train in; evaluation uses environments of its own.
-        root_dir: holds the checkpoints. Where there is one, training goes on from it.
-        seed: root of the run's seed tree.
-        num_env_steps: env steps; one is one joint action in one environment.
-        rollout_steps: T, env steps per environment between two updates.
-        eval_every_env_steps: env steps between two evaluations.
-        eval_episodes: episodes per evaluation.
-        record: is handed (env steps so far, metrics) after every update and every evaluation.
-    """
-    learner = agent(environment.time_step_spec(), environment.action_spec(), seed=seed)
-    collector = Collector(environment.core, learner.collect_policy, rollout_steps, seed)
-    evaluate = Evaluator(environment.core.resize(eval_episodes), learner.policy)
-    env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoints = tf.train.CheckpointManager(
-        tf.train.Checkpoint(agent=learner, collector=collector, env_steps=env_steps),
-        os.path.join(root_dir, "checkpoints"),
-        max_to_keep=3,
-    )
-    checkpoints.restore_or_initialize()
-    iteration = build_iteration(learner, collector)
+        Args:
+            record: is handed (env steps so far, metrics) after every update and every evaluation.
+        """
+        iteration = self.build_iteration()
+        evaluation: Metrics = {}
+        evaluated = None
+        try:
+            while (before := int(self.env_steps)) < self.num_env_steps:
+                began = time.perf_counter()
+                self.agent.progress.assign(before / self.num_env_steps)
+                metrics = {name: float(value) for name, value in iteration().items()}
+                self.env_steps.assign_add(int(metrics["tally/env_steps"]))
+                record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
+                if before // self._eval_every < int(self.env_steps) // self._eval_every:
+                    evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+        if evaluated != int(self.env_steps):
+            evaluation = self._evaluate_and_save(record)
+        return Result(int(self.env_steps), evaluation, interrupted)
 
-    def evaluate_and_save() -> Metrics:
-        seed_now = tf.random.experimental.stateless_fold_in([seed, 3], env_steps)
-        evaluation = {f"eval/{name}": value for name, value in evaluate(seed_now).items()}
-        record(int(env_steps), evaluation)
-        checkpoints.save(checkpoint_number=env_steps)
+    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
+        """One turn of the loop, compiled: a rollout, the update on it, and how far that moved the policy.
+
+        On a GPU all of it is one XLA program. On a CPU only the rollout is: matrix products outside XLA use all cores.
+        """
+
+        @tf.function(jit_compile=bool(tf.config.list_physical_devices("GPU")))
+        def iteration() -> dict[str, tf.Tensor]:
+            experience, final_time_step, tally = self.collector.collect()
+            metrics = self.agent.update(experience, final_time_step)
+            new_team, _ = self.agent.actor(experience.observation)
+            metrics |= diagnostics.trust_region(
+                experience.policy_info["logits"],
+                categorical.agent_distribution(new_team).logits_parameter(),
+                experience.action,
+                ppo.learning_mask(experience),
+                self.agent.config.clip_range,
+            )
+            return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
+
+        return iteration
+
+    def _evaluate_and_save(self, record: Callable[[int, Metrics], None]) -> Metrics:
+        seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)
+        evaluation = {f"eval/{name}": value for name, value in self._evaluator(seed).items()}
+        record(int(self.env_steps), evaluation)
+        self._checkpoints.save(checkpoint_number=self.env_steps)
         return evaluation
 
-    evaluation: Metrics = {}
-    try:
-        while env_steps < num_env_steps:
-            began = time.perf_counter()
-            before = int(env_steps)
-            learner.progress.assign(before / num_env_steps)
-            metrics = {name: float(value) for name, value in iteration().items()}
-            env_steps.assign_add(int(metrics["tally/env_steps"]))
-            seconds = time.perf_counter() - began
-            record(int(env_steps), _metrics(metrics, seconds))
-            if before // eval_every_env_steps < int(env_steps) // eval_every_env_steps < num_env_steps // eval_every_env_steps:
-                evaluation = evaluate_and_save()
-    except KeyboardInterrupt:
-        return Result(int(env_steps), evaluate_and_save(), interrupted=True)
-    return Result(int(env_steps), evaluate_and_save(), interrupted=False)
 
-
-def _metrics(metrics: Metrics, seconds: float) -> Metrics:
+def _recorded(metrics: Metrics, seconds: float) -> Metrics:
     """What one iteration is recorded as: episode means where episodes ended, and speed."""
     tally = {name.removeprefix("tally/"): value for name, value in metrics.items() if name.startswith("tally/")}
     recorded = {name: value for name, value in metrics.items() if not name.startswith("tally/")}

@@ -12,9 +12,9 @@ What happens in a loop, in this order, for all units at once (StarCraft II updat
 2. Hits. A ready weapon with its target in reach starts an attack; the hits land after the weapon's damage point, with
    no projectile flight and no backswing. Shields absorb first, armour comes off each hit that reaches health, and no
    hit does less than half a point. Two units may kill one another in the same loop.
-3. Moves. Whoever has somewhere to be and is neither in reach of its target nor starting an attack walks straight there;
-   units that overlap are then pushed apart, walkers giving way more than those who stand; nobody's centre leaves
-   pathable ground.
+3. Moves. Units that overlap are pushed apart, walkers giving way more than those who stand. Whoever has somewhere to be
+   and is neither in reach of its target nor starting an attack walks straight there, sliding round whom it bumps into.
+   Nobody's centre leaves pathable ground.
 4. Time. Cooldowns run down and shields recover.
 
 Not established for the game itself, so chosen: the simultaneous order, straight-line steering with pushing, that an
@@ -34,6 +34,8 @@ COOLDOWN_JITTER = (-1, 3)  # game loops added to each period: a uniform integer,
 MIN_HIT = 0.5  # hit points; armour never takes a hit below this
 NOBODY = -1
 _YIELD = 0.3  # a walker makes 0.5 + 0.3 of the way out of a unit that stands, which makes the rest
+_PASSES = 2  # of pushing apart, each loop
+_CROWD = 2.0  # neighbours whose pushes add up in full; of more, their mean counts that often
 _EDGE = 1e-3  # map units kept from the far side of a cell, so that int() names the cell
 
 
@@ -50,6 +52,8 @@ class Units(NamedTuple):
     target: tf.Tensor  # int32, whom the unit attacks: index on the other side, or NOBODY
     loops_unhurt: tf.Tensor  # game loops since the last hit taken
     last_attacker: tf.Tensor  # int32, who hit the unit last: index on the other side, or NOBODY
+    push_x: tf.Tensor  # map units, how far its neighbours pushed it in the last loop
+    push_y: tf.Tensor
 
     @property
     def alive(self) -> tf.Tensor:
@@ -177,6 +181,8 @@ class Physics:
             target=nobody,
             loops_unhurt=zero,
             last_attacker=nobody,
+            push_x=zero,
+            push_y=zero,
         )
 
     def is_pathable(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -273,7 +279,7 @@ class Physics:
         goal_y = tf.where(has_target, picked(enemy_y[None], agent_y[None]), both(orders.y, rally * orders.rally_y))
         wanders = both(orders.moves, tf.ones_like(enemy_target, tf.bool))
         walks = alive & (has_target | wanders) & ~in_reach & ~starting
-        x, y = self._move(units.x, units.y, goal_x, goal_y, walks, alive)
+        x, y, push_x, push_y = self._move(units, goal_x, goal_y, walks, alive)
 
         # 4. Time.
         loops_unhurt = tf.where(hurt, 0.0, units.loops_unhurt + 1.0)
@@ -290,6 +296,8 @@ class Physics:
             target=tf.where(strikes_left > 0, victim, target),
             loops_unhurt=loops_unhurt,
             last_attacker=tf.where(hurt, attacker, units.last_attacker),
+            push_x=push_x,
+            push_y=push_y,
         )
 
     def _acquire(self, units: Units, agent_target: tf.Tensor) -> tf.Tensor:
@@ -309,23 +317,42 @@ class Physics:
         return tf.where(best[:, 0] < np.inf, choice, NOBODY)
 
     def _move(
-        self, x: tf.Tensor, y: tf.Tensor, goal_x: tf.Tensor, goal_y: tf.Tensor, walks: tf.Tensor, alive: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One stride toward the goals, then apart, then back onto pathable ground; all [U, B]."""
-        dx, dy = goal_x - x, goal_y - y
-        distance = tf.sqrt(tf.square(dx) + tf.square(dy))
-        stride = tf.where(walks, tf.minimum(self._stride / tf.maximum(distance, 1e-6), 1.0), 0.0)
-        new_x, new_y = x + stride * dx, y + stride * dy
+        self, units: Units, goal_x: tf.Tensor, goal_y: tf.Tensor, walks: tf.Tensor, alive: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One stride toward the goal, apart from whom one overlaps, back onto pathable ground; all [U, B].
 
-        walking = tf.cast(walks & (distance > 1e-3), tf.float32)
-        apart_x = tf.where(alive, new_x, self._grave)
-        dx, dy = apart_x[:, None] - apart_x[None], new_y[:, None] - new_y[None]
-        overlap = self._separation * tf.math.rsqrt(tf.square(dx) + tf.square(dy) + 1e-12) - 1.0
-        share = (0.5 + _YIELD * walking)[:, None] - (_YIELD * walking)[None]
-        push = tf.maximum(overlap, 0.0) * share
-        new_x += tf.reduce_sum(push * dx, axis=1)
-        new_y += tf.reduce_sum(push * dy, axis=1)
-        return self._keep_on_ground(x, y, new_x, new_y)
+        Returns: x, y, and the push in x and y.
+        """
+        x, y = units.x, units.y
+        walking = tf.cast(walks, tf.float32)
+        dx, dy = goal_x - x, goal_y - y
+        stride = walking * tf.minimum(self._stride * tf.math.rsqrt(tf.square(dx) + tf.square(dy) + 1e-12), 1.0)
+        stride_x, stride_y = stride * dx, stride * dy
+        # Whom others block slides round them: the part of the stride that goes against their last push is lost.
+        against = tf.minimum(stride_x * units.push_x + stride_y * units.push_y, 0.0)
+        against /= tf.square(units.push_x) + tf.square(units.push_y) + 1e-12
+        new_x = x + stride_x - against * units.push_x
+        new_y = y + stride_y - against * units.push_y
+
+        def apart(i, apart_x, apart_y):
+            push_x, push_y = self._push(apart_x, apart_y, walking, alive)
+            return i + 1, apart_x + push_x, apart_y + push_y
+
+        # A loop, not two calls: it keeps XLA from fusing the passes, which would compute the first anew for every pair
+        # of the second and cost more than it saves.
+        _, apart_x, apart_y = tf.while_loop(lambda i, *_: i < _PASSES, apart, (0, new_x, new_y))
+        return *self._keep_on_ground(x, y, apart_x, apart_y), apart_x - new_x, apart_y - new_y
+
+    def _push(self, x: tf.Tensor, y: tf.Tensor, walking: tf.Tensor, alive: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The displacement that takes each unit out of its neighbours; all [U, B], `walking` float."""
+        x = tf.where(alive, x, self._grave)
+        dx, dy = x[:, None] - x[None], y[:, None] - y[None]
+        overlap = tf.maximum(self._separation * tf.math.rsqrt(tf.square(dx) + tf.square(dy) + 1e-12) - 1.0, 0.0)
+        push = overlap * ((0.5 + _YIELD * walking)[:, None] - (_YIELD * walking)[None])
+        # In a crowd each neighbour pushes as if it were alone; together they would throw a unit too far.
+        crowd = tf.reduce_sum(tf.cast(overlap > 0, tf.float32), axis=1)
+        damping = tf.minimum(_CROWD / tf.maximum(crowd, 1.0), 1.0)
+        return damping * tf.reduce_sum(push * dx, axis=1), damping * tf.reduce_sum(push * dy, axis=1)
 
     def _keep_on_ground(
         self, x: tf.Tensor, y: tf.Tensor, new_x: tf.Tensor, new_y: tf.Tensor

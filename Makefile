@@ -1,0 +1,55 @@
+# Every target alone, on a machine with python3.11 or newer, pip and make, builds .venv if it is missing or stale.
+
+PYTHON ?= python3
+MAP ?= 3m
+SEED ?= 0
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := $(BIN)/uv --quiet
+
+.PHONY: setup train test test-slow lint format bench ui lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: PYTHON=$(PYTHON) is Python %d.%d; 3.11 to 3.13 is needed" % sys.version_info[:2])'
+	@echo "setting up $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(UV) pip sync --python $(BIN)/python --compile-bytecode requirements.lock
+	@$(UV) pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+train: $(STAMP)  ## IPPO on 3m; MAP=2s3z, SEED=1, ARGS='--root_dir=...'
+	@$(BIN)/python -m launch.train --gin_file=ippo.gin --gin_file=maps/$(MAP).gin --seed=$(SEED) $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
+
+test-slow: $(STAMP)  ## learning checks; half an hour on 2 cores
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP)
+	@for what in env collect train; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
+
+ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow_artifacts/mlflow.db $(ARGS)
+
+lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra dev pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Command-line front doors: flags in, one call, a summary out. The one place that knows every other."""

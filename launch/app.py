@@ -1,0 +1,169 @@
+"""What the launchers share: quiet start, flags, gin, and errors a user can act on in one line.
+
+Nothing heavy is imported until the flags have been read, so `--help` answers at once and a wrong flag costs nothing.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+from absl import app, flags, logging
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+GIN_FOLDER = CHECKOUT / "gin"
+STORE_FOLDER = CHECKOUT / "mlflow_artifacts"
+CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
+BAD_INPUT = 2  # exit code
+INTERRUPTED = 130  # exit code: 128 + SIGINT
+
+FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # the flags defined below belong to the launcher that asks for them
+
+
+class BadInput(Exception):
+    """The user's input cannot be used; the message says which and what to do, in one line."""
+
+
+def define_gin_flags() -> None:
+    flags.DEFINE_multi_string(
+        "gin_file", [], "Gin file, from the current directory or the checkout's gin/; repeats, later ones win."
+    )
+    flags.DEFINE_multi_string("gin_bindings", [], "Gin binding such as 'train.num_env_steps = 5e6'; repeats.")
+
+
+def define_tracking_flags() -> None:
+    flags.DEFINE_string("tracking_uri", None, "MLflow store; by default SQLite in the checkout's mlflow_artifacts/.")
+    flags.DEFINE_string("experiment", "tf_marl", "MLflow experiment.")
+    flags.DEFINE_string("run_name", None, "MLflow run name; by default made of algorithm, map and seed.")
+
+
+def define_json_flag() -> None:
+    flags.DEFINE_bool("json", False, "Print one JSON object on the last line of stdout.")
+
+
+def define_seed_flag() -> None:
+    flags.DEFINE_integer("seed", 0, "Root of all randomness.", lower_bound=0, upper_bound=2**31 - 1)
+
+
+def run(main: Callable[[], int]) -> None:
+    """Parses the flags, calls `main`, exits with what it returns; bad input becomes one line and exit code 2."""
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = FLAGS(argv)
+        except flags.Error as error:
+            sys.exit(_complain(error))
+        if FLAGS.help or FLAGS.helpfull:
+            app.usage(shorthelp=not FLAGS.helpfull, writeto_stdout=True)
+            sys.exit(0)
+        return rest
+
+    def call(argv: list[str]) -> int:
+        if len(argv) > 1:
+            return _complain(f"unexpected argument {argv[1]!r}; every option is a --flag=value (see --help)")
+        logging.set_verbosity(logging.WARNING)
+        try:
+            return main()
+        except BadInput as error:
+            return _complain(error)
+
+    app.run(call, flags_parser=parse)
+
+
+def _complain(error: object) -> int:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return BAD_INPUT
+
+
+@contextlib.contextmanager
+def bad_input(what: str = "") -> Iterator[None]:
+    """What fails inside fails because of the user's input; `what` says of which, the error's first line is the message."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(f"{what}{lines[0]}") from error
+
+
+@contextlib.contextmanager
+def _stderr_muted() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere: TensorFlow's C++ start-up notices heed no switch before it is imported."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def import_quietly() -> None:
+    """Imports TensorFlow and what stands on it, without their notices; errors still surface as exceptions."""
+    with _stderr_muted():
+        importlib.import_module("tf_marl.training.train")
+        tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
+        tf.config.list_physical_devices()
+
+
+def writable_folder(path: str) -> pathlib.Path:
+    """The folder, made if need be.
+
+    Raises:
+        BadInput: nothing can be written there.
+    """
+    folder = pathlib.Path(path).expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"--root_dir={path}: cannot write there ({error.strerror}); name another folder") from None
+    return folder
+
+
+def gin_paths(names: list[str]) -> list[str]:
+    """Where the named gin files are.
+
+    Raises:
+        BadInput: one is in neither place.
+    """
+    paths = []
+    for name in names:
+        found = next((path for path in (pathlib.Path(name), GIN_FOLDER / name) if path.is_file()), None)
+        if found is None:
+            known = ", ".join(sorted(str(path.relative_to(GIN_FOLDER)) for path in GIN_FOLDER.rglob("*.gin")))
+            raise BadInput(f"--gin_file={name}: no such file, here or in gin/, which holds: {known}")
+        paths.append(str(found))
+    return paths
+
+
+def parse_gin(paths: list[str], bindings: list[str]) -> None:
+    """Reads the configuration; call `import_quietly` first, it makes the names known.
+
+    Raises:
+        BadInput: unknown name or unreadable value, or no map or algorithm is named.
+    """
+    import gin
+
+    gin.add_config_file_search_path(str(GIN_FOLDER))
+    with bad_input():
+        gin.parse_config_files_and_bindings(paths, bindings)
+    for name, example in (("train.agent", "ippo.gin"), ("environment.map_name", "maps/3m.gin")):
+        try:
+            gin.query_parameter(name)
+        except ValueError:
+            raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
+
+
+def print_json(result: dict) -> None:
+    print(json.dumps(result), flush=True)

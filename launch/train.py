@@ -1,0 +1,110 @@
+"""Trains a team: python -m launch.train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
+
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+from launch import app
+
+FLAGS = flags.FLAGS
+
+app.define_gin_flags()
+app.define_tracking_flags()
+app.define_json_flag()
+app.define_seed_flag()
+flags.DEFINE_string(
+    "root_dir", None, "Folder of the run's checkpoints and configuration; a new one under mlflow_artifacts/ by default."
+)
+
+
+def main() -> int:
+    from tf_marl import tracking
+
+    paths = app.gin_paths(FLAGS.gin_file)
+    root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
+    if FLAGS.tracking_uri:
+        with app.bad_input("--tracking_uri: "):
+            tracking.check_reachable(FLAGS.tracking_uri)
+
+    print("loading TensorFlow ...", file=sys.stderr, flush=True)
+    app.import_quietly()
+    import gin
+
+    from launch.progress import ProgressBar
+    from tf_marl import environments
+    from tf_marl.training.train import Trainer
+
+    app.parse_gin(paths, FLAGS.gin_bindings)
+    algorithm = gin.query_parameter("train.agent").configurable.name
+    map_name, backend = gin.query_parameter("environment.map_name"), "combat"
+    name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
+    if root_dir is None:
+        root_dir = app.writable_folder(app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}")
+    with app.bad_input():
+        environment = environments.load(seed=FLAGS.seed)
+        trainer = Trainer(environment, root_dir=str(root_dir), seed=FLAGS.seed)
+    config = gin.operative_config_str(max_line_length=10_000)
+    (root_dir / app.CONFIG_NAME).write_text(config)
+
+    store, artifacts = tracking.local_store(app.STORE_FOLDER)
+    with app.bad_input("--tracking_uri: "):
+        tracker = tracking.Tracker(
+            FLAGS.tracking_uri or store,
+            None if FLAGS.tracking_uri else artifacts,
+            FLAGS.experiment,
+            name,
+            params=flat_params(config),
+            tags={"algorithm": algorithm, "map": map_name, "backend": backend, "seed": str(FLAGS.seed)},
+        )
+    tracker.text(config, app.CONFIG_NAME)
+
+    began = time.perf_counter()
+    try:
+        if trainer.restore():
+            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
+        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress:
+
+            def record(env_steps: int, metrics: dict[str, float]) -> None:
+                tracker.record(env_steps, metrics)
+                progress(env_steps, metrics)
+
+            result = trainer.run(record)
+    except BaseException as error:
+        tracker.finish("FAILED", f"{type(error).__name__}: {error}")
+        raise
+    tracker.finish("KILLED" if result.interrupted else "FINISHED")
+
+    won = result.evaluation["eval/battle_won_mean"]
+    seconds = time.perf_counter() - began
+    print(
+        f"\n{algorithm} on {map_name}, seed {FLAGS.seed}{', interrupted' * result.interrupted}:"
+        f" wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps in {seconds:.0f} s\n"
+        f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
+        f"  look      make ui, then http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
+        f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
+        flush=True,
+    )
+    if FLAGS.json:
+        app.print_json(
+            {"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": result.env_steps, "seconds": seconds}
+            | {"interrupted": result.interrupted}
+            | result.evaluation
+        )
+    return app.INTERRUPTED if result.interrupted else 0
+
+
+def flat_params(config: str) -> dict[str, str]:
+    """The operative gin configuration, one entry per binding."""
+    bindings = (line.split(" = ", 1) for line in config.splitlines() if " = " in line and not line.startswith("#"))
+    return {name: value for name, value in bindings}
+
+
+def _shown(path: pathlib.Path) -> str:
+    """The path as one would type it in the current directory."""
+    return str(path.relative_to(pathlib.Path.cwd())) if path.is_relative_to(pathlib.Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,29 @@
+"""Checking what users set: strict types and ranges by pydantic, and one-line errors that name the setting."""
+
+import contextlib
+from typing import Annotated
+
+import pydantic
+
+# Strict, because a string where a number belongs is a mistake; unknown names are mistakes too.
+STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+
+# A positive whole number; 5e6 reads better than 5000000, and means the same.
+Count = Annotated[
+    int,
+    pydantic.BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n),
+    pydantic.Field(gt=0),
+]
+
+
+@contextlib.contextmanager
+def naming(section: str):
+    """Turns pydantic's report into a one-line ValueError about `section.setting`; also works as a decorator."""
+    try:
+        yield
+    except pydantic.ValidationError as invalid:
+        error = invalid.errors()[0]
+        setting = ".".join([section, *map(str, error["loc"])])
+        given = "" if error["type"].startswith(("missing", "unexpected")) else f", not {error['input']!r}"
+        message = error["msg"][0].lower() + error["msg"][1:]
+        raise ValueError(f"{setting}: {message}{given}") from None
