@@ -81,7 +81,7 @@ def _complain(error: object) -> int:
 
 @contextlib.contextmanager
 def bad_input(what: str = "") -> Iterator[None]:
-    """What fails inside fails because of the user's input; `what` says of which, the error's first line is the message."""
+    """Turns what fails inside into bad input: the message is `what` and the first line of the error."""
     try:
         yield
     except BadInput:

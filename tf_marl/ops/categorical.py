@@ -34,4 +34,3 @@ def team_distribution(logits: tf.Tensor) -> tfd.Independent:
 def agent_distribution(team: tfd.Independent) -> tfd.Categorical:
     """The agents' own policies within a team's: batch [..., N]."""
     return team.distribution
-

@@ -127,8 +127,7 @@ class _Strikes:
             first = past_shield - (reaching - 1.0) * damage
             lost += tf.where(
                 past_shield > 0,
-                tf.maximum(first - self._armor, MIN_HIT)
-                + (reaching - 1.0) * tf.maximum(damage - self._armor, MIN_HIT),
+                tf.maximum(first - self._armor, MIN_HIT) + (reaching - 1.0) * tf.maximum(damage - self._armor, MIN_HIT),
                 0.0,
             )
         return lost, shield

@@ -59,9 +59,7 @@ class Task:
         agent_columns = 5 + scenario.agent_shields + len(scenario.agent_type_bits)
         enemy_columns = 5 + scenario.enemy_shields + len(scenario.enemy_type_bits)
         self.obs_size = 4 + self._m * enemy_columns + (self._n - 1) * agent_columns + (agent_columns - 4)
-        self.state_size = (
-            self._n * (agent_columns - 1) + self._m * (enemy_columns - 2) + self._n * scenario.num_actions
-        )
+        self.state_size = self._n * (agent_columns - 1) + self._m * (enemy_columns - 2) + self._n * scenario.num_actions
 
     def available(self, units: Units) -> tf.Tensor:
         """[N, A, B] bool: what each agent may do. The dead may do nothing, the living anything but nothing."""
