@@ -114,7 +114,7 @@ def import_quietly() -> None:
         tf.config.list_physical_devices()
 
 
-def writable_folder(path: str) -> pathlib.Path:
+def writable_folder(path: str | pathlib.Path) -> pathlib.Path:
     """The folder, made if need be.
 
     Raises:

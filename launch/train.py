@@ -38,16 +38,17 @@ def main() -> int:
 
     app.parse_gin(paths, FLAGS.gin_bindings)
     algorithm = gin.query_parameter("train.agent").configurable.name
-    map_name, backend = gin.query_parameter("environment.map_name"), "combat"
+    map_name = gin.query_parameter("environment.map_name")
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
-    if root_dir is None:
-        root_dir = app.writable_folder(app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}")
+    root_dir = root_dir or app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment, root_dir=str(root_dir), seed=FLAGS.seed)
+    app.writable_folder(root_dir)
     config = gin.operative_config_str(max_line_length=10_000)
     (root_dir / app.CONFIG_NAME).write_text(config)
 
+    params = flat_params(config)
     store, artifacts = tracking.local_store(app.STORE_FOLDER)
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
@@ -55,8 +56,13 @@ def main() -> int:
             None if FLAGS.tracking_uri else artifacts,
             FLAGS.experiment,
             name,
-            params=flat_params(config),
-            tags={"algorithm": algorithm, "map": map_name, "backend": backend, "seed": str(FLAGS.seed)},
+            params=params,
+            tags={
+                "algorithm": algorithm,
+                "map": map_name,
+                "backend": params["environment.backend"].strip("'"),
+                "seed": str(FLAGS.seed),
+            },
         )
     tracker.text(config, app.CONFIG_NAME)
 

@@ -7,9 +7,7 @@ stay finite.
 """
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 MASKED_LOGIT = -1e9
 

@@ -6,17 +6,19 @@ Every function takes the team's TFP distributions or its masked logits [..., N, 
 so its total variation is 0 and it drops out by itself.
 """
 
+from typing import TypeAlias
+
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_marl.ops import categorical
 
-Team = tf.Tensor | tfp.distributions.Distribution
+Team: TypeAlias = tf.Tensor | tfd.Distribution
 
 
 def _probs(team: Team) -> tf.Tensor:
     """[..., N, A] probabilities of a team's agents."""
-    if isinstance(team, tfp.distributions.Distribution):
+    if isinstance(team, tfd.Distribution):
         return categorical.agent_distribution(team).probs_parameter()
     return tf.nn.softmax(team, axis=-1)
 

@@ -152,12 +152,11 @@ class Collector(tf.Module):
             rollouts.append(rollout)
         if self.num_shards == 1:
             return rollouts[0]
+        experience, final_time_step, tallies = zip(*rollouts, strict=True)
         return Rollout(
-            *(
-                tf.nest.map_structure(lambda *leaves: tf.concat(leaves, axis=0), *parts)
-                for parts in zip(*(rollout[:2] for rollout in rollouts), strict=True)
-            ),
-            tally=Tally(*(tf.add_n(sums) for sums in zip(*(rollout.tally for rollout in rollouts), strict=True))),
+            tf.nest.map_structure(lambda *shards: tf.concat(shards, axis=0), *experience),
+            tf.nest.map_structure(lambda *shards: tf.concat(shards, axis=0), *final_time_step),
+            tf.nest.map_structure(lambda *shards: tf.add_n(shards), *tallies),
         )
 
 

@@ -40,8 +40,8 @@ class Trainer:
     def __init__(
         self,
         environment: FunctionalEnvironment,
-        agent: Callable[..., Any],
         root_dir: str,
+        agent: Callable[..., Any] = gin.REQUIRED,
         seed: pydantic.NonNegativeInt = 0,
         num_env_steps: Count = 1_000_000,
         rollout_steps: Count = 64,
@@ -51,8 +51,8 @@ class Trainer:
         """
         Args:
             environment: to train in; evaluation uses environments of its own.
-            agent: (time_step_spec, action_spec, seed) -> the agent.
             root_dir: holds the checkpoints.
+            agent: (time_step_spec, action_spec, seed) -> the agent.
             seed: root of the run's seed tree.
             num_env_steps: env steps to train for; one is one joint action in one environment.
             rollout_steps: T, env steps per environment between two updates.

@@ -1,0 +1,103 @@
+"""A tiny cooperative game with a known optimum: agents choose at once and share one entry of a payoff table."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+# Two agents; the best joint action is dear if only one of them takes it (Claus & Boutilier 1998, the climbing game).
+CLIMBING_GAME = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
+
+
+class State(NamedTuple):
+    """B games."""
+
+    last_action: tf.Tensor  # [B, N] int32; -1 before the first
+    step_count: tf.Tensor  # [B] int32, env steps into the episode
+    step_type: tf.Tensor  # [B] int32, as in TimeStep
+    reward: tf.Tensor  # [B], of the last step
+    discount: tf.Tensor  # [B]: 0 if the last step ended the task, else 1
+
+
+class MatrixGame:
+    """N agents with A actions each play one normal-form game `episode_length` times over.
+
+    Observation: `obs` f32 [N, 1 + A], the share of the episode that is over and the agent's own last action, one-hot
+        (zeros before the first); `state` f32 [1 + N A], the same share and everyone's last action; `avail_actions`
+        bool [N, A] and `alive` bool [N], all True.
+    Action: int32 [N], each in [0, A).
+    Reward: payoff[a_1, ..., a_N]. The game counts as won, `battle_won`, while the last reward is the table's maximum.
+    Episode end: after `episode_length` env steps; the task is over (discount 0), or only its time is (`time_limit`,
+        discount stays 1).
+
+    Args:
+        payoff: [A] * N.
+        num_envs: B, games side by side.
+        episode_length: env steps.
+        time_limit: whether episodes end by truncation.
+    """
+
+    def __init__(self, payoff: np.ndarray, num_envs: int, episode_length: int = 1, time_limit: bool = False):
+        self.payoff = np.asarray(payoff, np.float32)
+        self.num_envs = num_envs
+        self.episode_length = episode_length
+        self.time_limit = time_limit
+        n, a = self.payoff.ndim, self.payoff.shape[0]
+        self.time_step_spec = ts.time_step_spec(
+            {
+                "obs": tf.TensorSpec([n, 1 + a], tf.float32, "obs"),
+                "state": tf.TensorSpec([1 + n * a], tf.float32, "state"),
+                "avail_actions": tf.TensorSpec([n, a], tf.bool, "avail_actions"),
+                "alive": tf.TensorSpec([n], tf.bool, "alive"),
+            }
+        )
+        self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
+
+    def resize(self, num_envs: int) -> "MatrixGame":
+        return MatrixGame(self.payoff, num_envs, self.episode_length, self.time_limit)
+
+    def reset(self, seed: tf.Tensor) -> State:
+        del seed  # there is no chance in the game
+        return State(
+            last_action=tf.fill([self.num_envs, self.payoff.ndim], -1),
+            step_count=tf.zeros([self.num_envs], tf.int32),
+            step_type=tf.fill([self.num_envs], ts.StepType.FIRST),
+            reward=tf.zeros([self.num_envs]),
+            discount=tf.ones([self.num_envs]),
+        )
+
+    def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
+        step_count = state.step_count + 1
+        ends = step_count == self.episode_length
+        played = State(
+            last_action=action,
+            step_count=step_count,
+            step_type=tf.where(ends, ts.StepType.LAST, ts.StepType.MID),
+            reward=tf.gather_nd(self.payoff, action),
+            discount=tf.where(ends & (not self.time_limit), 0.0, 1.0),
+        )
+        over = state.step_type == ts.StepType.LAST
+
+        def fresh_if_over(fresh: tf.Tensor, played: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(over, [-1] + [1] * (len(fresh.shape) - 1)), fresh, played)
+
+        return tf.nest.map_structure(fresh_if_over, self.reset(seed), played)
+
+    def time_step(self, state: State) -> ts.TimeStep:
+        n, a = self.payoff.ndim, self.payoff.shape[0]
+        share = tf.cast(state.step_count, tf.float32)[:, None] / self.episode_length  # [B, 1]
+        chosen = tf.one_hot(state.last_action, a)  # [B, N, A]
+        observation = {
+            "obs": tf.concat([tf.repeat(share[:, None], n, axis=1), chosen], axis=-1),
+            "state": tf.concat([share, tf.reshape(chosen, [-1, n * a])], axis=-1),
+            "avail_actions": tf.ones([self.num_envs, n, a], tf.bool),
+            "alive": tf.ones([self.num_envs, n], tf.bool),
+        }
+        return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
+
+    def info(self, state: State) -> dict[str, tf.Tensor]:
+        """`battle_won` bool [B]."""
+        played = state.step_type != ts.StepType.FIRST
+        return {"battle_won": played & (state.reward == self.payoff.max())}
