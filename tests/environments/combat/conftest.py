@@ -1,0 +1,85 @@
+"""Battles set up by hand: a scenario of chosen units in chosen places, played without a policy."""
+
+import tf_marl  # noqa: F401  isort: skip
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_marl.environments.combat.environment import Combat, Draws, State
+from tf_marl.environments.combat.scenarios import Scenario, scenario
+from tf_marl.environments.combat.units import UNIT_TYPES
+
+
+class Arena:
+    """Steps a `Combat` with given places, actions and draws; everything [.., B = 1] is squeezed away."""
+
+    def __init__(self, core: Combat):
+        self.core = core
+        self._play = tf.function(core.play, jit_compile=True)
+
+    def draws(self, jitter: float = 0.0) -> Draws:
+        shape = [len(self.core.scenario.units), self.core.num_envs]
+        return Draws(tf.zeros(shape), tf.zeros(shape[1:]), tf.fill(shape, jitter))
+
+    def start(self, places=None, **fields) -> State:
+        """A fresh battle with units at `places` [U, 2] and further unit fields [U] set."""
+        state = self.core._start(self.draws(), tf.zeros([self.core.num_envs], tf.int32))
+        if places is not None:
+            fields |= {"x": np.asarray(places)[:, 0], "y": np.asarray(places)[:, 1]}
+        return self.with_units(state, **fields)
+
+    def with_units(self, state: State, **fields) -> State:
+        batch = self.core.num_envs
+        columns = {
+            name: tf.constant(np.repeat(np.asarray(value)[:, None], batch, axis=1), getattr(state.units, name).dtype)
+            for name, value in fields.items()
+        }
+        units = state.units._replace(**columns)
+        return state._replace(units=units, available=self.core._task.available(units))
+
+    def step(self, state: State, action, jitter: float = 0.0) -> State:
+        return self._play(state, tf.constant([action] * self.core.num_envs, tf.int32), self.draws(jitter))
+
+
+def make_scenario(agents: list[str], enemies: list[str], base: str = "3s_vs_3z") -> Scenario:
+    """A scenario of these units on open ground; the enemies stay where they are unless somebody is near."""
+    units = tuple(UNIT_TYPES[name] for name in agents + enemies)
+    return dataclasses.replace(
+        scenario(base),
+        name="arena",
+        agents=units[: len(agents)],
+        enemies=units[len(agents) :],
+        spawn=np.array(
+            [[4.0 + 2 * i, 4.0] for i in range(len(agents))] + [[28.0, 28.0 - 2 * i] for i in range(len(enemies))]
+        ),
+        attack_segment=np.array([[28.0, 28.0]] * 2),
+        agent_type_bits=(),
+        enemy_type_bits=(),
+        episode_limit=1000,
+    )
+
+
+@functools.cache
+def _arena(agents: tuple[str, ...], enemies: tuple[str, ...]) -> Arena:
+    return Arena(Combat(make_scenario(list(agents), list(enemies)), 1))
+
+
+@pytest.fixture(scope="session")
+def arena():
+    """(agents, enemies) -> Arena, compiled once for each pair."""
+    return lambda agents, enemies: _arena(tuple(agents), tuple(enemies))
+
+
+@functools.cache
+def _map_arena(map_name: str) -> Arena:
+    return Arena(Combat(scenario(map_name), 1))
+
+
+@pytest.fixture(scope="session")
+def map_arena():
+    """map name -> Arena on that map, one battle."""
+    return _map_arena

@@ -1,0 +1,239 @@
+"""Units against the unit table: how fast they walk, how hard and how often they hit, how long duels last."""
+
+import functools
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tf_marl.environments.combat import physics
+from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.combat.scenarios import scenario
+from tf_marl.environments.combat.units import UNIT_TYPES
+
+STOP, EAST, WEST, ATTACK = 1, 4, 5, 6
+FAR = [28.0, 28.0]
+# Of the sum of separation radii; crowds are pushed apart over several loops (the largest seen on any map was 0.25).
+OVERLAP_TOLERANCE = 0.5
+
+
+def hits_to_kill(attacker: str, target: str) -> int:
+    """Hits until the target is dead, one after the other: shields first, then health less armour."""
+    unit, damage = UNIT_TYPES[target], UNIT_TYPES[attacker].weapon.damage_to(UNIT_TYPES[target])
+    shield, health, hits = unit.shield_points, unit.hit_points, 0
+    while health > 0:
+        hits += 1
+        past = max(damage - shield, 0)
+        shield = max(shield - damage, 0)
+        health -= max(past - unit.armor, 0.5) if past > 0 else 0
+    return hits
+
+
+def loops_to_kill(attacker: str, target: str, jitter: float) -> int:
+    """Game loops from the start of the first attack to the last hit, by the unit table."""
+    weapon = UNIT_TYPES[attacker].weapon
+    attacks, last = divmod(hits_to_kill(attacker, target) - 1, weapon.hits)
+    period = math.ceil(weapon.period * 16 + jitter)
+    return attacks * period + math.ceil(weapon.damage_point * 16) + last * math.ceil(weapon.hit_interval * 16)
+
+
+def test_known_hits():
+    assert hits_to_kill("marine", "marine") == 8  # 45 / 6
+    assert hits_to_kill("stalker", "stalker") == 6 + 6  # 80 / 14 shields, 4 of the sixth past them less 1, then 13 each
+    assert hits_to_kill("zealot", "zealot") == 21  # 48 + 2 shield; 6 - 1 of the seventh; 95 / 7
+
+
+@pytest.mark.parametrize(
+    ("attacker", "target"),
+    [
+        ("marine", "marine"),
+        ("stalker", "zealot"),
+        ("zealot", "stalker"),
+        ("zealot", "marine"),
+        ("stalker", "stalker"),
+        ("marine", "zealot"),
+    ],
+)
+@pytest.mark.parametrize("jitter", [-1.0, 2.0])
+def test_duel_lasts_as_long_as_the_unit_table_says(arena, attacker, target, jitter):
+    """The attacker never dies here: its health is kept up. Time is measured in single game loops."""
+    ring = arena([attacker], [target])
+    laws = ring.core._physics
+    reach = physics._reach(UNIT_TYPES[attacker], UNIT_TYPES[target])
+    units = ring.start([[10.0, 10.0], [10.0 + reach - 0.05, 10.0]]).units
+    orders = physics.Orders(
+        target=tf.zeros([1, 1], tf.int32),
+        moves=tf.zeros([1, 1], tf.bool),
+        x=tf.zeros([1, 1]),
+        y=tf.zeros([1, 1]),
+        rally_x=units.x[1],
+        rally_y=units.y[1],
+    )
+
+    @tf.function(jit_compile=True)
+    def loop(units):
+        units = laws.advance(units, orders, tf.fill([2, 1], jitter), num_loops=1)
+        immortal = tf.concat([laws.max_health[:1], units.health[1:]], axis=0)
+        return units._replace(health=immortal)
+
+    expected = loops_to_kill(attacker, target, jitter)
+    for elapsed in range(expected + 1):
+        assert units.health[1, 0] > 0, f"dead after {elapsed} loops instead of {expected}"
+        units = loop(units)
+    assert units.health[1, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["marine", "stalker", "zealot"])
+def test_env_step_is_half_a_game_second_of_walking(arena, name):
+    ring = arena([name], ["marine"])
+    state = ring.step(ring.start([[10.0, 10.0], FAR]), [EAST])
+    np.testing.assert_allclose(state.units.x[0, 0] - 10.0, UNIT_TYPES[name].speed / 2, atol=1e-4)
+    assert UNIT_TYPES["marine"].speed / 2 == 1.125
+
+
+def test_repeated_move_is_continuous_and_stop_ends_it(arena):
+    ring = arena(["marine"], ["marine"])
+    state = ring.start([[10.0, 10.0], FAR])
+    for _ in range(3):
+        state = ring.step(state, [EAST])
+    np.testing.assert_allclose(state.units.x[0, 0], 10.0 + 3 * 1.125, atol=1e-3)
+    np.testing.assert_allclose(ring.step(state, [STOP]).units.x[0, 0], state.units.x[0, 0])
+
+
+def test_attack_out_of_reach_walks_closer_and_an_idle_agent_stays(arena):
+    ring = arena(["marine"], ["marine"])
+    state = ring.step(ring.start([[10.0, 10.0], [16.0, 10.0]]), [ATTACK])
+    assert state.units.x[0, 0] > 10.0  # 6.0 apart, reach is 5.75
+    # The target dies at once; the agent neither walks on nor back.
+    dying = ring.start([[10.0, 10.0], [15.0, 10.0]], health=[45, 1])
+    after = ring.step(dying, [ATTACK])
+    assert after.battle_won[0]
+    np.testing.assert_allclose(after.units.x[0, 0], 10.0)
+
+
+def test_shields_recover_after_ten_seconds_without_damage(arena):
+    ring = arena(["stalker"], ["zealot"])
+    start = ring.start([[4.0, 4.0], FAR], shield=[10, 50], loops_unhurt=[0, 0])
+    state = start
+    for _ in range(19):
+        state = ring.step(state, [STOP])
+    assert state.units.shield[0, 0] == 10.0
+    for _ in range(4):
+        state = ring.step(state, [STOP])
+    # 2 per game second, 1 per env step, from the 160th loop on
+    np.testing.assert_allclose(state.units.shield[0, 0], 10.0 + (23 * 8 - 159) * 2 / 16)
+
+
+def test_zealot_hits_twice_per_attack(arena):
+    ring = arena(["zealot"], ["marine"])
+    state = ring.step(ring.start([[10.0, 10.0], [10.9, 10.0]], health=[100, 45]), [ATTACK])
+    assert state.units.health[1, 0] == 45 - 2 * 8  # the second hit comes 0.28 s, 5 loops, after the first
+
+
+def test_order_change_before_the_first_hit_takes_the_attack_back(arena):
+    ring = arena(["stalker"], ["zealot"])
+    laws = ring.core._physics
+    units = ring.start([[10.0, 10.0], [15.0, 10.0]]).units
+    stay = physics.Orders(
+        target=tf.zeros([1, 1], tf.int32),
+        moves=tf.zeros([1, 1], tf.bool),
+        x=units.x[:1],
+        y=units.y[:1],
+        rally_x=units.x[1],
+        rally_y=units.y[1],
+    )
+    winding = laws.advance(units, stay, tf.zeros([2, 1]), num_loops=1)  # damage point: 2.7 loops
+    assert winding.strikes_left[0, 0] == 1
+    away = laws.advance(winding, stay._replace(target=tf.fill([1, 1], -1)), tf.zeros([2, 1]), num_loops=4)
+    assert away.shield[1, 0] == 50
+    assert away.cooldown[0, 0] == 0
+
+
+@pytest.mark.parametrize(("distance", "noticed"), [(5.74, True), (5.80, False)])
+def test_enemy_notices_whom_its_weapon_reaches(arena, distance, noticed):
+    ring = arena(["marine"], ["marine"])
+    state = ring.step(ring.start([[28.0 - distance, 28.0], FAR]), [STOP])
+    assert bool(state.units.target[1, 0] == 0) == noticed
+
+
+def test_zealot_comes_for_whoever_shoots_it_from_beyond_its_sight(arena):
+    ring = arena(["stalker"], ["zealot"])
+    state = ring.start([[22.0, 28.0], FAR])  # 6.0 apart; the zealot notices at 5.625
+    state = ring.step(state, [ATTACK])
+    assert state.units.target[1, 0] == 0
+    before = float(state.units.x[1, 0])
+    state = ring.step(state, [WEST])  # it no longer targets the zealot, which remembers who hit it
+    assert state.units.x[1, 0] < before
+
+
+def test_enemy_takes_the_nearest_and_keeps_it(arena):
+    ring = arena(["marine", "marine"], ["marine"])
+    state = ring.step(ring.start([[24.0, 28.0], [23.5, 29.0], FAR]), [STOP, STOP])
+    assert state.units.target[2, 0] == 0
+    closer = ring.with_units(state, x=[24.0, 26.0, 28.0], y=[28.0, 28.5, 28.0])
+    assert ring.step(closer, [STOP, STOP]).units.target[2, 0] == 0
+
+
+def test_mutual_kill_is_a_draw(arena):
+    ring = arena(["marine"], ["marine"])
+    state = ring.step(ring.start([[24.0, 28.0], FAR], health=[1, 1]), [ATTACK])
+    assert not state.units.alive.numpy().any()
+    assert state.step_type[0] == 2
+    assert state.discount[0] == 0
+    assert not state.battle_won[0]
+
+
+@pytest.mark.parametrize("map_name", ["3m", "2m_vs_1z"])
+def test_nobody_leaves_pathable_ground(map_arena, map_name):
+    ring = map_arena(map_name)
+    state = ring.start()
+    for direction in (2, 5, 3, 4, 2):
+        for _ in range(25):
+            living = state.units.alive.numpy()[: ring.core.scenario.num_agents, 0]
+            state = ring.step(state, np.where(living, direction, 0))
+            x, y = state.units.x.numpy().astype(int), state.units.y.numpy().astype(int)
+            assert ring.core.scenario.pathable[x, y].all()
+
+
+@functools.cache
+def _battles(map_name):
+    core = Combat(scenario(map_name), 16)
+    return core, tf.function(core.step, jit_compile=True)
+
+
+@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.given(seed=st.integers(0, 2**31 - 1), persistence=st.integers(1, 12))
+@pytest.mark.parametrize("map_name", ["25m", "3s5z"])
+def test_invariants_hold_in_any_battle(map_name, seed, persistence):
+    """Random legal orders, each kept up for a while, so that teams meet, crowd and flee."""
+    core, play = _battles(map_name)
+    battle = core.scenario
+    n = battle.num_agents
+    separation = np.array([unit.separation_radius for unit in battle.units])
+    separation = separation[:, None] + separation[None]
+    rng = np.random.default_rng(seed)
+    state = core.reset(tf.constant([seed, 0]))
+    preference = None
+    for t in range(40):
+        if t % persistence == 0:
+            preference = rng.random([core.num_envs, n, battle.num_actions])
+        available = np.moveaxis(state.available.numpy(), -1, 0)
+        after = play(state, np.where(available, preference, -1).argmax(-1).astype(np.int32), tf.constant([seed, t]))
+        going = state.step_type.numpy() != 2
+        alive, was_alive = after.units.alive.numpy(), state.units.alive.numpy()
+        assert not (alive & ~was_alive)[:, going].any(), "the dead stay dead"
+        dead = ~was_alive[:n] & going
+        assert (after.last_action.numpy()[dead] == 0).all(), "the dead do nothing"
+        health, shield = after.units.health.numpy(), after.units.shield.numpy()
+        for value, full in ((health, core._physics.max_health), (shield, core._physics.max_shield)):
+            assert ((value >= 0) & (value <= full)).all()
+        x, y = after.units.x.numpy(), after.units.y.numpy()
+        assert battle.pathable[x.astype(int), y.astype(int)].all()
+        distance = np.hypot(x[:, None] - x[None], y[:, None] - y[None])
+        both = alive[:, None] & alive[None] & ~np.eye(len(x), dtype=bool)[..., None]
+        assert (distance / separation[..., None])[both].min() > 1 - OVERLAP_TOLERANCE
+        assert int(tf.reduce_sum(after.illegal_actions)) == 0
+        state = after
