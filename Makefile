@@ -29,8 +29,8 @@ train: $(STAMP)  ## IPPO on 3m; MAP=2s3z, SEED=1, ARGS='--root_dir=...'
 test: $(STAMP)
 	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
-test-slow: $(STAMP)  ## learning checks; half an hour on 2 cores
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(STAMP)  ## learning checks of minutes each
+	@$(BIN)/python -m pytest -m slow -s $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -66,7 +66,7 @@ def _work(what: str) -> Callable[[], float]:
             policy = TeamPolicy(core.time_step_spec, core.action_spec, actor)
             collector = Collector(core, policy, num_steps=64, seed=FLAGS.seed)
         else:
-            trainer = Trainer(environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
+            trainer = Trainer(environment=environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
             collector = trainer.collector
 
     if what == "train":

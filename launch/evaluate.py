@@ -26,7 +26,7 @@ def main() -> int:
 
     app.parse_gin([str(config)], [])
     with app.bad_input():
-        trainer = Trainer(environments.load(seed=FLAGS.seed), root_dir=FLAGS.root_dir)
+        trainer = Trainer(environment=environments.load(seed=FLAGS.seed), root_dir=FLAGS.root_dir)
     if not trainer.restore():
         raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
     seed = tf.constant([FLAGS.seed, 4], tf.int32)  # not a seed of the training's own evaluations

@@ -22,6 +22,12 @@ def local_store(folder: pathlib.Path) -> tuple[str, str]:
     return f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
 
 
+def _beside(tracking_uri: str) -> str | None:
+    """The artifacts' place next to an SQLite database; MLflow's own would be the current directory."""
+    scheme, _, path = tracking_uri.partition(":///")
+    return (pathlib.Path(path).resolve().parent / "artifacts").as_uri() if scheme == "sqlite" else None
+
+
 def check_reachable(tracking_uri: str) -> None:
     """Asks a tracking server whether it is there.
 
@@ -52,7 +58,8 @@ class Tracker:
 
         Args:
             tracking_uri: MLflow's address of the store.
-            artifact_location: where a new experiment keeps its artifacts; None leaves it to the store.
+            artifact_location: where a new experiment keeps its artifacts; None: beside an SQLite database, and
+                elsewhere up to the store.
             experiment: made if there is none of that name.
             run_name: for people to read.
             params: flat, one string per setting.
@@ -66,7 +73,7 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         mlflow.set_tracking_uri(tracking_uri)
         if mlflow.get_experiment_by_name(experiment) is None:
-            mlflow.create_experiment(experiment, artifact_location)
+            mlflow.create_experiment(experiment, artifact_location or _beside(tracking_uri))
         mlflow.set_experiment(experiment)
         mlflow.set_system_metrics_sampling_interval(5)
         versions = {f"version.{package}": metadata.version(package) for package in _VERSIONS}

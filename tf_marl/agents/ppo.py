@@ -105,7 +105,7 @@ class PPOAgent(tf_agent.TFAgent):
         """One PPO update from a fresh rollout.
 
         Args:
-            experience: [B, T, ...]; `policy_info` holds the `logits` of the policy that acted.
+            experience: [B, T, ...], at least `num_minibatches` rows; `policy_info` holds the `logits` that acted.
             final_time_step: [B, ...], what the environments showed after the last row.
         Returns:
             Scalars averaged over all gradient steps: `loss/policy`, `loss/value`, `loss/entropy` (nats),
@@ -114,7 +114,6 @@ class PPOAgent(tf_agent.TFAgent):
         batch = self._batch(experience, final_time_step)
         num_rows = tf.shape(batch.action)[0]
         size = num_rows // self.config.num_minibatches
-        tf.debugging.assert_positive(size, message="fewer rows in a rollout than num_minibatches")
         seed = tf.random.experimental.stateless_fold_in([self.config.seed, 1], self.train_step_counter)
         totals = dict.fromkeys(_LOSSES, tf.constant(0.0))
         for epoch in tf.range(self.config.num_epochs):

@@ -53,8 +53,8 @@ def squared_value_loss(value: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
 
 def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean of `x` where `mask` is True; 0 if it is nowhere. Args: x float and mask bool, of one shape."""
-    weight = tf.cast(mask, x.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(x * weight), tf.reduce_sum(weight))
+    total = tf.reduce_sum(tf.where(mask, x, 0.0))  # not a product with the mask: what it hides may be inf or NaN
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(mask, x.dtype)))
 
 
 def normalise(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

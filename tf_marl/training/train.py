@@ -39,6 +39,7 @@ class Trainer:
     @pydantic.validate_call(config=STRICT)
     def __init__(
         self,
+        *,
         environment: FunctionalEnvironment,
         root_dir: str,
         agent: Callable[..., Any] = gin.REQUIRED,
@@ -47,6 +48,7 @@ class Trainer:
         rollout_steps: Count = 64,
         eval_every_env_steps: Count = 100_000,
         eval_episodes: Count = 32,
+        num_shards: Count | None = None,
     ):
         """
         Args:
@@ -58,16 +60,21 @@ class Trainer:
             rollout_steps: T, env steps per environment between two updates.
             eval_every_env_steps: env steps between two evaluations.
             eval_episodes: episodes per evaluation.
+            num_shards: programs that collect side by side; None is one a core. The seed tree branches here: equal runs
+                need equal numbers.
         Raises:
-            ValueError: an argument is of the wrong type or size; names it.
+            ValueError: an argument is of the wrong type or size, or a rollout cannot fill the minibatches; names it.
         """
         self.agent: ppo.PPOAgent = agent(environment.time_step_spec(), environment.action_spec(), seed=seed)
+        rows, minibatches = environment.batch_size * rollout_steps, self.agent.config.num_minibatches
+        if rows < minibatches:
+            raise ValueError(f"num_minibatches = {minibatches} is more than the {rows} rows of a rollout; lower it")
         self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.num_env_steps = num_env_steps
         self._seed = seed
         self._eval_every = eval_every_env_steps
         self._core = environment.core
-        self.collector = Collector(environment.core, self.agent.collect_policy, rollout_steps, seed)
+        self.collector = Collector(environment.core, self.agent.collect_policy, rollout_steps, seed, num_shards)
         self._evaluator = self.evaluator(eval_episodes)
         self._checkpoints = tf.train.CheckpointManager(
             tf.train.Checkpoint(agent=self.agent, collector=self.collector, env_steps=self.env_steps),
@@ -97,7 +104,6 @@ class Trainer:
                 began = time.perf_counter()
                 self.agent.progress.assign(before / self.num_env_steps)
                 metrics = {name: float(value) for name, value in iteration().items()}
-                self.env_steps.assign_add(int(metrics["tally/env_steps"]))
                 record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
                 if before // self._eval_every < int(self.env_steps) // self._eval_every:
                     evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
@@ -126,6 +132,8 @@ class Trainer:
                 ppo.learning_mask(experience),
                 self.agent.config.clip_range,
             )
+            # Counted here, so that Ctrl-C, which Python hears of as this returns, finds steps and weights in accord.
+            self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
             return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
 
         return iteration

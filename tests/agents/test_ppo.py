@@ -1,0 +1,353 @@
+"""IPPO: what it learns from and what it must not, how it fits TF-Agents, and that it learns."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tf_agents.agents.ppo import ppo_clip_agent
+from tf_agents.drivers import dynamic_step_driver
+from tf_agents.networks import network
+from tf_agents.policies import policy_saver
+from tf_agents.replay_buffers import tf_uniform_replay_buffer
+from tf_agents.trajectories import time_step as ts
+from tf_agents.trajectories import trajectory
+
+from tf_marl import agents, environments
+from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.matrix_game import MatrixGame
+from tf_marl.ops import categorical
+from tf_marl.training.train import Trainer
+
+# One best joint action out of nine, and a step of one agent alone never leads away from it.
+EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])
+NUM_ENVS, NUM_STEPS, NUM_AGENTS, NUM_ACTIONS = 4, 12, 3, 4
+TIME_STEP_SPEC = ts.time_step_spec(
+    {
+        "obs": tf.TensorSpec([NUM_AGENTS, 5], tf.float32),
+        "state": tf.TensorSpec([6], tf.float32),
+        "avail_actions": tf.TensorSpec([NUM_AGENTS, NUM_ACTIONS], tf.bool),
+        "alive": tf.TensorSpec([NUM_AGENTS], tf.bool),
+    }
+)
+ACTION_SPEC = MatrixGame(np.zeros([NUM_ACTIONS] * NUM_AGENTS), num_envs=1).action_spec
+SMALL = {"hidden": (16,), "num_epochs": 2, "num_minibatches": 2}
+
+
+def small_agent(**options):
+    return agents.ippo(TIME_STEP_SPEC, ACTION_SPEC, **SMALL | options)
+
+
+def weights(agent):
+    return agent.actor.get_weights() + agent.critic.get_weights()
+
+
+def assert_equal(actual, expected):
+    tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
+
+
+def differ(some, others):
+    return any((a != b).any() for a, b in zip(some, others, strict=True))
+
+
+@pytest.fixture
+def experience(rng, random_team):
+    """[B, T + 1] rows of a made-up task: the dead have action 0 alone, episodes end in both ways, all values vary."""
+    shape = NUM_ENVS, NUM_STEPS + 1
+    logits, avail = random_team(shape, NUM_AGENTS, NUM_ACTIONS)
+    ends = rng.random(shape) < 0.25
+    ends[:, 1:] &= ~ends[:, :-1]
+    first, mid, last = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
+    step_type = np.where(ends, last, mid).astype(np.int32)
+    step_type[:, 1:][ends[:, :-1]] = first
+    step_type[:, 0] = first
+    discount = np.ones(shape, np.float32)
+    discount[:, :-1][step_type[:, 1:] == last] = rng.integers(2, size=(step_type[:, 1:] == last).sum())
+    observation = {
+        "obs": rng.normal(size=(*shape, NUM_AGENTS, 5)).astype(np.float32),
+        "state": rng.normal(size=(*shape, 6)).astype(np.float32),
+        "avail_actions": avail,
+        "alive": avail.sum(axis=-1) > 1,
+    }
+    rows = trajectory.Trajectory(
+        step_type=step_type,
+        observation=observation,
+        action=np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1).astype(np.int32),
+        policy_info={"logits": logits},
+        next_step_type=np.concatenate([step_type[:, 1:], np.full((NUM_ENVS, 1), mid)], axis=1).astype(np.int32),
+        reward=np.where(step_type == last, 0, rng.normal(size=shape)).astype(np.float32),
+        discount=discount,
+    )
+    return tf.nest.map_structure(tf.constant, rows)
+
+
+def rows_and_final_time_step(experience):
+    """What `agent.update` takes, from [B, T + 1] rows of which the last only lends its observation."""
+    final = ts.TimeStep(
+        *(getattr(experience, name)[:, -1] for name in ("step_type", "reward", "discount")),
+        observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
+    )
+    return tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final
+
+
+def update(agent, experience):
+    return agent.update(*rows_and_final_time_step(experience))
+
+
+@pytest.fixture
+def perturbed(experience, rng):
+    """Other actions, old logits and observations for the dead; the same and other rewards at boundaries."""
+    alive, boundary = experience.observation["alive"].numpy(), experience.step_type.numpy() == ts.StepType.LAST
+    learns = alive & ~boundary[..., None]
+    assert (~alive & ~boundary[..., None]).any()
+    assert boundary[:, :-1].any()
+    logits = experience.policy_info["logits"].numpy()
+    other_logits = rng.normal(size=logits.shape).astype(np.float32)
+    obs = experience.observation["obs"].numpy()
+    other_obs = rng.normal(size=obs.shape).astype(np.float32)
+    return experience._replace(
+        action=tf.where(learns, experience.action, (experience.action + 1) % NUM_ACTIONS),
+        policy_info={"logits": tf.where(learns[..., None], logits, other_logits)},
+        observation=experience.observation | {"obs": tf.where(alive[..., None], obs, other_obs)},
+        reward=tf.where(boundary, 100.0, experience.reward),
+        discount=tf.where(boundary, 0.0, experience.discount),
+    )
+
+
+def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, perturbed):
+    agent, other = small_agent(), small_agent()
+    before = weights(agent)
+    assert_equal(update(other, perturbed), update(agent, experience))
+    assert_equal(weights(other), weights(agent))
+    assert differ(before, weights(agent))
+
+
+def test_living_agents_do_influence_an_update(experience):
+    agent, other = small_agent(), small_agent()
+    alive, obs = experience.observation["alive"], experience.observation["obs"]
+    changed = experience._replace(
+        observation=experience.observation | {"obs": tf.where(alive[..., None], obs + 1.0, obs)}
+    )
+    update(agent, experience)
+    update(other, changed)
+    assert differ(weights(other), weights(agent))
+
+
+def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(experience, rng):
+    agent = small_agent()
+    batch = agent._batch(*rows_and_final_time_step(experience))
+    learns = batch.learns
+    inside = (experience.step_type[:, :-1] != ts.StepType.LAST)[..., None]
+    expected = tf.reshape(experience.observation["alive"][:, :-1] & inside, [-1, NUM_AGENTS])
+    np.testing.assert_array_equal(learns, expected)
+
+    def noise(leaf):
+        return tf.constant(rng.normal(size=leaf.shape), tf.float32)
+
+    other = batch._replace(
+        action=tf.where(learns, batch.action, (batch.action + 1) % NUM_ACTIONS),
+        old_log_prob=tf.where(learns, batch.old_log_prob, noise(batch.old_log_prob)),
+        advantage=tf.where(learns, batch.advantage, 100.0 * noise(batch.advantage)),
+        returns=tf.where(learns, batch.returns, 100.0 * noise(batch.returns)),
+        observation=batch.observation | {"obs": tf.where(learns[..., None], batch.observation["obs"], 9.0)},
+    )
+
+    def losses_and_gradients(batch):
+        with tf.GradientTape(persistent=True) as tape:
+            policy_loss, entropy = agent.policy_loss(batch)
+            value_loss = agent.value_loss(batch)
+        actor, critic = agent.actor.trainable_variables, agent.critic.trainable_variables
+        gradients = [tape.gradient(loss, actor) for loss in (policy_loss, entropy)] + [
+            tape.gradient(value_loss, critic)
+        ]
+        return [policy_loss, entropy, value_loss, gradients]
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    tf.nest.map_structure(close, losses_and_gradients(other), losses_and_gradients(batch))
+
+
+def test_update_starts_from_ratio_1(experience):
+    """With the actor's own logits on record, the first gradient step's policy loss is minus the mean advantage: 0."""
+    agent = small_agent(num_epochs=1, num_minibatches=1)
+    logits = categorical.agent_distribution(agent.actor(experience.observation)[0]).logits_parameter()
+    metrics = update(agent, experience._replace(policy_info={"logits": logits}))
+    np.testing.assert_allclose(metrics["loss/policy"], 0.0, atol=1e-6)
+
+
+def test_equal_seeds_give_bit_identical_weights(experience):
+    agent, twin, stranger = small_agent(seed=3), small_agent(seed=3), small_agent(seed=4)
+    assert_equal(weights(agent), weights(twin))
+    for _ in range(2):
+        assert_equal(update(agent, experience), update(twin, experience))
+    update(stranger, experience)
+    assert_equal(weights(agent), weights(twin))
+    assert differ(weights(agent), weights(stranger))
+
+
+def test_the_seed_orders_the_minibatches(experience):
+    agent, stranger = small_agent(seed=3), small_agent(seed=4)
+    stranger.actor.set_weights(agent.actor.get_weights())
+    stranger.critic.set_weights(agent.critic.get_weights())
+    update(agent, experience)
+    update(stranger, experience)
+    assert differ(weights(agent), weights(stranger))
+
+
+def test_learning_rate_falls_linearly_to_0_with_progress(experience):
+    agent = small_agent(learning_rate_schedule="linear")
+    update(agent, experience)
+    before = weights(agent)
+    agent.progress.assign(1.0)
+    update(agent, experience)
+    assert_equal(weights(agent), before)
+
+
+def test_train_on_a_tf_agents_trajectory_is_update(experience):
+    agent, twin = small_agent(), small_agent()
+    loss_info = agent.train(experience)
+    metrics = update(twin, experience)
+    assert loss_info.extra.keys() == metrics.keys()
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+    tf.nest.map_structure(close, loss_info.extra, metrics)
+    np.testing.assert_allclose(loss_info.loss, metrics["loss/policy"] + metrics["loss/value"], rtol=1e-5)
+    tf.nest.map_structure(close, weights(agent), weights(twin))
+    assert agent.train_step_counter == 1
+
+
+def test_collect_policy_samples_and_records_the_logits_it_acted_with():
+    core = MatrixGame(EASY_GAME, num_envs=64)
+    agent = agents.ippo(core.time_step_spec, core.action_spec, **SMALL)
+    time_step = core.time_step(core.reset(tf.constant([0, 0])))
+    step = agent.collect_policy.action(time_step, seed=tf.constant([0, 1]))
+    expected = categorical.agent_distribution(agent.actor(time_step.observation)[0]).logits_parameter()
+    np.testing.assert_array_equal(step.info["logits"], expected)
+    assert len(np.unique(step.action, axis=0)) > 1
+    greedy = agent.policy.action(time_step)
+    assert len(np.unique(greedy.action, axis=0)) == 1
+    assert greedy.info == ()
+
+
+def test_ippo_solves_the_matrix_game(tmp_path):
+    environment = FunctionalEnvironment(MatrixGame(EASY_GAME, num_envs=16))
+    trainer = Trainer(
+        environment=environment,
+        root_dir=str(tmp_path),
+        agent=functools.partial(agents.ippo, hidden=(32,), actor_learning_rate=1e-2),
+        num_env_steps=5_000,
+        rollout_steps=16,
+        eval_every_env_steps=5_000,
+        eval_episodes=4,
+    )
+    won = []
+    result = trainer.run(lambda _, metrics: won.append(metrics.get("train/battle_won_mean")))
+    assert won[0] < 0.5
+    assert result.evaluation["eval/battle_won_mean"] == 1.0
+    assert result.evaluation["eval/return_mean"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hiden": (8,)}, r"ippo\.hiden"),
+        ({"clip_range": "0.2"}, r"ippo\.clip_range: .*'0\.2'"),
+        ({"clip_range": -0.2}, r"ippo\.clip_range: .*-0\.2"),
+        ({"gamma": 1.5}, r"ippo\.gamma: .*1\.5"),
+        ({"num_epochs": 2.5}, r"ippo\.num_epochs: .*2\.5"),
+        ({"hidden": ()}, r"ippo\.hidden"),
+        ({"hidden": (8, "8")}, r"ippo\.hidden"),
+        ({"activation": "sigmoid"}, r"ippo\.activation: .*sigmoid"),
+        ({"seed": -1}, r"ippo\.seed: .*-1"),
+    ],
+)
+def test_unfit_option_is_named(options, message):
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        agents.ippo(TIME_STEP_SPEC, ACTION_SPEC, **options)
+
+
+class MaskedActor(network.Network):
+    """A network as a TF-Agents user would write it."""
+
+    def __init__(self, observation_spec):
+        super().__init__(observation_spec, name="MaskedActor")
+        self._dense = tf.keras.layers.Dense(observation_spec["avail_actions"].shape[-1])
+
+    def call(self, observation, step_type=None, network_state=(), training=False):
+        logits = tf.where(observation["avail_actions"], self._dense(observation["obs"]), -1e9)
+        return tfp.distributions.Independent(tfp.distributions.Categorical(logits), 1), network_state
+
+
+class StateValue(network.Network):
+    def __init__(self, observation_spec):
+        super().__init__(observation_spec, name="StateValue")
+        self._dense = tf.keras.layers.Dense(1)
+
+    def call(self, observation, step_type=None, network_state=(), training=False):
+        return tf.squeeze(self._dense(observation["state"]), axis=-1), network_state
+
+
+def takes_available_actions(experience):
+    avail, action = experience.observation["avail_actions"].numpy(), experience.action.numpy()
+    return np.take_along_axis(avail, action[..., None], axis=-1).all()
+
+
+class TestWithTFAgents:
+    """TF-Agents' own drivers, buffers, savers and agents around ours, and theirs in our battles."""
+
+    @pytest.fixture(scope="class")
+    def battle(self):
+        return environments.load("3m", num_envs=4)
+
+    @pytest.fixture(scope="class")
+    def agent(self, battle):
+        return agents.ippo(battle.time_step_spec(), battle.action_spec(), **SMALL)
+
+    @staticmethod
+    def drive(environment, agent, num_steps):
+        """[B, num_steps] rows by TF-Agents' driver and replay buffer."""
+        buffer = tf_uniform_replay_buffer.TFUniformReplayBuffer(
+            agent.collect_data_spec, environment.batch_size, max_length=num_steps
+        )
+        driver = dynamic_step_driver.DynamicStepDriver(
+            environment,
+            agent.collect_policy,
+            observers=[buffer.add_batch],
+            num_steps=num_steps * environment.batch_size,
+        )
+        driver.run()
+        return buffer.gather_all()
+
+    def test_driver_and_replay_buffer_feed_train(self, battle, agent):
+        experience = self.drive(battle, agent, 9)
+        assert experience.reward.shape == (4, 9)
+        assert takes_available_actions(experience)
+        before = weights(agent)
+        assert np.isfinite(agent.train(experience).loss)
+        assert differ(weights(agent), before)
+
+    @pytest.mark.filterwarnings("ignore:Encoding a StructuredValue")
+    def test_saved_policy_acts_as_before(self, battle, agent, tmp_path):
+        policy_saver.PolicySaver(agent.policy).save(str(tmp_path))
+        time_step = battle.reset()
+        loaded = tf.compat.v2.saved_model.load(str(tmp_path))
+        np.testing.assert_array_equal(loaded.action(time_step).action, agent.policy.action(time_step).action)
+
+    def test_ppo_clip_agent_trains_unchanged(self, battle):
+        observation_spec = battle.observation_spec()
+        agent = ppo_clip_agent.PPOClipAgent(
+            battle.time_step_spec(),
+            battle.action_spec(),
+            optimizer=tf.keras.optimizers.Adam(1e-3),
+            actor_net=MaskedActor(observation_spec),
+            value_net=StateValue(observation_spec),
+            importance_ratio_clipping=0.2,
+            use_gae=True,
+            num_epochs=2,
+            normalize_observations=False,
+        )
+        agent.initialize()
+        experience = self.drive(battle, agent, 9)
+        assert takes_available_actions(experience)
+        before = agent.actor_net.get_weights()
+        assert np.isfinite(agent.train(experience).loss)
+        assert differ(agent.actor_net.get_weights(), before)

@@ -1,0 +1,28 @@
+"""What the tests share. Importing tf_marl here puts it before TensorFlow in every test."""
+
+import tf_marl  # noqa: F401, I001
+
+import numpy as np
+import pytest
+
+from tf_marl.ops import categorical
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def random_team(rng):
+    """shape -> masked logits [*shape, N, A] and the mask; one agent in three is dead, with action 0 alone left."""
+
+    def draw(shape, num_agents=3, num_actions=4, scale=2.0):
+        avail = rng.random((*shape, num_agents, num_actions)) < 0.7
+        avail[..., 1] = True
+        dead = rng.random((*shape, num_agents)) < 1 / 3
+        avail[dead] = np.arange(num_actions) == 0
+        logits = rng.normal(size=avail.shape, scale=scale).astype(np.float32)
+        return np.where(avail, logits, np.float32(categorical.MASKED_LOGIT)), avail
+
+    return draw

@@ -1,0 +1,100 @@
+"""The matrix game: payoffs as tabulated, episodes that end and start over as in the battles."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.environments import tf_environment
+from tf_agents.trajectories import time_step as ts
+from tf_agents.utils import nest_utils
+
+from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+
+SEED = tf.constant([0, 0])
+THREE_AGENTS = np.arange(27).reshape(3, 3, 3)
+
+
+def play(core, *actions):
+    """Time steps and infos from a reset on, one more than actions."""
+    state = core.reset(SEED)
+    steps, infos = [core.time_step(state)], [core.info(state)]
+    for action in actions:
+        state = core.step(state, tf.constant(action, tf.int32), SEED)
+        steps.append(core.time_step(state))
+        infos.append(core.info(state))
+    return steps, infos
+
+
+def test_reward_is_the_payoff_of_the_joint_action():
+    joint = np.stack(np.indices(THREE_AGENTS.shape), axis=-1).reshape(-1, 3)
+    (_, step), _ = play(MatrixGame(THREE_AGENTS, num_envs=27), joint)
+    np.testing.assert_array_equal(step.reward, np.arange(27))
+
+
+def test_climbing_game_is_won_by_both_climbing():
+    joint = [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2]]
+    (_, step), (before, after) = play(MatrixGame(CLIMBING_GAME, num_envs=5), joint)
+    np.testing.assert_array_equal(step.reward, [11, -30, -30, 7, 5])
+    np.testing.assert_array_equal(after["battle_won"], [True, False, False, False, False])
+    assert not np.any(before["battle_won"])
+
+
+def test_nothing_is_won_before_the_first_action_even_if_the_best_payoff_is_0():
+    _, (before, after) = play(MatrixGame(-THREE_AGENTS, num_envs=1), [[0, 0, 0]])
+    assert not before["battle_won"][0]
+    assert after["battle_won"][0]
+
+
+@pytest.mark.parametrize(("time_limit", "last_discount"), [(False, 0.0), (True, 1.0)])
+def test_episode_ends_and_the_step_after_it_starts_the_next(time_limit, last_discount):
+    core = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=2, time_limit=time_limit)
+    actions = [[0, 0], [1, 1]], [[2, 2], [0, 1]], [[0, 0], [0, 0]], [[1, 2], [1, 0]]
+    steps, infos = play(core, *actions)
+    first, mid, last = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
+    np.testing.assert_array_equal([step.step_type[0] for step in steps], [first, mid, last, first, mid])
+    np.testing.assert_array_equal([step.reward for step in steps], [[0, 0], [11, 7], [5, -30], [0, 0], [6, -30]])
+    np.testing.assert_array_equal([step.discount[0] for step in steps], [1, 1, last_discount, 1, 1])
+    np.testing.assert_array_equal([info["battle_won"][0] for info in infos], [False, True, False, False, False])
+    tf.nest.map_structure(np.testing.assert_array_equal, steps[3], steps[0])
+
+
+def test_observation_is_the_share_played_and_ones_own_last_action():
+    steps, _ = play(MatrixGame(CLIMBING_GAME, num_envs=1, episode_length=2), [[0, 2]])
+    np.testing.assert_array_equal(steps[0].observation["obs"][0], [[0, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(steps[1].observation["obs"][0], [[0.5, 1, 0, 0], [0.5, 0, 0, 1]])
+    np.testing.assert_array_equal(steps[1].observation["state"][0], [0.5, 1, 0, 0, 0, 0, 1])
+
+
+def test_everyone_lives_and_may_do_anything():
+    steps, _ = play(MatrixGame(THREE_AGENTS, num_envs=2), [[0, 1, 2], [2, 2, 2]])
+    for step in steps:
+        assert np.all(step.observation["alive"])
+        assert np.all(step.observation["avail_actions"])
+
+
+@pytest.mark.parametrize("payoff", [CLIMBING_GAME, THREE_AGENTS], ids=["two agents", "three agents"])
+def test_time_steps_match_their_spec(payoff):
+    core = MatrixGame(payoff, num_envs=2)
+    for step in play(core, np.ones((2, payoff.ndim)))[0]:
+        assert nest_utils.is_batched_nested_tensors(step, core.time_step_spec)
+
+
+def test_resize_changes_the_number_of_games_only():
+    core = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=3, time_limit=True).resize(5)
+    assert core.num_envs == 5
+    assert core.episode_length == 3
+    assert core.time_limit
+    (_, step), _ = play(core, np.ones((5, 2)))
+    np.testing.assert_array_equal(step.reward, [7] * 5)
+
+
+def test_it_serves_tf_agents_drivers_compiled():
+    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=3))
+    assert isinstance(environment, tf_environment.TFEnvironment)
+    assert environment.batch_size == 3
+    assert np.all(environment.reset().is_first())
+    step = environment.step(tf.constant([[0, 0], [1, 1], [2, 2]]))
+    assert np.all(step.is_last())
+    np.testing.assert_array_equal(step.reward, [11, 7, 5])
+    np.testing.assert_array_equal(environment.info()["battle_won"], [True, False, False])
+    assert np.all(environment.step(tf.zeros([3, 2], tf.int32)).is_first())

@@ -1,0 +1,141 @@
+"""Rollouts: rows that chain into episodes, and a tally that agrees with them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+from tf_marl import agents, environments
+from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.ops import categorical
+from tf_marl.training.rollout import Collector, Tally
+
+NUM_ENVS = 4
+
+
+def collector(core, num_steps, seed=0, num_shards=1):
+    agent = agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,))
+    return agent, Collector(core, agent.collect_policy, num_steps, seed, num_shards)
+
+
+def collect_twice(core, num_steps, **options):
+    agent, environments = collector(core, num_steps, **options)
+    return agent, [tf.nest.map_structure(np.asarray, environments.collect()) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def game():
+    """Episodes of 3 env steps, so that 4 rows go by from one start to the next; rollouts of 9 cut them anywhere."""
+    return MatrixGame(CLIMBING_GAME, NUM_ENVS, episode_length=3)
+
+
+@pytest.fixture(scope="module")
+def game_rollouts(game):
+    return collect_twice(game, num_steps=9)
+
+
+@pytest.fixture(scope="module", params=["matrix game", "3m"])
+def played(request):
+    """An agent and its first two rollouts, one continuing the other."""
+    if request.param == "3m":
+        return collect_twice(environments.load("3m", num_envs=NUM_ENVS).core, num_steps=48)
+    return request.getfixturevalue("game_rollouts")
+
+
+@pytest.fixture
+def rows(played):
+    """Both rollouts in one, [B, 2T]."""
+    _, rollouts = played
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts, axis=1), *(r.experience for r in rollouts))
+
+
+def test_rows_chain_within_and_between_rollouts(played, rows):
+    np.testing.assert_array_equal(rows.next_step_type[:, :-1], rows.step_type[:, 1:])
+    _, (first, second) = played
+    np.testing.assert_array_equal(first.final_time_step.step_type, second.experience.step_type[:, 0])
+    for name, leaf in first.final_time_step.observation.items():
+        np.testing.assert_array_equal(leaf, second.experience.observation[name][:, 0], err_msg=name)
+
+
+def test_an_episode_starts_after_every_boundary_and_nowhere_else(rows):
+    assert (rows.step_type[:, 0] == ts.StepType.FIRST).all()
+    boundary = rows.step_type == ts.StepType.LAST
+    assert boundary.any()
+    np.testing.assert_array_equal(rows.next_step_type == ts.StepType.FIRST, boundary)
+    assert not rows.reward[boundary].any()
+    assert (rows.discount[boundary] == 1).all()
+
+
+def test_tally_counts_env_steps_without_boundaries_and_episodes_by_their_ends(played, rows):
+    _, rollouts = played
+    tally = Tally(*np.sum([rollout.tally for rollout in rollouts], axis=0))
+    ends = rows.next_step_type == ts.StepType.LAST
+    assert tally.env_steps == (rows.step_type != ts.StepType.LAST).sum()
+    assert tally.episodes == ends.sum()
+    returns, lengths = [], []
+    for b in range(NUM_ENVS):  # episode by episode, up to the last that ended
+        for episode in np.split(np.arange(ends.shape[1]), np.flatnonzero(ends[b]) + 1)[:-1]:
+            counted = episode[rows.step_type[b, episode] != ts.StepType.LAST]
+            returns.append(rows.reward[b, counted].sum())
+            lengths.append(len(counted))
+    assert tally.env_steps_of_episodes == sum(lengths)
+    np.testing.assert_allclose(tally.returns, sum(returns), rtol=1e-5)
+    assert 0 <= tally.battles_won <= tally.episodes
+
+
+def test_tally_of_the_matrix_game_is_known_in_advance(game_rollouts):
+    _, (first, second) = game_rollouts
+    # Rows by what they lead to, | a rollout's end:  1 2 3 b 1 2 3 b 1 | 2 3 b 1 2 3 b 1 2
+    assert [first.tally.env_steps, second.tally.env_steps] == [NUM_ENVS * 7, NUM_ENVS * 7]
+    assert [first.tally.episodes, second.tally.episodes] == [NUM_ENVS * 2, NUM_ENVS * 2]
+    assert [first.tally.env_steps_of_episodes, second.tally.env_steps_of_episodes] == [NUM_ENVS * 6, NUM_ENVS * 6]
+    for rollout in (first, second):
+        won = (rollout.experience.next_step_type == ts.StepType.LAST) & (rollout.experience.reward == 11)
+        assert rollout.tally.battles_won == won.sum()
+
+
+def test_actions_are_available_and_the_logits_on_record_are_the_actors(played, rows):
+    agent, _ = played
+    taken = np.take_along_axis(rows.observation["avail_actions"], rows.action[..., None], axis=-1)
+    assert taken.all()
+    expected = categorical.agent_distribution(agent.actor(rows.observation)[0]).logits_parameter()
+    np.testing.assert_allclose(rows.policy_info["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_shapes_are_those_of_the_policys_trajectory(played):
+    agent, (rollout, _) = played
+    num_steps = rollout.experience.reward.shape[1]
+
+    def has_spec(spec, leaf):
+        assert leaf.shape == (NUM_ENVS, num_steps, *spec.shape)
+        assert leaf.dtype == spec.dtype.as_numpy_dtype
+
+    tf.nest.map_structure(has_spec, agent.collect_policy.trajectory_spec, rollout.experience)
+
+
+def test_rollouts_repeat_with_the_seed(game, game_rollouts):
+    _, expected = game_rollouts
+    _, again = collect_twice(game, num_steps=9)
+    tf.nest.map_structure(np.testing.assert_array_equal, again, expected)
+    _, other = collect_twice(game, num_steps=9, seed=1)
+    assert (other[0].experience.action != expected[0].experience.action).any()
+    assert (expected[0].experience.action != expected[1].experience.action).any()
+
+
+def test_shards_add_up_and_differ_among_themselves(game, game_rollouts):
+    _, (whole, _) = game_rollouts
+    _, (sharded, _) = collect_twice(game, num_steps=9, num_shards=2)
+    assert sharded.tally.env_steps == whole.tally.env_steps
+    tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), sharded[:2], whole[:2])
+    upper, lower = np.split(sharded.experience.action, 2)
+    assert (upper != lower).any()
+
+
+def test_number_of_shards_must_divide_the_environments(game):
+    with pytest.raises(ValueError, match="num_shards = 3 does not divide num_envs = 4"):
+        collector(game, num_steps=9, num_shards=3)
+
+
+def test_number_of_shards_divides_by_default():
+    for num_envs in range(1, 5):
+        assert num_envs % collector(MatrixGame(CLIMBING_GAME, num_envs), 1, num_shards=None)[1].num_shards == 0

@@ -1,0 +1,208 @@
+"""The training loop: what it records, that it repeats, and that it can be broken off and taken up again."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_marl import agents
+from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.training.evaluate import Evaluator
+from tf_marl.training.train import Trainer
+
+SMALL_AGENT = functools.partial(agents.ippo, hidden=(8,), num_epochs=2, num_minibatches=2)
+# An update is on 24 env steps, 4 environments with 6 of 8 rows: every fourth row is a boundary.
+NUM_ENV_STEPS, ENV_STEPS_PER_UPDATE, EVAL_EVERY = 6 * 24, 24, 2 * 24
+
+
+def make_trainer(root_dir, seed=0, **options):
+    options = {
+        "agent": SMALL_AGENT,
+        "num_env_steps": NUM_ENV_STEPS,
+        "rollout_steps": 8,
+        "eval_every_env_steps": EVAL_EVERY,
+        "eval_episodes": 3,
+    } | options
+    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3), seed)
+    return Trainer(environment=environment, root_dir=str(root_dir), seed=seed, **options)
+
+
+class Record(list):
+    """(env steps, metrics) as recorded, but for the speed; presses Ctrl-C when the given number of records is full."""
+
+    def __init__(self, interrupt_at=None):
+        super().__init__()
+        self.interrupt_at = interrupt_at
+
+    def __call__(self, env_steps, metrics):
+        speed = metrics.get("train/env_steps_per_second", 1.0)
+        assert speed > 0
+        self.append((env_steps, {k: v for k, v in metrics.items() if k != "train/env_steps_per_second"}))
+        if len(self) == self.interrupt_at:
+            raise KeyboardInterrupt
+
+    def updates(self):
+        return [(env_steps, metrics) for env_steps, metrics in self if "loss/policy" in metrics]
+
+    def evaluations(self):
+        return [(env_steps, metrics) for env_steps, metrics in self if "eval/return_mean" in metrics]
+
+
+def run(trainer, interrupt_at=None):
+    record = Record(interrupt_at)
+    return trainer.run(record), record
+
+
+def weights(trainer):
+    return trainer.agent.actor.get_weights() + trainer.agent.critic.get_weights()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    trainer = make_trainer(tmp_path_factory.mktemp("uninterrupted"))
+    return trainer, *run(trainer)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run of the same seed, broken off at its fourth record, the third update, between two evaluations."""
+    root_dir = tmp_path_factory.mktemp("interrupted")
+    trainer = make_trainer(root_dir)
+    assert not trainer.restore()
+    return root_dir, trainer, *run(trainer, interrupt_at=4)
+
+
+def test_every_update_and_evaluation_is_recorded_at_its_env_steps(uninterrupted):
+    _, _, record = uninterrupted
+    assert [env_steps for env_steps, _ in record.updates()] == [24, 48, 72, 96, 120, 144]
+    assert [env_steps for env_steps, _ in record.evaluations()] == [48, 96, 144]
+    assert len(record) == 6 + 3
+
+
+def test_records_are_finite_numbers_under_known_names(uninterrupted):
+    _, _, record = uninterrupted
+    for _, metrics in record.updates():
+        assert {"loss/policy", "loss/value", "loss/entropy", "grad_norm/actor", "grad_norm/critic"} <= metrics.keys()
+        assert {"trust_region/agent_tv_max", "train/return_mean", "train/battle_won_mean"} <= metrics.keys()
+        assert metrics["train/episode_length_mean"] == 3
+        assert metrics["trust_region/ratio_min"] < 1 < metrics["trust_region/ratio_max"]
+        assert 0 < metrics["trust_region/agent_tv_max"] <= metrics["trust_region/joint_tv_sum_max"]
+    for _, metrics in record.evaluations():
+        assert metrics.keys() == {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
+    for _, metrics in record:
+        assert all(type(value) is float and np.isfinite(value) for value in metrics.values()), metrics
+
+
+def test_result_is_the_last_evaluation(uninterrupted):
+    _, result, record = uninterrupted
+    assert result == (NUM_ENV_STEPS, record[-1][1], False)
+
+
+def test_equal_seeds_record_bit_identical_metrics(uninterrupted, interrupted):
+    _, _, record = uninterrupted
+    _, _, _, twin = interrupted
+    assert list(twin[:4]) == list(record[:4])
+
+
+def test_another_seed_records_other_metrics(uninterrupted, tmp_path):
+    _, _, record = uninterrupted
+    _, other = run(make_trainer(tmp_path, seed=1, num_env_steps=1))
+    assert [env_steps for env_steps, _ in other] == [24, 24]
+    assert other[0] != record[0]
+
+
+def test_interrupted_run_evaluates_saves_and_says_so(interrupted):
+    root_dir, _, result, record = interrupted
+    assert result.interrupted
+    assert result.env_steps == 72
+    assert record[-1] == (72, result.evaluation)
+    assert tf.train.latest_checkpoint(str(root_dir / "checkpoints")).endswith("-72")
+
+
+def test_restored_run_goes_on_bit_identically(uninterrupted, interrupted):
+    whole, whole_result, record = uninterrupted
+    root_dir, broken_off, _, _ = interrupted
+    trainer = make_trainer(root_dir)
+    assert trainer.restore()
+    assert trainer.env_steps == 72
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(broken_off))
+    result, rest = run(trainer)
+    assert list(rest) == [(env_steps, metrics) for env_steps, metrics in record if env_steps > 72]
+    assert result == whole_result
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
+
+
+def test_interrupt_as_an_update_returns_leaves_steps_and_weights_in_accord(uninterrupted, tmp_path):
+    """Python raises Ctrl-C when the compiled call comes back: after the weights moved, before anything is recorded."""
+    _, _, record = uninterrupted
+    trainer = make_trainer(tmp_path)
+    iteration, calls = trainer.build_iteration(), []
+
+    def interrupted_iteration():
+        metrics = iteration()
+        calls.append(metrics)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return metrics
+
+    trainer.build_iteration = lambda: interrupted_iteration
+    result, _ = run(trainer)
+    assert (result.env_steps, result.interrupted) == (72, True)
+    again = make_trainer(tmp_path)
+    assert again.restore()
+    _, rest = run(again)
+    assert list(rest) == [(env_steps, metrics) for env_steps, metrics in record if env_steps > 72]
+
+
+def test_finished_run_is_not_trained_further(uninterrupted):
+    trainer, result, _ = uninterrupted
+    before = weights(trainer)
+    again, record = run(trainer)
+    assert again == result
+    assert not record.updates()
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), before)
+
+
+def test_evaluations_repeat_with_the_seed():
+    core = MatrixGame(CLIMBING_GAME, num_envs=64, episode_length=3)
+    evaluate = Evaluator(core, agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,)).collect_policy)
+    results = [evaluate(tf.constant([0, seed])) for seed in (0, 0, 1)]
+    assert results[0] == results[1] != results[2]
+    assert results[0]["episode_length_mean"] == 3
+    assert results[0]["battle_won_mean"] * 64 == int(results[0]["battle_won_mean"] * 64)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_env_steps", "1000"),
+        ("num_env_steps", 0),
+        ("num_env_steps", 2.5),
+        ("rollout_steps", -8),
+        ("rollout_steps", True),
+        ("eval_every_env_steps", None),
+        ("eval_episodes", 0),
+        ("seed", -1),
+        ("seed", 0.5),
+        ("agent", "ippo"),
+        ("environment", "3m"),
+        ("root_dir", 7),
+        ("rollout_step", 8),
+    ],
+)
+def test_unfit_option_is_named(tmp_path, option, value):
+    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4))
+    options = {"environment": environment, "root_dir": str(tmp_path), "agent": SMALL_AGENT} | {option: value}
+    with pytest.raises(ValueError, match=rf"^train\.{option}: "):
+        Trainer(**options)
+
+
+def test_whole_numbers_may_be_written_as_floats(tmp_path):
+    assert make_trainer(tmp_path, num_env_steps=5e6).num_env_steps == 5_000_000
+
+
+def test_rollout_of_fewer_rows_than_minibatches_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="num_minibatches = 33 is more than the 32 rows"):
+        make_trainer(tmp_path, agent=functools.partial(SMALL_AGENT, num_minibatches=33))
