@@ -54,13 +54,11 @@ def run(main: Callable[[], int]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            rest = FLAGS(argv)
+            return FLAGS(argv)
         except flags.Error as error:
             sys.exit(_complain(error))
-        if FLAGS.help or FLAGS.helpfull:
-            app.usage(shorthelp=not FLAGS.helpfull, writeto_stdout=True)
-            sys.exit(0)
-        return rest
+        except SystemExit:
+            sys.exit(0)  # absl has shown the help that was asked for, and would call that a failure
 
     def call(argv: list[str]) -> int:
         if len(argv) > 1:
@@ -70,6 +68,9 @@ def run(main: Callable[[], int]) -> None:
             return main()
         except BadInput as error:
             return _complain(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
 
     app.run(call, flags_parser=parse)
 
@@ -163,6 +164,14 @@ def parse_gin(paths: list[str], bindings: list[str]) -> None:
             gin.query_parameter(name)
         except ValueError:
             raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
+
+
+def operative_config() -> str:
+    """The configuration in use, a line per binding: gin's own text without its rulers, as long as its longest line."""
+    import gin
+
+    lines = gin.operative_config_str(max_line_length=10_000).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("# ===")) + "\n"
 
 
 def print_json(result: dict) -> None:

@@ -37,23 +37,24 @@ def main() -> int:
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
-    algorithm = gin.query_parameter("train.agent").configurable.name
+    agent = gin.query_parameter("train.agent")
+    if not isinstance(agent, gin.config.ConfigurableReference):
+        raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
+    algorithm = agent.configurable.name
     map_name = gin.query_parameter("environment.map_name")
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
     root_dir = root_dir or app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(environment, root_dir=str(root_dir), seed=FLAGS.seed)
+        trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
     app.writable_folder(root_dir)
-    config = gin.operative_config_str(max_line_length=10_000)
-    (root_dir / app.CONFIG_NAME).write_text(config)
-
+    with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
+        resumes = trainer.restore()
+    config = app.operative_config()
     params = flat_params(config)
-    store, artifacts = tracking.local_store(app.STORE_FOLDER)
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
-            FLAGS.tracking_uri or store,
-            None if FLAGS.tracking_uri else artifacts,
+            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
             FLAGS.experiment,
             name,
             params=params,
@@ -64,11 +65,12 @@ def main() -> int:
                 "seed": str(FLAGS.seed),
             },
         )
-    tracker.text(config, app.CONFIG_NAME)
 
     began = time.perf_counter()
     try:
-        if trainer.restore():
+        (root_dir / app.CONFIG_NAME).write_text(config)
+        tracker.text(config, app.CONFIG_NAME)
+        if resumes:
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
         with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress:
 
@@ -78,7 +80,8 @@ def main() -> int:
 
             result = trainer.run(record)
     except BaseException as error:
-        tracker.finish("FAILED", f"{type(error).__name__}: {error}")
+        killed = isinstance(error, KeyboardInterrupt)  # once more, while the run was being closed
+        tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
         raise
     tracker.finish("KILLED" if result.interrupted else "FINISHED")
 

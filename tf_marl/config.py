@@ -6,7 +6,7 @@ from typing import Annotated
 import pydantic
 
 # Strict, because a string where a number belongs is a mistake; unknown names are mistakes too.
-STRICT = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+STRICT = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 # A positive whole number; 5e6 reads better than 5000000, and means the same.
 Count = Annotated[

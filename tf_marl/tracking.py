@@ -17,13 +17,14 @@ _VERSIONS = ("tensorflow", "tf-agents", "tensorflow-probability", "mlflow", "num
 _PROBE_SECONDS = 3.0
 
 
-def local_store(folder: pathlib.Path) -> tuple[str, str]:
-    """The tracking URI and the artifact location of the local store in `folder`."""
-    return f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
+def local_store(folder: pathlib.Path) -> str:
+    """The tracking URI of the local store in `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def _beside(tracking_uri: str) -> str | None:
-    """The artifacts' place next to an SQLite database; MLflow's own would be the current directory."""
+def _artifact_location(tracking_uri: str) -> str | None:
+    """`artifacts` beside an SQLite database, where MLflow would take the current directory; None: up to the server."""
     scheme, _, path = tracking_uri.partition(":///")
     return (pathlib.Path(path).resolve().parent / "artifacts").as_uri() if scheme == "sqlite" else None
 
@@ -48,7 +49,6 @@ class Tracker:
     def __init__(
         self,
         tracking_uri: str,
-        artifact_location: str | None,
         experiment: str,
         run_name: str,
         params: dict[str, str],
@@ -58,8 +58,6 @@ class Tracker:
 
         Args:
             tracking_uri: MLflow's address of the store.
-            artifact_location: where a new experiment keeps its artifacts; None: beside an SQLite database, and
-                elsewhere up to the store.
             experiment: made if there is none of that name.
             run_name: for people to read.
             params: flat, one string per setting.
@@ -73,7 +71,9 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         mlflow.set_tracking_uri(tracking_uri)
         if mlflow.get_experiment_by_name(experiment) is None:
-            mlflow.create_experiment(experiment, artifact_location or _beside(tracking_uri))
+            # The kind makes MLflow's pages open on training runs, not on its tools for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            mlflow.create_experiment(experiment, _artifact_location(tracking_uri), kind)
         mlflow.set_experiment(experiment)
         mlflow.set_system_metrics_sampling_interval(5)
         versions = {f"version.{package}": metadata.version(package) for package in _VERSIONS}
@@ -105,9 +105,11 @@ class Tracker:
             status: FINISHED, FAILED or KILLED.
             error: why, if it failed; becomes the tag `error`.
         """
-        if error is not None:
-            self._mlflow.set_tag("error", error)
-        self._mlflow.end_run(status)
+        try:
+            if error is not None:
+                self._mlflow.set_tag("error", error)
+        finally:
+            self._mlflow.end_run(status)
 
 
 def git_commit() -> str:

@@ -10,7 +10,7 @@ from tf_marl.config import naming
 from tf_marl.networks import Actor, Critic
 
 
-@gin.configurable
+@gin.configurable(denylist=["time_step_spec", "action_spec", "seed"])
 def ippo(time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, **options) -> PPOAgent:
     """Independent PPO: the critic sees what its agent sees, and each agent's ratio is clipped by itself.
 

@@ -32,7 +32,7 @@ def map_names() -> tuple[str, ...]:
     return scenarios.map_names()
 
 
-@gin.configurable("environment")
+@gin.configurable("environment", denylist=["seed"])
 @naming("environment")
 @pydantic.validate_call(config=STRICT)
 def load(

@@ -28,7 +28,7 @@ class Result(NamedTuple):
     interrupted: bool
 
 
-@gin.configurable("train")
+@gin.configurable("train", denylist=["environment", "root_dir", "seed"])
 class Trainer:
     """A learner, the environments it learns in, and the checkpoints that remember both.
 

@@ -1,0 +1,106 @@
+"""Launchers as users meet them: real processes, from a current directory that is not the checkout."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+TINY = (
+    "--gin_file=ippo.gin",
+    "--gin_file=maps/3m.gin",
+    "--gin_bindings=environment.num_envs = 4",
+    "--gin_bindings=train.rollout_steps = 8",
+    "--gin_bindings=train.eval_every_env_steps = 300",
+    "--gin_bindings=train.eval_episodes = 2",
+    "--gin_bindings=ippo.hidden = (16,)",
+)
+NOISE = re.compile(r"^[IWEF]0000|oneDNN|Gym|SyntaxWarning|cuda", re.MULTILINE)
+
+
+class Outcome(NamedTuple):
+    """What a launcher left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    def json(self) -> dict:
+        """The last line of stdout."""
+        assert self.code in (0, 130), self.stderr
+        return json.loads(self.stdout.splitlines()[-1])
+
+
+def start(module: str, *arguments: str, cwd: pathlib.Path, interrupt_after: str | None = None) -> Outcome:
+    """Runs `python -m module arguments` to its end; presses Ctrl-C at the first line of stderr with that text."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        seen = []
+        try:
+            if interrupt_after is not None:
+                for line in process.stderr:
+                    seen.append(line)
+                    if interrupt_after in line:
+                        process.send_signal(signal.SIGINT)
+                        break
+            stdout, stderr = process.communicate(timeout=240)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, stdout, "".join(seen) + stderr, time.perf_counter() - began)
+
+
+class WarmLauncher:
+    """Runs launchers to their end, each in a fork of a process that has TensorFlow imported already."""
+
+    def __init__(self, process: subprocess.Popen, folder: pathlib.Path):
+        self._process = process
+        self._folder = folder
+        self.import_seconds: float = json.loads(process.stdout.readline())
+
+    def __call__(self, module: str, *arguments: str) -> Outcome:
+        stdout, stderr = self._folder / "stdout", self._folder / "stderr"
+        print(json.dumps([module, *map(str, (self._folder, stdout, stderr)), *arguments]), file=self._process.stdin)
+        self._process.stdin.flush()
+        code, seconds = json.loads(self._process.stdout.readline())
+        return Outcome(code, stdout.read_text(), stderr.read_text(), seconds)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Flags of a training run of seconds."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def noise() -> re.Pattern[str]:
+    """What TensorFlow and its company must not write on a user's screen."""
+    return NOISE
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """(module, *arguments, cwd) -> Outcome, in a fresh process."""
+    return start
+
+
+@pytest.fixture(scope="session")
+def warm_launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmLauncher]:
+    script = pathlib.Path(__file__).with_name("warm_launcher.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield WarmLauncher(process, tmp_path_factory.mktemp("warm_launch"))
+        process.stdin.close()

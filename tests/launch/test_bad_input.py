@@ -1,0 +1,202 @@
+"""What cannot be used is refused at once: one line that says what to do, exit code 2, and nothing recorded."""
+
+import http.server
+import re
+import socket
+import threading
+
+import pytest
+
+LOADING = "loading TensorFlow ...\n"
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Flags of a run that keeps everything in `tmp_path`."""
+    return f"--root_dir={tmp_path}/root", f"--tracking_uri=sqlite:///{tmp_path}/mlflow.db"
+
+
+def refusal(outcome, tmp_path) -> str:
+    """The one line of a proper refusal."""
+    assert outcome.code == 2, outcome.stderr
+    assert outcome.stdout == ""
+    line = outcome.stderr.removeprefix(LOADING)
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert "Traceback" not in line
+    assert not list(tmp_path.glob("**/mlflow.db"))
+    return line
+
+
+@pytest.fixture
+def silent_server():
+    """An address that takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def stranger():
+    """A web server that knows nothing of MLflow."""
+
+    class NotFound(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, but not listening
+        yield f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+# Before TensorFlow is imported
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "says"),
+    [
+        ("launch.train", ["--nonsense=1"], "Unknown command line flag 'nonsense'"),
+        ("launch.train", ["--seed=-1"], "flag --seed=-1"),
+        ("launch.train", ["--seed=one"], "flag --seed=one"),
+        ("launch.train", ["ippo.gin"], "unexpected argument 'ippo.gin'"),
+        ("launch.evaluate", [], "--root_dir"),
+        ("launch.evaluate", ["--root_dir=.", "--episodes=0"], "flag --episodes=0"),
+        ("launch.evaluate", ["--root_dir=."], "holds no config.gin"),
+        ("launch.evaluate", ["--root_dir=/nowhere/at/all"], "holds no config.gin"),
+        ("launch.benchmark", ["--what=nothing"], "flag --what=nothing"),
+        ("launch.benchmark", ["--num_envs=0"], "flag --num_envs=0"),
+    ],
+)
+def test_a_bad_flag_is_refused_at_once(module, flags, says, launch, tmp_path):
+    outcome = launch(module, *flags, cwd=tmp_path)
+    assert says in refusal(outcome, tmp_path)
+    assert outcome.seconds < 5
+
+
+def test_an_unknown_gin_file_is_refused_with_those_there_are(launch, store, tmp_path):
+    outcome = launch("launch.train", "--gin_file=maps/3n.gin", *store, cwd=tmp_path)
+    line = refusal(outcome, tmp_path)
+    assert "--gin_file=maps/3n.gin" in line
+    assert "ippo.gin" in line
+    assert "maps/3m.gin" in line
+    assert outcome.seconds < 5
+
+
+def test_a_root_dir_that_cannot_be_written_is_refused_at_once(launch, tiny, store, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = launch("launch.train", *tiny, *store, f"--root_dir={tmp_path}/file/below", cwd=tmp_path)
+    assert "--root_dir" in refusal(outcome, tmp_path)
+    assert outcome.seconds < 5
+
+
+@pytest.mark.parametrize("server", ["closed_port", "stranger", "silent_server"])
+def test_a_tracking_server_that_is_none_is_refused_within_seconds(server, launch, tiny, store, tmp_path, request):
+    address = request.getfixturevalue(server)
+    outcome = launch("launch.train", *tiny, *store, f"--tracking_uri={address}", cwd=tmp_path)
+    assert f"no MLflow server answers at {address}" in refusal(outcome, tmp_path)
+    assert outcome.seconds < 6  # 3 of them spent waiting for an answer
+
+
+# After it: each in a fork of a process that has it, and one of each kind all by itself
+
+
+@pytest.mark.parametrize(
+    ("binding", "says"),
+    [
+        ("environment.map_name = '9m'", "unknown map '9m'; choose one of: 3m, 8m, .*2s3z.*"),
+        ("environment.map_name = 3", "environment.map_name: .*string, not 3"),
+        ("environment.backend = 'chess'", "unknown backend 'chess'; choose one of: .*combat"),
+        ("environment.nonsense = 1", "'environment' .*'nonsense'"),
+        ("ippo.nonsense = 1", "ippo.nonsense: unexpected"),
+        ("train.nonsense = 1", "'train' .*'nonsense'"),
+        ("nonsense.x = 1", "'nonsense'"),
+        ("train.agent = @nonsense", "'@nonsense'"),
+        ("train.agent = 3", "train.agent: .*@ippo, not 3"),
+        ("train.num_env_steps = 'many'", "train.num_env_steps: .*integer, not 'many'"),
+        ("environment.num_envs = 1.5", "environment.num_envs: .*integer, not 1.5"),
+        ("ippo.gamma = 'x'", "ippo.gamma: .*number, not 'x'"),
+        ("ippo.gamma = 2.0", "ippo.gamma: .*less than or equal to 1, not 2.0"),
+        ("ippo.hidden = ()", r"ippo.hidden: .*not \(\)"),
+        ("environment.num_envs = 0", "environment.num_envs: .*greater than 0, not 0"),
+        ("train.num_env_steps = -1", "train.num_env_steps: .*greater than 0, not -1"),
+        ("train.eval_episodes = 0", "train.eval_episodes: .*greater than 0, not 0"),
+        ("ippo.num_epochs = 0", "ippo.num_epochs: .*greater than 0, not 0"),
+        ("ippo.num_minibatches = 33", "num_minibatches = 33 .*32 rows"),  # 4 environments x 8 steps
+        ("train.num_env_steps = ", "parse"),
+        ("train.num_env_steps 5", ""),
+    ],
+)
+def test_a_bad_gin_binding_is_refused(binding, says, warm_launch, tiny, store, tmp_path):
+    outcome = warm_launch("launch.train", *tiny, f"--gin_bindings={binding}", *store)
+    assert re.search(says, refusal(outcome, tmp_path))
+    assert outcome.seconds < 10
+
+
+def test_a_bad_gin_binding_is_refused_as_soon_as_tensorflow_is_there(launch, warm_launch, tiny, store, tmp_path):
+    outcome = launch("launch.train", *tiny, "--gin_bindings=environment.map_name = '9m'", *store, cwd=tmp_path)
+    assert "3s5z_vs_3s6z" in refusal(outcome, tmp_path)
+    assert outcome.seconds < 3 * warm_launch.import_seconds + 5
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["ippo.gin"], "environment.map_name is not set; add for example --gin_file=maps/3m.gin"),
+        (["maps/3m.gin"], "train.agent is not set; add for example --gin_file=ippo.gin"),
+        ([], "train.agent is not set"),
+    ],
+)
+def test_a_missing_algorithm_or_map_is_asked_for(files, says, warm_launch, store, tmp_path):
+    outcome = warm_launch("launch.train", *[f"--gin_file={name}" for name in files], *store)
+    assert says in refusal(outcome, tmp_path)
+
+
+def test_a_gin_file_that_is_not_gin_is_refused(warm_launch, tiny, store, tmp_path):
+    (tmp_path / "broken.gin").write_text("ippo.gamma = = 3\n")
+    refusal(warm_launch("launch.train", *tiny, f"--gin_file={tmp_path}/broken.gin", *store), tmp_path)
+
+
+def test_an_sqlite_path_that_cannot_be_used_is_refused(launch, warm_launch, tiny, store, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = launch("launch.train", *tiny, *store, f"--tracking_uri=sqlite:///{tmp_path}/file/m.db", cwd=tmp_path)
+    assert "error: --tracking_uri: " in refusal(outcome, tmp_path)
+    assert outcome.seconds < 3 * warm_launch.import_seconds + 15
+    assert not (tmp_path / "root" / "config.gin").exists()
+
+
+def test_an_unknown_map_is_refused_by_the_benchmark(warm_launch, tmp_path):
+    outcome = warm_launch("launch.benchmark", "--map=9m", "--what=env")
+    assert "unknown map '9m'" in refusal(outcome, tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
+    (tmp_path / "config.gin").write_text("train.agent = @ippo\nenvironment.map_name = '3m'\n")
+    outcome = warm_launch("launch.evaluate", f"--root_dir={tmp_path}")
+    assert "holds no checkpoint yet" in refusal(outcome, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),
+        ("launch.evaluate", ["root_dir", "episodes", "seed"]),
+        ("launch.benchmark", ["what", "map", "num_envs", "repeats", "gin_file", "gin_bindings"]),
+    ],
+)
+def test_help_answers_at_once(module, flags, launch, tmp_path):
+    outcome = launch(module, "--help", cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    assert all(f"--{flag}:" in outcome.stdout for flag in flags)
+    assert "--[no]json" in outcome.stdout
+    assert outcome.seconds < 3

@@ -1,0 +1,224 @@
+"""Training as a user starts it, stops it, resumes it and looks at it afterwards."""
+
+import os
+import re
+from typing import Any, NamedTuple
+
+import mlflow
+import pytest
+
+EVALUATED = {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
+MEASURED_EVERY_UPDATE = {
+    *("train/env_steps_per_second", "loss/policy", "loss/value", "loss/entropy"),
+    *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
+    *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
+}
+MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
+
+
+class Store(NamedTuple):
+    """Where a run keeps things."""
+
+    root_dir: str
+    tracking_uri: str
+
+    @property
+    def flags(self):
+        return f"--root_dir={self.root_dir}", f"--tracking_uri={self.tracking_uri}", "--json"
+
+    def run(self, run_id: str) -> mlflow.entities.Run:
+        return mlflow.MlflowClient(self.tracking_uri).get_run(run_id)
+
+    def only_run(self) -> mlflow.entities.Run:
+        client = mlflow.MlflowClient(self.tracking_uri)
+        experiment = client.get_experiment_by_name("tf_marl")
+        (run,) = client.search_runs([experiment.experiment_id])
+        return run
+
+    def checkpoints(self) -> list[int]:
+        names = os.listdir(os.path.join(self.root_dir, "checkpoints"))
+        return sorted(int(name[len("ckpt-") : -len(".index")]) for name in names if name.endswith(".index"))
+
+
+def store_in(folder) -> Store:
+    (folder / "current").mkdir()
+    return Store(str(folder / "root"), f"sqlite:///{folder}/mlflow.db")
+
+
+class Finished(NamedTuple):
+    store: Store
+    outcome: Any
+    left_behind: list[str]  # in the current directory
+
+
+@pytest.fixture(scope="module")
+def finished(launch, tiny, tmp_path_factory):
+    """A tiny run that went well."""
+    folder = tmp_path_factory.mktemp("finished")
+    store = store_in(folder)
+    steps = "--gin_bindings=train.num_env_steps = 600"
+    outcome = launch("launch.train", *tiny, steps, "--seed=3", *store.flags, cwd=folder / "current")
+    return Finished(store, outcome, os.listdir(folder / "current"))
+
+
+@pytest.fixture(scope="module")
+def interrupted(launch, tiny, tmp_path_factory):
+    """A run that Ctrl-C ended after its first evaluation."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    store = store_in(folder)
+    steps = "--gin_bindings=train.num_env_steps = 5e8"
+    outcome = launch(
+        "launch.train", *tiny, steps, *store.flags, cwd=folder / "current", interrupt_after="env steps   greedy"
+    )
+    return Finished(store, outcome, os.listdir(folder / "current"))
+
+
+def test_training_ends_well_with_its_result_as_json(finished):
+    assert finished.outcome.code == 0
+    result = finished.outcome.json()
+    assert result["root_dir"] == finished.store.root_dir
+    assert 600 <= result["env_steps"] < 600 + 4 * 8  # at most one rollout beyond
+    assert result["interrupted"] is False
+    assert 0 <= result["eval/battle_won_mean"] <= 1
+    assert 0 <= result["eval/return_mean"] <= 20
+    assert 0 < result["eval/episode_length_mean"] <= 60
+    assert finished.store.run(result["run_id"]).info.status == "FINISHED"
+
+
+def test_training_tells_its_user_where_to_look(finished):
+    assert finished.store.only_run().info.run_id in finished.outcome.stdout
+    assert f"python -m launch.evaluate --root_dir={finished.store.root_dir}" in finished.outcome.stdout
+
+
+def test_training_is_quiet_but_for_its_own_lines(finished, noise):
+    stderr = finished.outcome.stderr
+    assert not noise.search(stderr)
+    loading, *evaluations = stderr.strip().splitlines()
+    assert loading == "loading TensorFlow ..."
+    assert evaluations
+    assert all("env steps   greedy: won" in line for line in evaluations)
+
+
+def test_training_leaves_nothing_in_the_current_directory(finished):
+    assert finished.left_behind == []
+
+
+def test_params_are_the_flat_gin_configuration(finished):
+    params = finished.store.only_run().data.params
+    assert params["train.num_env_steps"] == "600"
+    assert params["train.rollout_steps"] == "8"
+    assert params["train.agent"] == "@ippo"
+    assert params["environment.map_name"] == "'3m'"
+    assert params["environment.num_envs"] == "4"
+    assert params["ippo.gamma"] == "0.99"
+    assert params["ippo.hidden"] == "(16,)"
+
+
+def test_tags_tell_what_ran(finished):
+    tags = finished.store.only_run().data.tags
+    assert {name: tags[name] for name in ("algorithm", "map", "backend", "seed")} == {
+        "algorithm": "ippo",
+        "map": "3m",
+        "backend": "combat",
+        "seed": "3",
+    }
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", tags["git_commit"])
+    assert tags["version.mlflow"] == mlflow.__version__
+    assert tags["version.tensorflow"].startswith("2.")
+
+
+def test_metrics_are_recorded_at_env_steps(finished):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    run = finished.store.only_run()
+    assert run.data.metrics.keys() >= EVALUATED | MEASURED_EVERY_UPDATE | MEASURED_AS_EPISODES_END
+    env_steps = finished.outcome.json()["env_steps"]
+
+    def steps(name):
+        return [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+
+    updates = steps("loss/policy")
+    assert updates[-1] == env_steps
+    assert all(0 < after - before <= 4 * 8 for before, after in zip([0, *updates], updates, strict=False))
+    assert {name: steps(name) for name in MEASURED_EVERY_UPDATE} == dict.fromkeys(MEASURED_EVERY_UPDATE, updates)
+    evaluations = steps("eval/return_mean")
+    assert [step // 300 for step in evaluations] == [1, 2]
+    assert {name: steps(name) for name in EVALUATED} == dict.fromkeys(EVALUATED, evaluations)
+    assert all(set(steps(name)) <= set(updates) for name in MEASURED_AS_EPISODES_END)
+
+
+def test_the_last_evaluation_is_the_result(finished):
+    metrics = finished.store.only_run().data.metrics
+    result = finished.outcome.json()
+    assert {name: metrics[name] for name in EVALUATED} == {name: result[name] for name in EVALUATED}
+
+
+def test_the_configuration_is_kept_in_root_dir_and_among_the_artifacts(finished):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    artifact = client.download_artifacts(finished.store.only_run().info.run_id, "config.gin")
+    with open(artifact) as kept, open(os.path.join(finished.store.root_dir, "config.gin")) as config:
+        text = config.read()
+        assert kept.read() == text
+    assert "train.num_env_steps = 600\n" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_evaluate_plays_the_trained_team(finished, warm_launch):
+    arguments = ("launch.evaluate", f"--root_dir={finished.store.root_dir}", "--episodes=4", "--json")
+    result = warm_launch(*arguments).json()
+    assert result["episodes"] == 4
+    assert result["env_steps"] == finished.outcome.json()["env_steps"]
+    assert result["battle_won_mean"] in (0, 0.25, 0.5, 0.75, 1)
+    assert 0 < result["episode_length_mean"] <= 60
+
+
+def test_a_second_start_refuses_settings_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):
+    before = finished.store.checkpoints()
+    outcome = warm_launch("launch.train", *tiny, "--gin_bindings=ippo.hidden = (8,)", *finished.store.flags)
+    assert outcome.code == 2
+    assert f"error: --root_dir={finished.store.root_dir}: its checkpoint does not suit these" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert finished.store.checkpoints() == before
+    assert finished.store.only_run().info.status == "FINISHED"
+
+
+def test_a_second_start_resumes(finished, tiny, warm_launch, tmp_path):
+    elsewhere = f"--tracking_uri=sqlite:///{tmp_path}/mlflow.db"
+    steps = "--gin_bindings=train.num_env_steps = 700"
+    before = finished.outcome.json()["env_steps"]
+    outcome = warm_launch("launch.train", *tiny, steps, "--seed=3", *finished.store.flags, elsewhere)
+    result = outcome.json()
+    assert f"resuming {finished.store.root_dir} at {before} env steps" in outcome.stderr
+    assert 700 <= result["env_steps"] < 700 + 4 * 8
+    history = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_metric_history(result["run_id"], "loss/policy")
+    assert before < history[0].step <= before + 4 * 8
+    assert finished.store.checkpoints()[-1] == result["env_steps"]
+
+
+def test_ctrl_c_ends_a_run_in_order(interrupted):
+    assert interrupted.outcome.code == 130
+    assert "Traceback" not in interrupted.outcome.stderr
+    result = interrupted.outcome.json()
+    assert result["interrupted"] is True
+    assert result["env_steps"] >= 300
+    assert result.keys() >= EVALUATED
+    assert interrupted.store.run(result["run_id"]).info.status == "KILLED"
+    assert interrupted.store.run(result["run_id"]).data.metrics["eval/return_mean"] == result["eval/return_mean"]
+
+
+def test_ctrl_c_saves_what_was_learned(interrupted, warm_launch):
+    env_steps = interrupted.outcome.json()["env_steps"]
+    assert interrupted.store.checkpoints()[-1] == env_steps
+    arguments = ("launch.evaluate", f"--root_dir={interrupted.store.root_dir}", "--episodes=2", "--json")
+    assert warm_launch(*arguments).json()["env_steps"] == env_steps
+
+
+def test_a_crash_marks_the_run_failed_with_its_reason(tiny, tmp_path, warm_launch):
+    store = store_in(tmp_path)
+    # A folder where a file belongs: the run fails once it has begun.
+    os.makedirs(os.path.join(store.root_dir, "config.gin"))
+    outcome = warm_launch("launch.train", *tiny, *store.flags)
+    assert outcome.code not in (0, 2, 130)
+    run = store.only_run()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"].startswith("IsADirectoryError: ")
+    assert "config.gin" in run.data.tags["error"]

@@ -1,0 +1,44 @@
+"""Every configuration that ships can be read."""
+
+import pathlib
+
+import gin
+import pytest
+
+import tf_marl.training.train  # noqa: F401
+from tf_marl import environments
+
+GIN_FOLDER = pathlib.Path(__file__).parent.parent / "gin"
+GIN_FILES = sorted(GIN_FOLDER.rglob("*.gin"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_gin():
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+@pytest.mark.parametrize("path", GIN_FILES, ids=lambda path: str(path.relative_to(GIN_FOLDER)))
+def test_every_gin_file_parses_and_names_a_map_there_is(path):
+    # An algorithm's file leaves the map open, a map's file leaves the algorithm open; later files win.
+    gin.parse_config_files_and_bindings(
+        [*map(str, (GIN_FOLDER / "ippo.gin", GIN_FOLDER / "maps" / "3m.gin", path))], []
+    )
+    assert gin.query_parameter("environment.map_name") in environments.map_names()
+    assert gin.query_parameter("train.agent").configurable.name
+
+
+def test_every_map_has_a_gin_file_of_its_name():
+    assert sorted(path.stem for path in (GIN_FOLDER / "maps").glob("*.gin")) == sorted(environments.map_names())
+
+
+@pytest.mark.parametrize("map_name", environments.map_names())
+def test_a_maps_gin_file_names_that_map(map_name):
+    gin.parse_config_files_and_bindings([str(GIN_FOLDER / "maps" / f"{map_name}.gin")], [])
+    assert gin.query_parameter("environment.map_name") == map_name
+
+
+def test_the_gin_folder_does_not_shadow_the_gin_library():
+    assert not list(GIN_FOLDER.rglob("__init__.py"))
+    assert GIN_FOLDER not in pathlib.Path(gin.__file__).parents
