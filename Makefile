@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-UV := $(BIN)/uv --quiet
+UV := $(BIN)/uv --quiet --system-certs
 
 .PHONY: setup train test test-slow lint format bench ui lock clean
 
