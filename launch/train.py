@@ -91,7 +91,7 @@ def main() -> int:
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}{', interrupted' * result.interrupted}:"
         f" wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
-        f"  look      make ui, then http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
+        f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -108,6 +108,15 @@ def flat_params(config: str) -> dict[str, str]:
     """The operative gin configuration, one entry per binding."""
     bindings = (line.split(" = ", 1) for line in config.splitlines() if " = " in line and not line.startswith("#"))
     return {name: value for name, value in bindings}
+
+
+def _server(tracking_uri: str | None) -> str:
+    """What to open, after what to start, to look at runs in that store."""
+    if tracking_uri is None:
+        return "make ui, then http://127.0.0.1:5000"
+    if tracking_uri.startswith("http"):
+        return tracking_uri.rstrip("/")
+    return f"mlflow ui --backend-store-uri {tracking_uri}, then http://127.0.0.1:5000"
 
 
 def _shown(path: pathlib.Path) -> str:
