@@ -2,9 +2,9 @@
 
 Everything but three things is SMAC's own (`smac.json`). The packing of units round their spawn points is ours, because
 the game's is not known: units fill a disc round the point, nearest places first, without overlap; the enemies' disc is
-the mirror image of the agents'. Whether cliff lips can be walked on is not known either: the masks are the estimate that
-agrees best with what others drew from the map editor. And battles start at the spawn, not the few game loops after it
-that SMAC needs to notice that all units are there.
+the mirror image of the agents'. Whether cliff lips can be walked on is not known either: the masks are the estimate
+that agrees best with what others drew from the map editor. And battles start at the spawn, not the few game loops after
+it that SMAC needs to notice that all units are there.
 """
 
 import dataclasses
