@@ -59,7 +59,8 @@ def test_environment_meets_its_own_specs():
     time_step = env.reset()
     for _ in range(3):
         assert nest_utils.is_batched_nested_tensors(time_step, env.time_step_spec())
-        tf.nest.map_structure(lambda leaf, spec: spec.dtype == leaf.dtype or None, time_step, env.time_step_spec())
+        dtypes = tf.nest.map_structure(lambda leaf: leaf.dtype, time_step)
+        assert dtypes == tf.nest.map_structure(lambda spec: spec.dtype, env.time_step_spec())
         time_step = env.step(tf.ones([3, 3], tf.int32))
     assert set(env.info()) == {"battle_won", "dead_allies", "dead_enemies", "illegal_actions"}
     assert env.action_spec().shape == (3,)

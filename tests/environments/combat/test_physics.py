@@ -16,7 +16,7 @@ from tf_marl.environments.combat.units import UNIT_TYPES
 
 STOP, EAST, WEST, ATTACK = 1, 4, 5, 6
 FAR = [28.0, 28.0]
-# Of the sum of separation radii; crowds are pushed apart over several loops (the largest seen on any map was 0.25).
+# Of the sum of separation radii; crowds are pushed apart over several loops.
 OVERLAP_TOLERANCE = 0.5
 
 
