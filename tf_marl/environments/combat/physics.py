@@ -259,7 +259,9 @@ class Physics:
         cell = tf.clip_by_value(column * MAP_SIZE + row, 0, MAP_SIZE * MAP_SIZE - 1)
         return inside & tf.gather(tf.constant(self._pathable.reshape(-1)), cell)
 
-    def advance(self, units: Units, orders: Orders, jitter: tf.Tensor, num_loops: int) -> Units:
+    def advance(
+        self, units: Units, orders: Orders, jitter: tf.Tensor, num_loops: int, frozen: tf.Tensor | None = None
+    ) -> Units:
         """Plays `num_loops` game loops.
 
         Args:
@@ -267,15 +269,18 @@ class Physics:
             orders: hold for all the loops.
             jitter: [U, B] float, game loops added to the period of the attacks that a unit starts.
             num_loops: game loops.
+            frozen: [B] bool, battles that stay as they are.
         Returns:
             The battles after.
         """
-        _, units = tf.while_loop(
-            lambda loop, _: loop < num_loops,
-            lambda loop, units: (loop + 1, self._loop(units, orders, jitter)),
-            (0, units),
-        )
-        return units
+
+        def loop(count, before):
+            after = self._loop(before, orders, jitter)
+            if frozen is not None:
+                after = tf.nest.map_structure(lambda old, new: tf.where(frozen, old, new), before, after)
+            return count + 1, after
+
+        return tf.while_loop(lambda count, _: count < num_loops, loop, (0, units))[1]
 
     def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor) -> Units:
         # 1. Whom.
