@@ -11,8 +11,9 @@ What happens in a loop, in this order, for all units at once (StarCraft II updat
    once, a loop apart. A baneling bursts when it strikes and when it is killed, in the same loop; one killed by a burst
    bursts in the next. Two units may kill one another in the same loop.
 2. Whom. An agent attacks whom its order names, while that unit lives, and then idles. An enemy keeps its target while
-   that is in reach of its weapon or attacks it; else it takes the nearest agent that it notices, that attacks it, or
-   that hit it last; else it walks to its attack-move point. Nobody attacks what its weapon cannot hit: an agent so
+   that is in reach of its weapon or attacks it; else it takes the nearest agent that attacks it or hit it last; else
+   the nearest that it notices; else it walks to its attack-move point. So two agents who shoot in turn keep a zealot
+   running between them, as they do in the game. Nobody attacks what its weapon cannot hit: an agent so
    ordered stands.
 3. Attacks. A ready weapon with its target in reach starts an attack; its hits are due after the weapon's damage point.
 4. Healing. A healer gives its patient health for energy while the patient is in range and hurt, and goes where it is
@@ -50,6 +51,7 @@ _PASSES = 2  # of pushing apart, each loop
 _NEIGHBOURS = 20  # that push at a time, at most
 _RELAXATION = 0.7  # of each push: in a crowd several add up, and in full they would throw a unit too far
 _EDGE = 1e-3  # map units kept from the far side of a cell, so that int() names the cell
+_THREAT = 1e-4  # of a squared distance: makes any attacker on the map come before anyone else
 _FAR = 1e4  # map units: where the dead are for those who look for targets
 
 
@@ -367,8 +369,8 @@ class Physics:
         hit_me = units.last_attacker[n:][:, None] == agent_ids
         mine = units.target[n:][:, None] == agent_ids
         keeps = mine & (attacks_me | (distance <= self._squared_reach[n:, :n]))
-        considers = attacks_me | hit_me | (distance <= self._squared_notice)
-        score = tf.where(keeps, 0.0, tf.where(considers, distance, np.inf))
+        noticed = tf.where(distance <= self._squared_notice, 1.0 + distance, np.inf)
+        score = tf.where(keeps, 0.0, tf.where(attacks_me | hit_me, distance * _THREAT, noticed))
         # One minimum finds both how near and who: positive floats sort like their bits, and the lowest of these, worth
         # less than a thousandth of a map unit, hold the agent's number.
         low_bits = (1 << max(n - 1, 1).bit_length()) - 1
@@ -376,7 +378,7 @@ class Physics:
             tf.bitwise.bitwise_and(tf.bitcast(score, tf.int32), ~low_bits), tf.constant(agent_ids)
         )
         best = tf.reduce_min(key, axis=1)
-        found = units.alive[n:] & (best < np.float32(_FAR).view(np.int32))
+        found = units.alive[n:] & (best < np.float32(_FAR / 2).view(np.int32))
         return tf.where(found, tf.bitwise.bitwise_and(best, low_bits), NOBODY)
 
     def _strike(self, units: Units, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
