@@ -420,8 +420,11 @@ def _frames(episodes: list[Episode], canvas: _Canvas, per_step: int) -> Iterator
 
 def _write_gif(path: str, episodes: list[Episode]) -> None:
     canvas = _Canvas(episodes)
-    # One palette for all pictures; each its own would flicker, and be as large as the picture.
-    colours = canvas.frame(0, 0.0).quantize(96)
+    # One palette for all pictures, since each its own would flicker: of a picture and what is not in it yet.
+    sample = canvas.frame(0, 0.0)
+    for k, colour in enumerate((_DIM, _EMPTY, *_SIDES, _HEALTH, _SHIELD)):
+        sample.paste(colour, (_HEADER * k, 0, _HEADER * (k + 1), _HEADER))
+    colours = sample.quantize(96)
     pictures, milliseconds = [], []
     for picture, seconds in _frames(episodes, canvas, _GIF_FRAMES_PER_STEP):
         pictures.append(picture.quantize(palette=colours, dither=Image.Dither.NONE))
