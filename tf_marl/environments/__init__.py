@@ -13,6 +13,8 @@ As everywhere in TF-Agents, the step after an episode's last one ignores the act
 first time step; the last time step carries its own true observation, for a learner to bootstrap from.
 """
 
+from typing import Any
+
 import gin
 import pydantic
 from tf_agents.environments import tf_environment
@@ -20,6 +22,7 @@ from tf_agents.environments import tf_environment
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.combat.options import Options
 from tf_marl.environments.functional import FunctionalEnvironment
 
 __all__ = ["load", "map_names"]
@@ -36,7 +39,7 @@ def map_names() -> tuple[str, ...]:
 @naming("environment")
 @pydantic.validate_call(config=STRICT)
 def load(
-    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0
+    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options: Any
 ) -> tf_environment.TFEnvironment:
     """A batch of battles on one SMAC map.
 
@@ -45,9 +48,11 @@ def load(
         num_envs: B, battles side by side; the environment's `batch_size`.
         backend: `combat`, the embedded battle.
         seed: root of all the chance in the environment.
+        **options: SMAC's options by SMAC's names, and `profile` and `enemy`: see `combat.options.Options`.
     Raises:
-        ValueError: unknown map or backend, or a value of the wrong type or size; names it.
+        ValueError: unknown map, backend or option, or a value of the wrong type or size; names it.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
-    return FunctionalEnvironment(Combat(scenarios.scenario(map_name), num_envs), seed)
+    chosen = Options(**options)
+    return FunctionalEnvironment(Combat(scenarios.scenario(map_name, chosen.profile), num_envs, chosen), seed)

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from tf_marl.environments.combat.environment import Combat, Draws, State
+from tf_marl.environments.combat.physics import Orders, Units
 from tf_marl.environments.combat.scenarios import Scenario, scenario
-from tf_marl.environments.combat.units import UNIT_TYPES
+from tf_marl.environments.combat.units import unit_types
 
 
 class Arena:
@@ -23,14 +24,13 @@ class Arena:
 
     def draws(self, jitter: float = 0.0) -> Draws:
         shape = [len(self.core.scenario.units), self.core.num_envs]
-        return Draws(tf.zeros(shape), tf.zeros(shape[1:]), tf.fill(shape, jitter))
+        still = self.core.draw(tf.constant([0, 0]))._replace(spawn=tf.zeros(shape), rally=tf.zeros(shape[1:]))
+        return still._replace(cooldown=tf.fill(shape, jitter))
 
     def start(self, places=None, **fields) -> State:
-        """A fresh battle with units at `places` [U, 2] and further unit fields [U] set."""
-        state = self.core._start(self.draws(), tf.zeros([self.core.num_envs], tf.int32))
-        if places is not None:
-            fields |= {"x": np.asarray(places)[:, 0], "y": np.asarray(places)[:, 1]}
-        return self.with_units(state, **fields)
+        """A fresh battle with units at `places` [U, 2], or where they spawn, and further unit fields [U] set."""
+        places = np.asarray(self.core.scenario.spawn if places is None else places)
+        return self.with_units(self.core.reset(tf.constant([0, 0])), **fields, x=places[:, 0], y=places[:, 1])
 
     def with_units(self, state: State, **fields) -> State:
         batch = self.core.num_envs
@@ -39,15 +39,24 @@ class Arena:
             for name, value in fields.items()
         }
         units = state.units._replace(**columns)
-        return state._replace(units=units, available=self.core._task.available(units))
+        return state._replace(units=units, available=self.core.task.available(units, self.core.task.agents))
+
+    def orders(self, units: Units, targets: list[int]) -> Orders:
+        """The agents attack (healers: heal) those units, -1 for nobody, and do not move; nor do idle enemies."""
+        everyone = np.full([len(self.core.scenario.units), self.core.num_envs], -1, np.int32)
+        everyone[: len(targets)] = np.array(targets)[:, None]
+        return Orders(tf.constant(everyone), tf.zeros(everyone.shape, tf.bool), units.x, units.y)
 
     def step(self, state: State, action, jitter: float = 0.0) -> State:
         return self._play(state, tf.constant([action] * self.core.num_envs, tf.int32), self.draws(jitter))
 
 
+TYPES = unit_types("liberty")
+
+
 def make_scenario(agents: list[str], enemies: list[str], base: str = "3s_vs_3z") -> Scenario:
     """A scenario of these units on open ground; the enemies stay where they are unless somebody is near."""
-    units = tuple(UNIT_TYPES[name] for name in agents + enemies)
+    units = tuple(TYPES[name] for name in agents + enemies)
     return dataclasses.replace(
         scenario(base),
         name="arena",

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tf_marl.environments.combat import physics
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.environments.combat.units import UNIT_TYPES
+from tf_marl.environments.combat.units import unit_types
 
+UNIT_TYPES = unit_types("liberty")
 STOP, EAST, WEST, ATTACK = 1, 4, 5, 6
 FAR = [28.0, 28.0]
 # Of the sum of separation radii; crowds are pushed apart over several loops.
@@ -61,17 +62,10 @@ def test_known_hits():
 def test_duel_lasts_as_long_as_the_unit_table_says(arena, attacker, target, jitter):
     """The attacker never dies here: its health is kept up. Time is measured in single game loops."""
     ring = arena([attacker], [target])
-    laws = ring.core._physics
-    reach = physics._reach(UNIT_TYPES[attacker], UNIT_TYPES[target])
+    laws = ring.core.physics
+    reach = physics.squared_reach(UNIT_TYPES[attacker], UNIT_TYPES[target]) ** 0.5
     units = ring.start([[10.0, 10.0], [10.0 + reach - 0.05, 10.0]]).units
-    orders = physics.Orders(
-        target=tf.zeros([1, 1], tf.int32),
-        moves=tf.zeros([1, 1], tf.bool),
-        x=tf.zeros([1, 1]),
-        y=tf.zeros([1, 1]),
-        rally_x=units.x[1],
-        rally_y=units.y[1],
-    )
+    orders = ring.orders(units, [1])
 
     @tf.function(jit_compile=True)
     def loop(units):
@@ -135,19 +129,11 @@ def test_zealot_hits_twice_per_attack(arena):
 
 def test_order_change_before_the_first_hit_takes_the_attack_back(arena):
     ring = arena(["stalker"], ["zealot"])
-    laws = ring.core._physics
+    laws = ring.core.physics
     units = ring.start([[10.0, 10.0], [15.0, 10.0]]).units
-    stay = physics.Orders(
-        target=tf.zeros([1, 1], tf.int32),
-        moves=tf.zeros([1, 1], tf.bool),
-        x=units.x[:1],
-        y=units.y[:1],
-        rally_x=units.x[1],
-        rally_y=units.y[1],
-    )
-    winding = laws.advance(units, stay, tf.zeros([2, 1]), num_loops=1)  # damage point: 2.7 loops
+    winding = laws.advance(units, ring.orders(units, [1]), tf.zeros([2, 1]), num_loops=1)  # damage point: 2.7 loops
     assert winding.strikes_left[0, 0] == 1
-    away = laws.advance(winding, stay._replace(target=tf.fill([1, 1], -1)), tf.zeros([2, 1]), num_loops=4)
+    away = laws.advance(winding, ring.orders(units, [-1]), tf.zeros([2, 1]), num_loops=4)
     assert away.shield[1, 0] == 50
     assert away.cooldown[0, 0] == 0
 
@@ -228,7 +214,7 @@ def test_invariants_hold_in_any_battle(map_name, seed, persistence):
         dead = ~was_alive[:n] & going
         assert (after.last_action.numpy()[dead] == 0).all(), "the dead do nothing"
         health, shield = after.units.health.numpy(), after.units.shield.numpy()
-        for value, full in ((health, core._physics.max_health), (shield, core._physics.max_shield)):
+        for value, full in ((health, core.physics.max_health), (shield, core.physics.max_shield)):
             assert ((value >= 0) & (value <= full)).all()
         x, y = after.units.x.numpy(), after.units.y.numpy()
         assert battle.pathable[x.astype(int), y.astype(int)].all()

@@ -8,24 +8,29 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl.environments.combat import physics
+from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import Scenario
+from tf_marl.environments.combat.scripts import Script
 from tf_marl.environments.combat.task import NO_OP, STOP, Task
 
 
 class Draws(NamedTuple):
-    """All the chance there is in one env step; U units, B battles."""
+    """All the chance there is in one env step; U units, M enemies, B battles."""
 
     spawn: tf.Tensor  # [U, B] in [-1, 1]: displacement at spawn, should the battle start anew
     rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, likewise
     cooldown: tf.Tensor  # [U, B] float: game loops added to the period of an attack started in this step
+    order: tf.Tensor  # [M, B] in [0, 1]: the enemies are listed by it, likewise; empty unless they are shuffled
+    script: tf.Tensor  # [M, actions, B] in [0, 1], for the enemies' script; empty without one
 
 
 class State(NamedTuple):
     """B battles; battles are the last axis (see physics.py)."""
 
     units: physics.Units
-    rally_x: tf.Tensor  # [B] map units
+    rally_x: tf.Tensor  # [B] map units: where the enemies attack-move
     rally_y: tf.Tensor  # [B]
+    order: tf.Tensor  # [M, B] int32: which enemy each slot shows; empty unless they are shuffled
     last_action: tf.Tensor  # [N, B] int32; -1 before the first
     available: tf.Tensor  # [N, A, B] bool
     step_count: tf.Tensor  # [B] int32, env steps into the episode
@@ -40,22 +45,25 @@ class Combat:
     """SMAC scenarios, embedded.
 
     Observation: `obs` f32 [N, O], `state` f32 [S], `avail_actions` bool [N, A], `alive` bool [N], as SMAC defines them.
-    Action: int32 [N]; 0 no-op (the dead), 1 stop, 2-5 move north, south, east, west, 6 + j attack enemy j. An
-        unavailable action becomes stop (no-op for the dead) and is counted in `illegal_actions`.
-    Reward: SMAC's shaped team reward; a clean win returns 20.
-    Episode end: one side is dead (discount 0), or the map's time limit (discount stays 1).
+    Action: int32 [N]; 0 no-op (the dead), 1 stop, 2-5 move north, south, east, west, 6 + j attack enemy j (a healer:
+        heal agent j). An unavailable action becomes stop (no-op for the dead) and is counted in `illegal_actions`.
+    Reward: SMAC's shaped team reward; a clean win returns 20. Options change it.
+    Episode end: one side is dead (discount 0; on MMM maps, all but its healer), or the map's time limit (discount
+        stays 1).
     """
 
-    def __init__(self, scenario: Scenario, num_envs: int):
+    def __init__(self, scenario: Scenario, num_envs: int, options: Options = Options()):  # noqa: B008 - it is frozen
         self.scenario = scenario
         self.num_envs = num_envs
-        self._physics = physics.Physics(scenario)
-        self._task = Task(scenario, self._physics)
+        self.options = options
+        self.physics = physics.Physics(scenario, scripted_enemies=options.enemy != "game")
+        self.task = Task(scenario, options, self.physics)
+        self._script = None if options.enemy == "game" else Script(options.enemy, scenario, self.task.enemies)
         n, a = scenario.num_agents, scenario.num_actions
         self.time_step_spec = ts.time_step_spec(
             {
-                "obs": tf.TensorSpec([n, self._task.obs_size], tf.float32, "obs"),
-                "state": tf.TensorSpec([self._task.state_size], tf.float32, "state"),
+                "obs": tf.TensorSpec([n, self.task.obs_size], tf.float32, "obs"),
+                "state": tf.TensorSpec([self.task.state_size], tf.float32, "state"),
                 "avail_actions": tf.TensorSpec([n, a], tf.bool, "avail_actions"),
                 "alive": tf.TensorSpec([n], tf.bool, "alive"),
             }
@@ -63,34 +71,94 @@ class Combat:
         self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
 
     def resize(self, num_envs: int) -> "Combat":
-        return Combat(self.scenario, num_envs)
+        return Combat(self.scenario, num_envs, self.options)
 
     def draw(self, seed: tf.Tensor) -> Draws:
         """The chance of one step. Args: seed [2] int32."""
-        shape = [len(self.scenario.units), self.num_envs]
-        spawn, rally, cooldown = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+        u, m, b = len(self.scenario.units), self.scenario.num_enemies, self.num_envs
+        spawn, rally, cooldown, order, script = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         low, high = physics.COOLDOWN_JITTER
+        script_shape = [0, 0, 0] if self._script is None else [m, 6 + self.task.enemies.num_targets, b]
         return Draws(
-            spawn=tf.random.stateless_uniform(shape, spawn, -1.0, 1.0),
-            rally=tf.random.stateless_uniform(shape[1:], rally),
-            cooldown=tf.cast(tf.random.stateless_uniform(shape, cooldown, low, high, tf.int32), tf.float32),
+            spawn=tf.random.stateless_uniform([u, b], spawn, -1.0, 1.0),
+            rally=tf.random.stateless_uniform([b], rally),
+            cooldown=tf.cast(tf.random.stateless_uniform([u, b], cooldown, low, high, tf.int32), tf.float32),
+            order=tf.random.stateless_uniform([m, b] if self.options.shuffle_enemies else [0, b], order),
+            script=tf.random.stateless_uniform(script_shape, script),
         )
 
     def reset(self, seed: tf.Tensor) -> State:
-        return self._start(self.draw(seed), illegal_actions=tf.zeros([self.num_envs], tf.int32))
+        """B fresh episodes. Args: seed [2] int32."""
+        draws = self.draw(seed)
+        zero = tf.zeros_like(draws.rally)
+        no_time = tf.zeros([self.num_envs], tf.int32)
+        units = self.physics.spawn(draws.spawn)
+        start = State(
+            units=units,
+            rally_x=zero,
+            rally_y=zero,
+            order=tf.zeros(draws.order.shape, tf.int32),
+            last_action=tf.fill([self.scenario.num_agents, self.num_envs], -1),
+            available=tf.zeros([self.scenario.num_agents, self.scenario.num_actions, self.num_envs], tf.bool),
+            step_count=no_time,
+            step_type=no_time + ts.StepType.FIRST,
+            reward=zero,
+            discount=zero + 1.0,
+            battle_won=tf.zeros_like(zero, tf.bool),
+            illegal_actions=no_time,
+        )
+        start = self._with_enemies(start, draws)
+        return start._replace(available=self.task.available(units, self.task.agents, self._shown(start.order)))
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
         return self.play(state, action, self.draw(seed))
 
     def play(self, state: State, action: tf.Tensor, draws: Draws) -> State:
-        """`step` with its chance spelled out. Args: action int32 [B, N]."""
-        fought = self._fight(state, tf.transpose(action), draws)
-        fresh = self._start(draws, state.illegal_actions)
-        over = state.step_type == ts.StepType.LAST
-        return tf.nest.map_structure(lambda new, old: tf.where(over, new, old), fresh, fought)
+        """`step` with its chance spelled out. Args: action int32 [B, N].
+
+        Battles that are over start anew. They pass through the same operations as the others, frozen, because choosing
+        between two whole outcomes afterwards would have XLA compute both for every pair of units.
+        """
+        agents, starts = self.task.agents, state.step_type == ts.StepType.LAST
+        state = self._with_enemies(state, draws, starts)
+        order = self._shown(state.order)
+        before = tf.nest.map_structure(
+            lambda new, old: tf.where(starts, new, old), self.physics.spawn(draws.spawn), state.units
+        )
+        action = tf.transpose(action)
+        chosen = action[:, None] == np.arange(self.scenario.num_actions)[None, :, None]
+        legal = tf.reduce_any(chosen & state.available, axis=1)
+        action = tf.where(legal, action, tf.where(state.units.alive[agents.own], STOP, NO_OP))
+        orders = tf.nest.map_structure(
+            lambda ours, theirs: tf.concat([ours, theirs], axis=0),
+            self.task.orders(state.units, action, agents, order),
+            self._enemy_orders(state, draws),
+        )
+        units = self.physics.advance(before, orders, draws.cooldown, self.options.step_mul, frozen=starts)
+        step_count = tf.where(starts, 0, state.step_count + 1)
+        ending = self.task.ending(units, step_count)
+        over = ending.terminated | ending.truncated
+        illegal = tf.reduce_sum(tf.cast(~legal & ~starts, tf.int32), axis=0)
+        step_type = tf.where(over, ts.StepType.LAST, ts.StepType.MID)
+        return State(
+            units=units,
+            rally_x=state.rally_x,
+            rally_y=state.rally_y,
+            order=state.order,
+            last_action=tf.where(starts, -1, action),
+            available=self.task.available(units, agents, order),
+            step_count=step_count,
+            step_type=tf.where(starts, ts.StepType.FIRST, step_type),
+            reward=tf.where(starts, 0.0, self.task.reward(before, units, ending)),
+            discount=tf.where(ending.terminated, 0.0, 1.0),
+            battle_won=ending.won,
+            illegal_actions=state.illegal_actions + illegal,
+        )
 
     def time_step(self, state: State) -> ts.TimeStep:
-        observation = self._task.observation(state.units, state.last_action, state.available)
+        observation = self.task.observation(
+            state.units, state.last_action, state.available, state.step_count, self._shown(state.order)
+        )
         return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
 
     def info(self, state: State) -> dict[str, tf.Tensor]:
@@ -104,46 +172,29 @@ class Combat:
             "illegal_actions": state.illegal_actions,
         }
 
-    def _start(self, draws: Draws, illegal_actions: tf.Tensor) -> State:
-        units = self._physics.spawn(draws.spawn)
-        start, end = self.scenario.attack_segment.astype(np.float32)
-        no_time = tf.zeros_like(illegal_actions)
-        return State(
-            units=units,
-            rally_x=start[0] + draws.rally * (end - start)[0],
-            rally_y=start[1] + draws.rally * (end - start)[1],
-            last_action=tf.fill([self.scenario.num_agents, self.num_envs], -1),
-            available=self._task.available(units),
-            step_count=no_time,
-            step_type=no_time + ts.StepType.FIRST,
-            reward=tf.zeros_like(draws.rally),
-            discount=tf.ones_like(draws.rally),
-            battle_won=tf.zeros_like(draws.rally, tf.bool),
-            illegal_actions=illegal_actions,
-        )
+    def _shown(self, order: tf.Tensor) -> tf.Tensor | None:
+        return order if self.options.shuffle_enemies else None
 
-    def _fight(self, state: State, action: tf.Tensor, draws: Draws) -> State:
-        before = state.units
-        chosen = action[:, None] == np.arange(self.scenario.num_actions)[None, :, None]
-        legal = tf.reduce_any(chosen & state.available, axis=1)
-        action = tf.where(legal, action, tf.where(before.alive[: self.scenario.num_agents], STOP, NO_OP))
-        orders = self._task.orders(before, action, state.rally_x, state.rally_y)
-        units = self._physics.advance(before, orders, draws.cooldown)
-        step_count = state.step_count + 1
-        ending = self._task.ending(units, step_count)
-        over = ending.terminated | ending.truncated
-        unfinished = state.step_type != ts.StepType.LAST
-        illegal = tf.reduce_sum(tf.cast(~legal & unfinished, tf.int32), axis=0)
-        return State(
-            units=units,
-            rally_x=state.rally_x,
-            rally_y=state.rally_y,
-            last_action=action,
-            available=self._task.available(units),
-            step_count=step_count,
-            step_type=tf.where(over, ts.StepType.LAST, ts.StepType.MID),
-            reward=self._task.reward(before, units, ending.won),
-            discount=tf.where(ending.terminated, 0.0, 1.0),
-            battle_won=ending.won,
-            illegal_actions=state.illegal_actions + illegal,
+    def _with_enemies(self, state: State, draws: Draws, starts: tf.Tensor | bool = True) -> State:
+        """The state with fresh chance for the enemies, where a battle starts: their rally point and their order."""
+        if self.scenario.attack_segment is not None:
+            start, end = self.scenario.attack_segment.astype(np.float32)
+            rally = start[:, None] + draws.rally * (end - start)[:, None]
+            state = state._replace(
+                rally_x=tf.where(starts, rally[0], state.rally_x), rally_y=tf.where(starts, rally[1], state.rally_y)
+            )
+        return state._replace(order=tf.where(starts, tf.argsort(draws.order, axis=0), state.order))
+
+    def _enemy_orders(self, state: State, draws: Draws) -> physics.Orders:
+        """The enemies' script's orders, or the one they got at the start; [M, B] each."""
+        units, side = state.units, self.task.enemies
+        if self._script is not None:
+            available = self.task.available(units, side)
+            return self.task.orders(units, self._script(units, available, draws.script), side)
+        nowhere = tf.zeros_like(units.x[side.own])
+        return physics.Orders(
+            target=tf.fill(nowhere.shape, physics.NOBODY),
+            moves=tf.fill(nowhere.shape, self.scenario.enemy_order == "attack_move"),
+            x=nowhere + state.rally_x,
+            y=nowhere + state.rally_y,
         )

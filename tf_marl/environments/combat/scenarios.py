@@ -1,23 +1,28 @@
 """The SMAC scenarios: who fights whom, from where, on which ground, for how long.
 
-Everything but three things is SMAC's own (`smac.json`). The packing of units round their spawn points is ours, because
-the game's is not known: units fill a disc round the point, nearest places first, without overlap; the enemies' disc is
-the mirror image of the agents'. Whether cliff lips can be walked on is not known either: the masks are the estimate
-that agrees best with what others drew from the map editor. And battles start at the spawn, not the few game loops after
-it that SMAC needs to notice that all units are there.
+Everything but four things is SMAC's own (`smac.json`). The packing of units round their spawn points is ours, because
+the game's is not known: units fill a disc round the point, nearest places first, without overlap and on pathable
+ground; the enemies' disc is the agents' mirrored from left to right. Whether cliff lips can be walked on is not known
+either: the masks are the estimate that agrees best with what others drew from the map editor. Battles start at the
+spawn, not the few game loops after it that SMAC needs to notice that all units are there. And the enemies are listed in
+the order in which the map creates them, in every episode, unless `shuffle_enemies` is on.
 """
 
 import dataclasses
 import functools
+from typing import Literal
 
 import numpy as np
 
-from tf_marl.environments.combat.units import DATA, UNIT_TYPES, UnitType
+from tf_marl.environments.combat import terrain
+from tf_marl.environments.combat.units import DATA, UnitType, unit_types
 
 MAP_SIZE = 32  # map units, both ways
+MMM = "MMM"  # the map type with end rules of its own
 SPAWN_JITTER = 0.05  # map units, in y; breaks the mirror symmetry that the game's own random update order breaks
 _SPAWN_GAP = 2 * SPAWN_JITTER + 0.01  # map units between the edges of units as they spawn
 _SPAWN_LATTICE = 0.25  # map units between candidate places
+_SPAWN_REACH = 6.0  # map units from the spawn point to the farthest of them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,11 +30,14 @@ class Scenario:
     """One map. N agents come first wherever units are listed, then M enemies; U = N + M."""
 
     name: str
+    map_type: str  # SMAC's
     agents: tuple[UnitType, ...]  # in agent order
-    enemies: tuple[UnitType, ...]  # in roster order, the same every episode
+    enemies: tuple[UnitType, ...]  # in the map's order, the same every episode
     spawn: np.ndarray  # [U, 2] map units
-    attack_segment: np.ndarray  # [2, 2] map units; the enemies attack-move to a random point between these two
+    enemy_order: Literal["attack_move", "attack", "none"]  # attack: the agents, wherever they are
+    attack_segment: np.ndarray | None  # [2, 2] map units: an attack-move goes to a random point between these two
     pathable: np.ndarray  # [32, 32] bool, indexed [x, y]
+    cliffs: np.ndarray  # [32, 32] bool: only cliff walkers pass
     episode_limit: int  # env steps
     agent_type_bits: tuple[str, ...]  # one-hot order of unit types; empty on maps of one type
     enemy_type_bits: tuple[str, ...]  # SMAC reverses it on stalker and zealot maps
@@ -50,13 +58,8 @@ class Scenario:
 
     @property
     def num_actions(self) -> int:
-        """No-op, stop, four moves, one attack per enemy."""
+        """No-op, stop, four moves, one attack per enemy (a healer heals agents in their place)."""
         return 6 + self.num_enemies
-
-    @property
-    def max_reward(self) -> float:
-        """Largest unscaled return: 10 per kill, 200 for the win, and every point of enemy health and shield."""
-        return 10 * self.num_enemies + 200 + sum(enemy.hit_points + enemy.shield_points for enemy in self.enemies)
 
 
 def map_names() -> tuple[str, ...]:
@@ -65,29 +68,37 @@ def map_names() -> tuple[str, ...]:
 
 
 @functools.cache
-def scenario(map_name: str) -> Scenario:
-    """The scenario of that name.
+def scenario(map_name: str, profile: str = "liberty") -> Scenario:
+    """The scenario of that name, with units of that profile.
 
     Raises:
-        ValueError: there is no such map; the message lists those there are.
+        ValueError: there is no such map, or the profile lacks one of its units; the message lists what there is.
     """
     if map_name not in DATA["maps"]:
         raise ValueError(f"unknown map {map_name!r}; choose one of: {', '.join(map_names())}")
     data = DATA["maps"][map_name]
-    rows = DATA["terrain"][data["terrain"]]
+    types = unit_types(profile)
+    if missing := {call["unit"] for call in data["spawns"]} - set(types):
+        raise ValueError(
+            f"profile {profile!r} has no {', '.join(sorted(missing))}, so no map {map_name}; use 'liberty'"
+        )
     # The rows of the file run from the top (y = 31) down; x runs along a row.
-    pathable = np.array([[cell == "." for cell in row] for row in reversed(rows)]).T
-    agents, agent_spawn = _spawn(data["spawns"], "ally", mirror=1)
-    enemies, enemy_spawn = _spawn(data["spawns"], "enemy", mirror=-1)
+    cells = np.array([list(row) for row in reversed(DATA["terrain"][data["terrain"]])]).T
+    pathable = cells == "."
+    agents, agent_spawn = _spawn(data["spawns"], "ally", types, pathable, mirror=1)
+    enemies, enemy_spawn = _spawn(data["spawns"], "enemy", types, pathable, mirror=-1)
     # SMAC sorts its agents by (unit type, x, y) at spawn; the enemies stay as listed.
     order = sorted(range(len(agents)), key=lambda i: (data["agent_order"].index(agents[i].name), *agent_spawn[i]))
     return Scenario(
         name=map_name,
+        map_type=data["map_type"],
         agents=tuple(agents[i] for i in order),
         enemies=tuple(enemies),
         spawn=np.array([agent_spawn[i] for i in order] + enemy_spawn),
-        attack_segment=np.array(data["attack_segment"]),
+        enemy_order=data["enemy_order"],
+        attack_segment=np.array(data["attack_segment"]) if "attack_segment" in data else None,
         pathable=pathable,
+        cliffs=cells == "^",
         episode_limit=data["episode_limit"],
         agent_type_bits=tuple(data["ally_type_bits"]),
         enemy_type_bits=tuple(data["enemy_type_bits"]),
@@ -96,25 +107,33 @@ def scenario(map_name: str) -> Scenario:
     )
 
 
-def _spawn(calls: list[dict], side: str, mirror: int) -> tuple[list[UnitType], list[tuple[float, float]]]:
+def _spawn(
+    calls: list[dict], side: str, types: dict[str, UnitType], pathable: np.ndarray, mirror: int
+) -> tuple[list[UnitType], list[tuple[float, float]]]:
     """Places the units of one side, in the order in which the map creates them."""
-    ticks = np.arange(-4, 4 + _SPAWN_LATTICE, _SPAWN_LATTICE)
-    offsets = sorted(((dx, dy) for dx in ticks for dy in ticks), key=lambda o: (o[0] ** 2 + o[1] ** 2, o))
+    ticks = np.arange(-_SPAWN_REACH, _SPAWN_REACH + _SPAWN_LATTICE, _SPAWN_LATTICE)
+    offsets = np.array(sorted(((dx, dy) for dx in ticks for dy in ticks), key=lambda o: (o[0] ** 2 + o[1] ** 2, o)))
     units: list[UnitType] = []
     places: list[tuple[float, float]] = []
+
+    def free(unit: UnitType, x: float, y: float) -> bool:
+        on_ground = pathable[int(x), int(y - SPAWN_JITTER)] and pathable[int(x), int(y + SPAWN_JITTER)]
+        return on_ground and all(
+            np.hypot(x - other_x, y - other_y) >= unit.separation_radius + other.separation_radius + _SPAWN_GAP
+            for other, (other_x, other_y) in zip(units, places, strict=True)
+            if unit.flies == other.flies
+        )
+
     for call in calls:
         if call["side"] != side:
             continue
-        unit = UNIT_TYPES[call["unit"]]
+        unit = types[call["unit"]]
+        point = np.array(call["point"])
+        candidates = point + offsets * [mirror, 1]
+        candidates = candidates[((candidates >= 0) & (candidates < MAP_SIZE)).all(1)]
+        # Nobody spawns beyond a cliff.
+        seen = terrain.in_sight(pathable, point.astype(int)[None], candidates.astype(int), np.zeros([1, 2]))[0]
         for _ in range(call["count"]):
-            place = next(
-                (x, y)
-                for x, y in ((call["point"][0] + mirror * dx, call["point"][1] + dy) for dx, dy in offsets)
-                if all(
-                    np.hypot(x - other_x, y - other_y) >= unit.separation_radius + other.separation_radius + _SPAWN_GAP
-                    for other, (other_x, other_y) in zip(units, places, strict=True)
-                )
-            )
+            places.append(next(place for place in candidates[seen].tolist() if free(unit, *place)))
             units.append(unit)
-            places.append(place)
     return units, places

@@ -1,8 +1,9 @@
 """What SMAC makes of a battle: actions and when they may be taken, observation, state, reward and ending.
 
 Agents see what SMAC's agents see, column for column, oddities included: any living enemy within 6 may be attacked
-whatever the weapon; type bits of the enemies are reversed on stalker and zealot maps; cooldowns are divided by SMAC's
-own constants; the reward is the absolute value of the damage term, so enemies that only recover pay.
+whatever the weapon; a healer's attack slots heal agents, and its `attackable` columns say which; type bits of the
+enemies are reversed on stalker and zealot maps; cooldowns are divided by SMAC's own constants; the reward is the
+absolute value of the damage term, so enemies that only recover pay.
 
 Shapes as in physics.py: N agents, M enemies, U units, B battles last; A actions. `observation` alone turns round.
 """
@@ -14,24 +15,35 @@ import numpy as np
 import tensorflow as tf
 
 from tf_marl.environments.combat import physics
+from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.physics import NOBODY, Orders, Units
-from tf_marl.environments.combat.scenarios import MAP_SIZE, Scenario
+from tf_marl.environments.combat.scenarios import MAP_SIZE, MMM, Scenario
 from tf_marl.environments.combat.units import UnitType
 
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_ATTACK = range(7)
 DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # of NORTH, SOUTH, EAST, WEST
-MOVE = 2.0  # map units a move aims at; availability looks half as far
 ATTACK_DISTANCE = 6.0  # map units, centre to centre, inclusive
 SIGHT = 9.0  # map units, centre to centre, exclusive
-KILL_REWARD, WIN_REWARD, FULL_RETURN = 10.0, 200.0, 20.0
+# The points, in move amounts from one's cell, whose pathability can be observed.
+PATHING_POINTS = np.array([[0, 2], [0, -2], [2, 0], [-2, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]])
 
 
 class Ending(NamedTuple):
     """How battles stand after a step, each [B] bool."""
 
     won: tf.Tensor
+    lost: tf.Tensor
     terminated: tf.Tensor  # won, lost or drawn
-    truncated: tf.Tensor  # neither, but the time is up
+    truncated: tf.Tensor  # none of these, but the time is up
+
+
+class Side(NamedTuple):
+    """One of the two sides: K units of its own against J others; either can be given actions."""
+
+    own: slice  # of all units
+    others: slice
+    heals: np.ndarray  # [K, 1] bool
+    num_targets: int  # attack slots: J, or more where healers' friends outnumber the others
 
 
 def _type_bits(units: tuple[UnitType, ...], bits: tuple[str, ...]) -> np.ndarray:
@@ -46,80 +58,166 @@ def _flatten_rows(columns: list[tf.Tensor]) -> tf.Tensor:
     return tf.reshape(rows, [i, j * k, b])
 
 
+def reorder(values: tf.Tensor, order: tf.Tensor | None) -> tf.Tensor:
+    """values [I, J, B] with their J in the given order [J, B]; as they are where that is None."""
+    if order is None:
+        return values
+    i, j, b = values.shape
+    rows = (tf.range(i)[:, None, None] * j + order[None]) * b + tf.range(b)
+    return tf.gather(tf.reshape(values, [-1]), rows)
+
+
 class Task:
     """SMAC's rules for one scenario, as pure functions."""
 
-    def __init__(self, scenario: Scenario, laws: physics.Physics):
-        self._scenario = scenario
-        self._physics = laws
-        self._n, self._m = scenario.num_agents, scenario.num_enemies
+    def __init__(self, scenario: Scenario, options: Options, laws: physics.Physics):
+        self.scenario = scenario
+        self.options = options
+        self.physics = laws
+        n, m = self._n, self._m = scenario.num_agents, scenario.num_enemies
+        self._heals = np.array([[unit.heal is not None] for unit in scenario.units])
+        self.agents = self._side(slice(0, n), slice(n, n + m))
+        self.enemies = self._side(slice(n, n + m), slice(0, n))
+        if self.agents.num_targets != m:
+            raise ValueError(f"{scenario.name}: healers need as many enemies as agents, for action slots to heal by")
+        # On maps of SMAC's type MMM healers alone do not fight on; on the others, everyone counts.
+        self._fights = ~self._heals if scenario.map_type == MMM else np.ones_like(self._heals)
         self._agent_bits = _type_bits(scenario.agents, scenario.agent_type_bits)
         self._enemy_bits = _type_bits(scenario.enemies, scenario.enemy_type_bits)
         self._cooldown_normaliser = np.array([[u.cooldown_normaliser] for u in scenario.agents], np.float32)
-        agent_columns = 5 + scenario.agent_shields + len(scenario.agent_type_bits)
-        enemy_columns = 5 + scenario.enemy_shields + len(scenario.enemy_type_bits)
-        self.obs_size = 4 + self._m * enemy_columns + (self._n - 1) * agent_columns + (agent_columns - 4)
-        self.state_size = self._n * (agent_columns - 1) + self._m * (enemy_columns - 2) + self._n * scenario.num_actions
+        vitality = sum(enemy.hit_points + enemy.shield_points for enemy in scenario.enemies)
+        self.max_reward = options.reward_death_value * m + options.reward_win + vitality
 
-    def available(self, units: Units) -> tf.Tensor:
-        """[N, A, B] bool: what each agent may do. The dead may do nothing, the living anything but nothing."""
-        n = self._n
-        x, y, alive = units.x[:n], units.y[:n], units.alive[:n]
-        probe = DIRECTIONS[:, :, None] * (MOVE / 2)
-        moves = self._physics.is_pathable(x[:, None] + probe[:, 0], y[:, None] + probe[:, 1])
-        near = physics.squared_distance(x, y, units.x[n:], units.y[n:]) <= ATTACK_DISTANCE**2
-        attacks = near & units.alive[n:][None]
+        agent_bits, enemy_bits = len(scenario.agent_type_bits), len(scenario.enemy_type_bits)
+        agent_health, enemy_health = 1 + scenario.agent_shields, 1 + scenario.enemy_shields
+        self._agent_columns = 4 + options.obs_all_health * agent_health + agent_bits
+        self._agent_columns += options.obs_last_action * scenario.num_actions
+        self._enemy_columns = 4 + options.obs_all_health * enemy_health + enemy_bits
+        self._own_columns = self._sees_own_health * agent_health + agent_bits
+        self.obs_size = (
+            4
+            + len(PATHING_POINTS) * options.obs_pathing_grid
+            + m * self._enemy_columns
+            + (n - 1) * self._agent_columns
+            + self._own_columns
+            + options.obs_timestep_number
+        )
+        self.agent_state_columns = 3 + agent_health + agent_bits
+        self.enemy_state_columns = 2 + enemy_health + enemy_bits
+        self.state_size = n * self.agent_state_columns + m * self.enemy_state_columns
+        self.state_size += options.state_last_action * n * scenario.num_actions + options.state_timestep_number
+        if options.obs_instead_of_state:
+            self.state_size = n * self.obs_size
+
+    @property
+    def _sees_own_health(self) -> bool:
+        return self.options.obs_own_health or self.options.obs_all_health
+
+    def _side(self, own: slice, others: slice) -> Side:
+        heals = self._heals[own]
+        num_others = others.stop - others.start
+        return Side(own, others, heals, max(num_others, len(heals)) if heals.any() else num_others)
+
+    def available(self, units: Units, side: Side, order: tf.Tensor | None = None) -> tf.Tensor:
+        """[K, 6 + targets, B] bool: what each unit of a side may do.
+
+        The dead may do nothing, the living anything but nothing. Args: order, of the others' slots (see `reorder`).
+        """
+        x, y, alive = units.x[side.own], units.y[side.own], units.alive[side.own]
+        probe = DIRECTIONS[:, :, None] * (self.options.move_amount / 2)
+        moves = self.physics.is_pathable(x[:, None] + probe[:, 0], y[:, None] + probe[:, 1])
+
+        def near(them: slice) -> tf.Tensor:
+            squared = physics.squared_distance(x, y, units.x[them], units.y[them])
+            return (squared <= ATTACK_DISTANCE**2) & units.alive[them][None]
+
+        targets = reorder(near(side.others), order)
+        if side.heals.any():
+            patients = near(side.own) & ~self._heals[side.own][None]
+            targets = tf.where(side.heals[:, None], self._widen(patients, side), self._widen(targets, side))
         living = alive[:, None]
-        return tf.concat([~living, living, living & moves, living & attacks], axis=1)
+        return tf.concat([~living, living, living & moves, living & targets], axis=1)
 
-    def orders(self, units: Units, action: tf.Tensor, rally_x: tf.Tensor, rally_y: tf.Tensor) -> Orders:
-        """What legal actions [N, B] command; the enemies attack-move to rally [B]."""
-        n = self._n
+    @staticmethod
+    def _widen(targets: tf.Tensor, side: Side) -> tf.Tensor:
+        return tf.pad(targets, [[0, 0], [0, side.num_targets - targets.shape[1]], [0, 0]])
+
+    def orders(self, units: Units, action: tf.Tensor, side: Side, order: tf.Tensor | None = None) -> Orders:
+        """What legal actions [K, B] of a side command its units; [K, B] each."""
         direction = action[:, None] == np.arange(NORTH, FIRST_ATTACK)[None, :, None]
-        step = tf.cast(direction, tf.float32) * MOVE
+        step = tf.cast(direction, tf.float32) * self.options.move_amount
+        attacks = action >= FIRST_ATTACK
+        slot = tf.where(attacks, action - FIRST_ATTACK, 0)
+        other = slot if order is None else physics.gather(order, slot)
+        target = tf.where(side.heals, slot + side.own.start, other + side.others.start)
         return Orders(
-            target=tf.where(action >= FIRST_ATTACK, action - FIRST_ATTACK, NOBODY),
+            target=tf.where(attacks, target, NOBODY),
             moves=tf.reduce_any(direction, axis=1),
-            x=units.x[:n] + tf.reduce_sum(step * DIRECTIONS[None, :, :1], axis=1),
-            y=units.y[:n] + tf.reduce_sum(step * DIRECTIONS[None, :, 1:], axis=1),
-            rally_x=rally_x,
-            rally_y=rally_y,
+            x=units.x[side.own] + tf.reduce_sum(step * DIRECTIONS[None, :, :1], axis=1),
+            y=units.y[side.own] + tf.reduce_sum(step * DIRECTIONS[None, :, 1:], axis=1),
         )
 
     def ending(self, units: Units, step_count: tf.Tensor) -> Ending:
         """How the battles stand after `step_count` [B] steps."""
-        agents = tf.reduce_any(units.alive[: self._n], axis=0)
-        enemies = tf.reduce_any(units.alive[self._n :], axis=0)
+        fighting = units.alive & self._fights
+        agents = tf.reduce_any(fighting[: self._n], axis=0)
+        enemies = tf.reduce_any(fighting[self._n :], axis=0)
         terminated = ~agents | ~enemies
+        both_gone_is_defeat = self.scenario.map_type == MMM
         return Ending(
             won=agents & ~enemies,
+            lost=~agents & (enemies | both_gone_is_defeat),
             terminated=terminated,
-            truncated=~terminated & (step_count >= self._scenario.episode_limit),
+            truncated=~terminated & (step_count >= self.scenario.episode_limit),
         )
 
-    def reward(self, before: Units, after: Units, won: tf.Tensor) -> tf.Tensor:
-        """[B]: damage dealt, 10 a kill and 200 for the win, scaled so that a clean win returns 20."""
-        n = self._n
-        lost = (before.health + before.shield - after.health - after.shield)[n:]
-        killed = before.alive[n:] & ~after.alive[n:]
-        battle = tf.reduce_sum(tf.where(before.alive[n:], lost, 0.0), axis=0)
-        battle += KILL_REWARD * tf.reduce_sum(tf.cast(killed, tf.float32), axis=0)
-        return (tf.abs(battle) + WIN_REWARD * tf.cast(won, tf.float32)) * (FULL_RETURN / self._scenario.max_reward)
+    def reward(self, before: Units, after: Units, ending: Ending) -> tf.Tensor:
+        """[B]: damage dealt, 10 a kill and 200 for the win, scaled so that a clean win returns 20, by default."""
+        options, n = self.options, self._n
+        won, lost = tf.cast(ending.won, tf.float32), tf.cast(ending.lost, tf.float32)
+        if options.reward_sparse:
+            reward = won - lost
+        else:
+            damage = before.health + before.shield - after.health - after.shield
+            damage = tf.where(before.alive, damage, 0.0)
+            deaths = options.reward_death_value * tf.cast(before.alive & ~after.alive, tf.float32)
+            dealt = tf.reduce_sum((damage + deaths)[n:], axis=0)
+            if options.reward_only_positive:
+                reward = tf.abs(dealt)
+            else:
+                reward = dealt - options.reward_negative_scale * tf.reduce_sum((damage + deaths)[:n], axis=0)
+            reward += options.reward_win * won + options.reward_defeat * lost
+        return reward * (options.reward_scale_rate / self.max_reward if options.reward_scale else 1.0)
 
-    def observation(self, units: Units, last_action: tf.Tensor, available: tf.Tensor) -> dict[str, tf.Tensor]:
+    def observation(
+        self,
+        units: Units,
+        last_action: tf.Tensor,
+        available: tf.Tensor,
+        step_count: tf.Tensor,
+        order: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
         """The observation dict, battles first.
 
         Args:
             units: the battles.
             last_action: [N, B] int32, -1 before the first.
             available: [N, A, B] bool.
+            step_count: [B] int32.
+            order: of the enemies' rows (see `reorder`).
         Returns:
             `obs` [B, N, O], `state` [B, S], `avail_actions` [B, N, A], `alive` [B, N].
         """
         n = self._n
+        time = tf.cast(step_count, tf.float32) / self.scenario.episode_limit
+        obs = tf.transpose(self._obs(units, last_action, available, time, order), [2, 0, 1])
+        if self.options.obs_instead_of_state:
+            state = tf.reshape(obs, [obs.shape[0], -1])
+        else:
+            state = tf.transpose(self._state(units, last_action, time, order))
         return {
-            "obs": tf.transpose(self._obs(units, available), [2, 0, 1]),
-            "state": tf.transpose(self._state(units, last_action)),
+            "obs": obs,
+            "state": state,
             "avail_actions": tf.transpose(available, [2, 0, 1]),
             "alive": tf.transpose(units.alive[:n]),
         }
@@ -127,11 +225,22 @@ class Task:
     def _fractions(self, units: Units) -> tuple[tf.Tensor, tf.Tensor]:
         """Health and shield of all units as fractions of their full values, [U, B] each."""
         # Sides without shields never show theirs; the floor keeps 0 / 0 out.
-        return units.health / self._physics.max_health, units.shield / np.maximum(self._physics.max_shield, 1.0)
+        return units.health / self.physics.max_health, units.shield / np.maximum(self.physics.max_shield, 1.0)
 
-    def _obs(self, units: Units, available: tf.Tensor) -> tf.Tensor:
-        """[N, O, B]: moves, enemy rows, rows of the other agents, own health; zeros for the dead and the unseen."""
-        n, scenario = self._n, self._scenario
+    def _actions_one_hot(self, last_action: tf.Tensor) -> tf.Tensor:
+        """[N, A, B]; zeros before the first."""
+        return tf.cast(last_action[:, None] == np.arange(self.scenario.num_actions)[None, :, None], tf.float32)
+
+    def _obs(
+        self,
+        units: Units,
+        last_action: tf.Tensor,
+        available: tf.Tensor,
+        time: tf.Tensor,
+        order: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """[N, O, B]: moves, enemy rows, rows of the other agents, own health, time; zeros for the dead and unseen."""
+        n, scenario, options = self._n, self.scenario, self.options
         alive = units.alive
         health, shield = self._fractions(units)
         dx = units.x[None] - units.x[:n][:, None]  # [N, U, B]
@@ -140,55 +249,98 @@ class Task:
         distance = tf.sqrt(squared)
         seen = tf.cast(alive[:n][:, None] & alive[None] & (squared < SIGHT**2), tf.float32)
 
-        def rows(first: tf.Tensor, columns: slice, others: list[tf.Tensor]) -> tf.Tensor:
-            """Rows of the units in `columns`: [N, J, K, B]-wise, then flat. Args: others [N or 1, J, B or 1] each."""
-            mask = seen[:, columns]
-            geometry = [distance[:, columns] / SIGHT, dx[:, columns] / SIGHT, dy[:, columns] / SIGHT]
-            return _flatten_rows([mask * column for column in [first, *geometry, *others]])
+        def rows(others: slice, first: tf.Tensor | None, shields: bool, bits: np.ndarray, order) -> list[tf.Tensor]:
+            """The columns about some of the units, [N, J, B] each. Args: first [N, J, B] in shown order, None for 1."""
+            mask = seen[:, others]
+            columns = [mask * column[:, others] / SIGHT for column in (distance, dx, dy)]
+            if options.obs_all_health:
+                columns += [mask * health[None, others]] + [mask * shield[None, others]] * shields
+            columns += [mask * bit[None, :, None] for bit in bits.T]
+            mask = reorder(mask, order)
+            return [mask if first is None else mask * first, *(reorder(column, order) for column in columns)]
 
-        enemies, agents = slice(n, None), slice(0, n)
         attackable = tf.cast(available[:, FIRST_ATTACK:], tf.float32)
-        enemy_rows = rows(
-            attackable,
-            enemies,
-            [health[None, n:]]
-            + [shield[None, n:]] * scenario.enemy_shields
-            + [bit[None, :, None] for bit in self._enemy_bits.T],
-        )
-        agent_rows = rows(
-            tf.ones_like(seen[:, agents]),
-            agents,
-            [health[None, :n]]
-            + [shield[None, :n]] * scenario.agent_shields
-            + [bit[None, :, None] for bit in self._agent_bits.T],
-        )
+        enemy_rows = _flatten_rows(rows(slice(n, None), attackable, scenario.enemy_shields, self._enemy_bits, order))
+        agent_columns = rows(slice(0, n), None, scenario.agent_shields, self._agent_bits, None)
+        if options.obs_last_action:
+            actions = self._actions_one_hot(last_action)
+            agent_columns += [seen[:, :n] * actions[None, :, a] for a in range(scenario.num_actions)]
+        agent_rows = _flatten_rows(agent_columns)
         # Everyone but oneself: drop row i of agent i.
-        width = agent_rows.shape[1] // n
+        width = self._agent_columns
         agent_rows = tf.stack(
             [tf.concat([agent_rows[i, : i * width], agent_rows[i, (i + 1) * width :]], axis=0) for i in range(n)]
         )
-        living = tf.cast(alive[:n], tf.float32)
-        own = [health[:n]] + [shield[:n]] * scenario.agent_shields + [bit[:, None] for bit in self._agent_bits.T]
-        own_row = tf.stack([living * column for column in own], axis=1)
-        moves = tf.cast(available[:, NORTH:FIRST_ATTACK], tf.float32)
-        return tf.concat([moves, enemy_rows, agent_rows, own_row], axis=1)
+        living = tf.cast(alive[:n], tf.float32)[:, None]
+        own = [health[:n]] + [shield[:n]] * scenario.agent_shields if self._sees_own_health else []
+        own += [tf.zeros_like(health[:n]) + bit[:, None] for bit in self._agent_bits.T]
+        blocks = [tf.cast(available[:, NORTH:FIRST_ATTACK], tf.float32)]
+        if options.obs_pathing_grid:
+            blocks += [living * self._pathing(units)]
+        blocks += [enemy_rows, agent_rows]
+        if own:
+            blocks += [living * tf.stack(own, axis=1)]
+        if options.obs_timestep_number:
+            blocks += [tf.zeros_like(living) + time]
+        return tf.concat(blocks, axis=1)
 
-    def _state(self, units: Units, last_action: tf.Tensor) -> tf.Tensor:
-        """[S, B]: agent rows, enemy rows, last actions one-hot."""
-        n, scenario = self._n, self._scenario
+    def _pathing(self, units: Units) -> tf.Tensor:
+        """[N, 8, B]: 1 where the points around are pathable or off the map."""
+        points = (PATHING_POINTS * self.options.move_amount).astype(np.int32)[:, :, None]
+        x = tf.cast(units.x[: self._n], tf.int32)[:, None] + points[:, 0]
+        y = tf.cast(units.y[: self._n], tf.int32)[:, None] + points[:, 1]
+        off_map = (x < 0) | (x >= MAP_SIZE) | (y < 0) | (y >= MAP_SIZE)
+        pathable = self.physics.is_pathable(tf.cast(x, tf.float32), tf.cast(y, tf.float32))
+        return tf.cast(off_map | pathable, tf.float32)
+
+    def _state(self, units: Units, last_action: tf.Tensor, time: tf.Tensor, order: tf.Tensor | None) -> tf.Tensor:
+        """[S, B]: agent rows, enemy rows, last actions one-hot, time."""
+        n, scenario, options = self._n, self.scenario, self.options
         health, shield = self._fractions(units)
         x = (units.x - MAP_SIZE / 2) / MAP_SIZE
         y = (units.y - MAP_SIZE / 2) / MAP_SIZE
         living = tf.cast(units.alive, tf.float32)
-        cooldown = units.cooldown[:n] / self._cooldown_normaliser
-        agents = [health[:n], cooldown, x[:n], y[:n]] + [shield[:n]] * scenario.agent_shields
+        readiness = tf.where(self._heals[:n], units.energy[:n], units.cooldown[:n]) / self._cooldown_normaliser
+        agents = [health[:n], readiness, x[:n], y[:n]] + [shield[:n]] * scenario.agent_shields
         agents += [bit[:, None] for bit in self._agent_bits.T]
         enemies = [health[n:], x[n:], y[n:]] + [shield[n:]] * scenario.enemy_shields
         enemies += [bit[:, None] for bit in self._enemy_bits.T]
-        actions = tf.cast(last_action[:, None] == np.arange(scenario.num_actions)[None, :, None], tf.float32)
         blocks = [
             _flatten_rows([(living[:n] * column)[None] for column in agents])[0],
-            _flatten_rows([(living[n:] * column)[None] for column in enemies])[0],
-            tf.reshape(actions, [math.prod(actions.shape[:2]), actions.shape[2]]),
+            _flatten_rows([reorder((living[n:] * column)[None], order) for column in enemies])[0],
         ]
+        if options.state_last_action:
+            actions = self._actions_one_hot(last_action)
+            blocks += [tf.reshape(actions, [math.prod(actions.shape[:2]), actions.shape[2]])]
+        if options.state_timestep_number:
+            blocks += [time[None]]
         return tf.concat(blocks, axis=0)
+
+    def units(self, state: tf.Tensor) -> Units:
+        """What the global state [B, S] tells of the units: place, health, shield, cooldown, energy; the rest is blank.
+
+        The state must be SMAC's own, with the enemies in the map's order.
+        """
+        n, m = self._n, self._m
+        agent_end = n * self.agent_state_columns
+        enemy_end = agent_end + m * self.enemy_state_columns
+        agents = tf.reshape(tf.transpose(state[:, :agent_end]), [n, self.agent_state_columns, -1])
+        enemies = tf.reshape(tf.transpose(state[:, agent_end:enemy_end]), [m, self.enemy_state_columns, -1])
+
+        def both(agent_column: int, enemy_column: int) -> tf.Tensor:
+            return tf.concat([agents[:, agent_column], enemies[:, enemy_column]], axis=0)
+
+        blank = self.physics.spawn(tf.zeros_like(both(0, 0)))
+        health = both(0, 0) * self.physics.max_health
+        no_shields = tf.zeros_like(health)
+        agent_shield = agents[:, 4] if self.scenario.agent_shields else no_shields[:n]
+        enemy_shield = enemies[:, 3] if self.scenario.enemy_shields else no_shields[n:]
+        readiness = agents[:, 1] * self._cooldown_normaliser
+        return blank._replace(
+            x=both(2, 1) * MAP_SIZE + MAP_SIZE / 2,
+            y=both(3, 2) * MAP_SIZE + MAP_SIZE / 2,
+            health=health,
+            shield=tf.concat([agent_shield, enemy_shield], axis=0) * self.physics.max_shield,
+            cooldown=tf.concat([tf.where(self._heals[:n], 0.0, readiness), no_shields[n:]], axis=0),
+            energy=tf.concat([tf.where(self._heals[:n], readiness, 0.0), no_shields[n:]], axis=0),
+        )

@@ -1,0 +1,149 @@
+"""Teams that follow a script: baselines to compare with, and enemies to learn against.
+
+`random` takes any legal action. `nearest` attacks the nearest unit in attack distance and else walks to the nearest.
+`focus_fire` attacks the weakest its weapon reaches, else like `nearest`, and while its weapon cools down backs off from
+whom it outranges. Healers of the latter two heal the weakest hurt friend in reach, and else follow.
+
+Scripts know where everyone is, as the global state does; they choose among SMAC's actions like anyone else.
+"""
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.policies import tf_policy
+from tf_agents.trajectories import policy_step
+from tf_agents.trajectories import time_step as ts
+from tf_agents.typing import types
+
+from tf_marl.environments.combat.physics import Units, gather, squared_distance, squared_reach
+from tf_marl.environments.combat.scenarios import Scenario
+from tf_marl.environments.combat.task import DIRECTIONS, FIRST_ATTACK, NO_OP, NORTH, STOP, Side, Task
+from tf_marl.environments.combat.units import UnitType
+
+SCRIPTS = ("random", "nearest", "focus_fire")
+_OUTRANGES = 1.0  # map units of reach more than the other's, from which on backing off pays
+_DANGER = 1.5  # map units: how near to the other's reach is too near
+_BUSY_COOLDOWN = 4.0  # game loops: with less to wait, attack
+_FOLLOW = 3.0  # map units a healer stays from whom it follows
+
+
+class Script:
+    """One of the scripts for one side of a scenario; `side` has K units of its own against J others."""
+
+    def __init__(self, name: str, scenario: Scenario, side: Side):
+        own, others = scenario.units[side.own], scenario.units[side.others]
+        self._name = name
+        self._side = side
+        self._reach = np.array([[[reach(unit, other)] for other in others] for unit in own], np.float32)
+        their_reach = np.array([[[reach(other, unit)] for other in others] for unit in own], np.float32)
+        self._too_near = np.where(self._reach >= their_reach + _OUTRANGES, their_reach + _DANGER, 0.0)
+        self._max_health = np.array([[unit.hit_points] for unit in own], np.float32)
+
+    def __call__(self, units: Units, available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Legal actions for everyone.
+
+        Args:
+            units: all units, of which the script looks at place, health, shield and cooldown.
+            available: [K, A, B] bool.
+            noise: [K, A, B] in [0, 1], what `random` decides by.
+        Returns:
+            [K, B] int32.
+        """
+        if self._name == "random":
+            return tf.argmax(tf.where(available, noise, -1.0), axis=1, output_type=tf.int32)
+        action = self._fight(units, available)
+        if self._side.heals.any():
+            action = tf.where(self._side.heals, self._tend(units, available), action)
+        return tf.where(units.alive[self._side.own], action, NO_OP)
+
+    def _fight(self, units: Units, available: tf.Tensor) -> tf.Tensor:
+        own, others = self._side.own, self._side.others
+        x, y = units.x[own], units.y[own]
+        distance = tf.sqrt(squared_distance(x, y, units.x[others], units.y[others]))
+        distance = tf.where(units.alive[others][None] & (self._reach > 0), distance, np.inf)
+        attackable = available[:, FIRST_ATTACK : FIRST_ATTACK + distance.shape[1]]
+        cost = distance
+        if self._name == "focus_fire":
+            vitality = (units.health + units.shield)[others][None] + distance  # of equally weak ones, the nearest
+            cost = tf.where(distance <= self._reach, vitality, 1e4 + distance)
+        attack = _cheapest(tf.where(attackable, cost, np.inf))
+        action = tf.where(attack >= 0, FIRST_ATTACK + attack, self._approach(units, available, others, distance))
+        if self._name == "focus_fire":
+            action = self._back_off(units, available, distance, action)
+        return action
+
+    def _approach(self, units: Units, available: tf.Tensor, them: slice, distance: tf.Tensor) -> tf.Tensor:
+        """The available move that leads most toward the nearest of them; stop if none does. [K, B]."""
+        nearest = _cheapest(distance)
+        row = tf.maximum(nearest, 0)
+        dx = gather(units.x[them], row) - units.x[self._side.own]
+        dy = gather(units.y[them], row) - units.y[self._side.own]
+        toward = dx[:, None] * DIRECTIONS[None, :, :1] + dy[:, None] * DIRECTIONS[None, :, 1:]
+        useful = available[:, NORTH:FIRST_ATTACK] & (toward > 0) & (nearest >= 0)[:, None]
+        move = _cheapest(tf.where(useful, -toward, np.inf))
+        return tf.where(move >= 0, NORTH + move, STOP)
+
+    def _back_off(self, units: Units, available: tf.Tensor, distance: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Instead of waiting for one's weapon within reach of whom one outranges, the move farthest away from them."""
+        own, others = self._side.own, self._side.others
+        threatens = distance < self._too_near  # [K, J, B]
+
+        def nearest_threat(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+            squared = squared_distance(x, y, units.x[others], units.y[others])
+            return tf.reduce_min(tf.where(threatens, squared, np.inf), axis=1)
+
+        x, y = units.x[own], units.y[own]
+        after = tf.stack([nearest_threat(x + dx, y + dy) for dx, dy in DIRECTIONS], axis=1)
+        gains = available[:, NORTH:FIRST_ATTACK] & (after > nearest_threat(x, y)[:, None])
+        move = _cheapest(tf.where(gains, -after, np.inf))
+        waits = (units.cooldown[own] > _BUSY_COOLDOWN) & tf.reduce_any(threatens, axis=1)
+        return tf.where(waits & (move >= 0), NORTH + move, action)
+
+    def _tend(self, units: Units, available: tf.Tensor) -> tf.Tensor:
+        own = self._side.own
+        health = units.health[own]
+        hurt = available[:, FIRST_ATTACK : FIRST_ATTACK + health.shape[0]] & (health < self._max_health)[None]
+        patient = _cheapest(tf.where(hurt, health[None], np.inf))
+        distance = tf.sqrt(squared_distance(units.x[own], units.y[own], units.x[own], units.y[own]))
+        follows = units.alive[own][None] & ~self._side.heals[None] & (distance > _FOLLOW)
+        follow = self._approach(units, available, own, tf.where(follows, distance, np.inf))
+        return tf.where(patient >= 0, FIRST_ATTACK + patient, follow)
+
+
+def reach(unit: UnitType, other: UnitType) -> float:
+    """Centre distance at which `unit` hits `other`; 0 if it cannot."""
+    return max(squared_reach(unit, other), 0.0) ** 0.5
+
+
+def _cheapest(cost: tf.Tensor) -> tf.Tensor:
+    """cost [K, J, B] -> [K, B] int32: the first of the least along J; -1 if all are infinite."""
+    best = tf.argmin(cost, axis=1, output_type=tf.int32)
+    return tf.where(tf.reduce_min(cost, axis=1) < np.inf, best, -1)
+
+
+class ScriptedPolicy(tf_policy.TFPolicy):
+    """A scripted team as a TF-Agents policy; it reads the global state, so SMAC's options must leave that as it is.
+
+    Raises:
+        ValueError: an option hides what the script needs; the message names it.
+    """
+
+    def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, name: str, task: Task):
+        for option in ("obs_instead_of_state", "shuffle_enemies"):
+            if getattr(task.options, option):
+                raise ValueError(f"environment.{option}: scripted teams need it to be False")
+        super().__init__(time_step_spec, action_spec, clip=False)
+        self._task = task
+        self._script = Script(name, task.scenario, task.agents)
+
+    def _variables(self):
+        return []
+
+    def _action(self, time_step, policy_state, seed=None):
+        observation = time_step.observation
+        available = tf.transpose(observation["avail_actions"], [1, 2, 0])
+        if seed is None:
+            noise = tf.random.uniform(tf.shape(available))
+        else:
+            noise = tf.random.stateless_uniform(tf.shape(available), seed)
+        action = self._script(self._task.units(observation["state"]), available, noise)
+        return policy_step.PolicyStep(tf.transpose(action), policy_state, ())

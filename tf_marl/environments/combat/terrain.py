@@ -1,0 +1,84 @@
+"""Ground: who can stand where, and the way round obstacles.
+
+A unit steers for its goal in a straight line while it could see it, and otherwise for the last cell of a shortest path
+that it could see. Both are looked up in a table over pairs of cells, made once per map.
+"""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+_INSET = 0.45  # cells; a view counts if it is free from all four corners, this far from the centre, of where one stands
+_CORNERS = _INSET * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+_SAMPLES_PER_CELL = 2  # along a line of view
+
+
+def is_rectangle(mask: np.ndarray) -> bool:
+    """Whether the True cells of a [X, Y] mask fill their bounding box."""
+    xs, ys = np.nonzero(mask)
+    return mask.sum() == (np.ptp(xs) + 1) * (np.ptp(ys) + 1)
+
+
+def in_sight(pathable: np.ndarray, cells: np.ndarray, others: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Whether straight lines on pathable ground lead from cells to others.
+
+    Args:
+        pathable: [X, Y] bool.
+        cells: [P, 2] int.
+        others: [Q, 2] int.
+        offsets: [K, 2], where in a cell to stand, from its middle; all views must be free.
+    Returns:
+        [P, Q] bool.
+    """
+    free = np.ones([len(cells), len(others)], bool)
+    samples = _SAMPLES_PER_CELL * max(pathable.shape)
+    for offset in offsets:
+        for t in np.linspace(0, 1, samples):
+            start, end = (1 - t) * (cells + 0.5 + offset), t * (others + 0.5)
+            x, y = ((start[:, None, axis] + end[None, :, axis]).astype(np.int16) for axis in (0, 1))
+            free &= pathable[x, y]
+    return free
+
+
+class Paths:
+    """The way between any two cells of one map.
+
+    Attributes:
+        index: [X * Y] int32, the row of each cell in the table; of a blocked cell, that of the nearest pathable one.
+        waypoint: [P, P] int32, from the row of a cell and of a goal to where to steer: x * Y + y of the waypoint's
+            cell, or -1 for straight to the goal. None if straight is always right.
+    """
+
+    def __init__(self, pathable: np.ndarray):
+        """Args: pathable [X, Y] bool."""
+        cells = np.argwhere(pathable)
+        every = np.stack(np.meshgrid(*map(np.arange, pathable.shape), indexing="ij"), axis=-1).reshape(-1, 2)
+        self.index = np.square(every[:, None] - cells[None]).sum(-1).argmin(1).astype(np.int32)
+        self.waypoint: np.ndarray | None = None
+        if is_rectangle(pathable) or in_sight(pathable, cells, cells, np.zeros([1, 2])).all():
+            return
+        steps = self._steps(pathable, cells)
+        visible = in_sight(pathable, cells, cells, _CORNERS) | (steps == 1)
+        # from_goal[goal, cell] is the next cell on the way from `cell` to `goal`; negative if there is no way.
+        from_goal = csgraph.dijkstra(sparse.csr_matrix(steps), directed=False, return_predecessors=True)[1]
+        start, goal = np.indices(visible.shape)
+        reached = start
+        for _ in range(len(cells)):
+            following = from_goal[goal, reached]
+            goes_on = (following >= 0) & visible[start, np.maximum(following, 0)]
+            if not goes_on.any():
+                break
+            reached = np.where(goes_on, following, reached)
+        straight = visible | (reached == goal) | (reached == start)
+        if not straight.all():
+            ids = cells @ [pathable.shape[1], 1]
+            self.waypoint = np.where(straight, -1, ids[reached]).astype(np.int32)
+
+    @staticmethod
+    def _steps(pathable: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """[P, P]: lengths of steps between neighbouring cells, diagonally past no corner; 0 elsewhere."""
+        x, y = cells[:, 0], cells[:, 1]
+        dx, dy = np.abs(x[:, None] - x), np.abs(y[:, None] - y)
+        past_no_corner = pathable[x[:, None], y] & pathable[x, y[:, None]]
+        lengths = np.where(dx + dy == 1, 1.0, 0.0)
+        return np.where((dx == 1) & (dy == 1) & past_no_corner, np.sqrt(2), lengths)
