@@ -13,6 +13,7 @@ from PIL import Image, ImageColor
 from tf_marl import replay
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
 from tf_marl.networks import UniformActor
 from tf_marl.training.evaluate import Evaluator
@@ -114,7 +115,8 @@ def test_a_battle_that_the_time_limit_ends_is_a_timeout(episodes):
 )
 def test_an_episode_is_cut_at_its_first_end(episodes, health, won, terminated, outcome):
     """Two steps of one unit against another, and two of the episode after."""
-    film = {name: np.zeros([5, 2]) for name in ("x", "y", "shield", "target")} | {
+    film = {name: np.zeros([5, 2]) for name in ("x", "y", "shield", "energy", "target")} | {
+        "order": np.zeros([5, 0], int),
         "health": np.array([[9, 9], [9, 9], health, [9, 9], [9, 9]]),
         "available": np.zeros([5, 1, 7], bool),
         "action": np.array([[-1], [1], [2], [3], [4]]),
@@ -137,17 +139,38 @@ def test_attackers_aim_at_the_target_they_kill(episodes):
     ordered = np.array([[6 + 1, 2, 6 + 2]])
     episode = episodes[0]._replace(target=nobody, health=health, action=ordered)
     assert replay._aims(episode, 0) == [4, -1, -1, -1, -1, -1]
-    nobody[1] = [-1, -1, 2, 0, -1, 1]
+    nobody[1] = [-1, -1, 5, 0, -1, 1]
     assert replay._aims(episode._replace(target=nobody), 0) == [4, -1, 5, 0, -1, 1]
+    shuffled = episode._replace(slots=np.array([2, 0, 1]), target=np.full([2, 6], -1))
+    assert replay._aims(shuffled, 0) == [-1, -1, 4, -1, -1, -1]  # slot 2 is enemy 1; slot 1 is enemy 0, who lives
 
 
-def test_healers_aim_at_their_own_side(episodes):
+def test_a_healer_aims_at_the_patient_that_dies(episodes):
     battle = episodes[0].battle
-    medic = battle.agents[0]._replace(name="medivac")
-    target = np.full([2, 6], -1)
-    target[1] = [2, -1, -1, 1, -1, -1]
-    battle = battle._replace(agents=(medic, *battle.agents[1:]), enemies=(medic, *battle.enemies[1:]))
-    assert replay._aims(episodes[0]._replace(battle=battle, target=target), 0) == [2, -1, -1, 4, -1, -1]
+    healer = battle.agents[0]._replace(max_energy=200.0)
+    health = np.full([2, 6], 45.0)
+    health[1, [2, 5]] = 0
+    episode = episodes[0]._replace(
+        battle=battle._replace(agents=(healer, *battle.agents[1:])),
+        target=np.full([2, 6], -1),
+        health=health,
+        action=np.array([[6 + 2, 6 + 2, 1]]),
+    )
+    assert replay._aims(episode, 0) == [2, 5, -1, -1, -1, -1]
+
+
+def test_shuffled_enemies_are_named_by_their_slots():
+    core = Combat(scenario("3m"), 8, Options(shuffle_enemies=True))
+    episodes = replay.record(core, random_policy(core), SEED, 8)
+    assert {tuple(sorted(episode.slots)) for episode in episodes} == {(0, 1, 2)}
+    assert len({tuple(episode.slots) for episode in episodes}) > 1
+    attacks = 0
+    for episode in episodes:
+        for t, agent in zip(*np.nonzero(episode.action >= 6), strict=True):
+            if (target := episode.target[t + 1, agent]) >= 0:
+                assert target == 3 + episode.slots[episode.action[t, agent] - 6]
+                attacks += 1
+    assert attacks
 
 
 @pytest.mark.parametrize("name", ["battle.avi", "battle", "html", "battle.html.gz"])
@@ -170,7 +193,7 @@ def test_a_page_holds_the_episodes(episodes, page):
     assert data["title"] == "the team </script> of $&"
     assert data["seed"] == SEED
     assert [data["types"][unit["type"]]["name"] for unit in data["units"]] == ["marine"] * 6
-    assert data["terrain"] == ["".join(".#"[not free] for free in row) for row in scenario("3m").pathable.T]
+    assert data["terrain"] == ["".join("#."[int(free)] for free in row) for row in scenario("3m").pathable.T]
     for kept, episode in zip(data["episodes"], episodes, strict=True):
         np.testing.assert_allclose(kept["x"], episode.x, atol=0.005001)
         np.testing.assert_allclose(kept["health"], episode.health, atol=0.05001)

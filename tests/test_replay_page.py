@@ -38,10 +38,11 @@ def make_episode(battle, outcome, steps):
     action = np.tile([3, 1], [steps, 1])  # south, stop
     action[3:, 0] = 6
     target = np.full([steps + 1, 3], -1)
-    target[4:, 0] = 0
+    target[4:, 0] = 2
     return replay.Episode(
         battle=battle,
         outcome=outcome,
+        slots=np.array([0]),
         x=np.array([[10.0, 8, 17]]) + 0.5 * rows * [1, 1, 0],
         y=np.tile([16.0, 13, 16], [steps + 1, 1]),
         health=health,
@@ -59,9 +60,9 @@ def make_episode(battle, outcome, steps):
 def address(tmp_path_factory):
     battle = replay.Battle(
         map_name="arena",
-        terrain=np.arange(32)[:, None] + np.zeros(32) > 1,
-        agents=(replay.Unit("stalker", 0.625, 80.0, 80.0), replay.Unit("medivac", 0.75, 150.0, 0.0)),
-        enemies=(replay.Unit("marine", 0.375, 45.0, 0.0),),
+        terrain=np.where(np.arange(32)[:, None] + np.zeros(32) > 1, ".", "#"),
+        agents=(replay.Unit("stalker", 0.625, 80.0, 80.0, 0.0), replay.Unit("medivac", 0.75, 150.0, 0.0, 200.0)),
+        enemies=(replay.Unit("marine", 0.375, 45.0, 0.0, 0.0),),
         sight=9.0,
         attack_distance=6.0,
         seed=(0, 4),
@@ -298,7 +299,7 @@ def test_the_panel_tells_of_the_picked_agent_at_the_step(page):
     page.press(Keys.END)
     assert page.text("agent-action") == "the battle is over"
     page.press(Keys.HOME, "1")
-    assert page.text("agent-energy") == "50.0"
+    assert page.text("agent-energy") == "50 / 200"
     assert page.actions("unavailable")[-1] == "heal stalker 0"
 
 

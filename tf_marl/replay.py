@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat, State
+    from tf_marl.environments.combat.units import UnitType
 
 EXTENSIONS = (".html", ".gif", ".mp4")
 _MOVES = ("no-op", "stop", "north", "south", "east", "west")  # the action after these attacks enemy 0, and so on
-_KEPT = ("x", "y", "health", "shield", "energy", "target")  # of the simulator's units, those of these that it has
-_HEALERS = ("medivac",)  # types whose targets are on their own side
+_KEPT = ("x", "y", "health", "shield", "energy", "target")  # of the simulator's units
 _LABELS = {"marauder": "Mr", "medivac": "+", "zergling": "Zl", "spine_crawler": "Sp"}  # others: their first letter
 _SHAPES = ((0, 0), (4, 0), (3, 0), (6, 0), (4, 45))  # per type on a map: corners (0 is a circle), degrees turned
 _MARGIN = 2.5  # map units between the outermost unit and the edge of the picture
@@ -37,13 +37,14 @@ class Unit(NamedTuple):
     radius: float  # map units
     max_health: float
     max_shield: float
+    max_energy: float  # of those who heal; the others have none
 
 
 class Battle(NamedTuple):
     """What does not change in the episodes of one recording; N agents, M enemies, U = N + M units."""
 
     map_name: str
-    terrain: np.ndarray  # [32, 32] bool, indexed [x, y]: whether one can walk there
+    terrain: np.ndarray  # [32, 32] of ".", "^" (a cliff, for cliff walkers alone) and "#", indexed [x, y]
     agents: tuple[Unit, ...]
     enemies: tuple[Unit, ...]
     sight: float  # map units, how far agents see
@@ -64,13 +65,14 @@ class Episode(NamedTuple):
     """One episode of T env steps; row t of [T + 1, ...] is the battle after t of them."""
 
     battle: Battle
-    outcome: str  # won, lost, draw or timeout
+    outcome: str  # won, lost, draw (everyone is dead) or timeout
+    slots: np.ndarray  # [M] int: the enemy that each attack action names
     x: np.ndarray  # [T + 1, U] map units, to the east
     y: np.ndarray  # [T + 1, U] map units, to the north
     health: np.ndarray  # [T + 1, U] hit points; 0 is dead
     shield: np.ndarray  # [T + 1, U] shield points
-    energy: np.ndarray | None  # [T + 1, U], if units have any
-    target: np.ndarray  # [T + 1, U] int: whom the unit attacks, an index on the other side, or -1
+    energy: np.ndarray  # [T + 1, U]
+    target: np.ndarray  # [T + 1, U] int: the unit that this one attacks or heals, or -1
     available: np.ndarray  # [T + 1, N, A] bool
     action: np.ndarray  # [T, N] int: row t leads from t to t + 1
     reward: np.ndarray  # [T], likewise
@@ -107,12 +109,13 @@ def record(
     def kept(state: "State") -> dict[str, tf.Tensor]:
         """What is kept of a moment, battles last."""
         time_step = core.time_step(state)
-        units = {name: field for name, field in state.units._asdict().items() if name in _KEPT}
+        units = {name: getattr(state.units, name) for name in _KEPT}
         values = {"value": tf.transpose(value(time_step.observation))} if value else {}
         return (
             units
             | values
             | {
+                "order": state.order,
                 "available": state.available,
                 "action": state.last_action,
                 "reward": time_step.reward,
@@ -144,11 +147,16 @@ def record(
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
     scenario = core.scenario
+
+    def look(unit: "UnitType") -> Unit:
+        energy = unit.heal.energy_max if unit.heal else 0.0
+        return Unit(unit.name, unit.radius, unit.hit_points, unit.shield_points, energy)
+
     battle = Battle(
         map_name=scenario.name,
-        terrain=scenario.pathable,
-        agents=tuple(Unit(unit.name, unit.radius, unit.hit_points, unit.shield_points) for unit in scenario.agents),
-        enemies=tuple(Unit(unit.name, unit.radius, unit.hit_points, unit.shield_points) for unit in scenario.enemies),
+        terrain=np.where(scenario.pathable, ".", np.where(scenario.cliffs, "^", "#")),
+        agents=tuple(map(look, scenario.agents)),
+        enemies=tuple(map(look, scenario.enemies)),
         sight=SIGHT,
         attack_distance=ATTACK_DISTANCE,
         seed=tuple(int(word) for word in seed),
@@ -170,8 +178,10 @@ def _episode(battle: Battle, film: dict[str, np.ndarray]) -> Episode:
     return Episode(
         battle=battle,
         outcome=outcome,
-        **{name: film[name] for name in ("x", "y", "health", "shield", "target", "available")},
-        energy=film.get("energy"),
+        # Empty where the enemies are not shuffled.
+        slots=film["order"][0] if film["order"].size else np.arange(len(battle.enemies)),
+        **{name: film[name] for name in _KEPT},
+        available=film["available"],
         value=film.get("value"),
         action=film["action"][1:],
         reward=film["reward"][1:],
@@ -215,18 +225,21 @@ def page(episodes: list[Episode], title: str = "") -> str:
         "map": battle.map_name,
         "title": title,
         "seed": battle.seed,
-        "terrain": ["".join(".#"[not free] for free in column) for column in battle.terrain.T],  # a string per y
+        "terrain": ["".join(row) for row in battle.terrain.T],  # a string per y
         "view": _view(episodes),
         "sight": battle.sight,
         "attackDistance": battle.attack_distance,
         "moves": _MOVES,
-        "types": [
-            {"name": name.replace("_", " "), "shape": _SHAPES[i], "heals": name in _HEALERS}
-            for i, name in enumerate(types)
-        ],
+        "types": [{"name": name.replace("_", " "), "shape": _SHAPES[i]} for i, name in enumerate(types)],
         "numAgents": len(battle.agents),
         "units": [
-            {"type": types.index(u.name), "radius": u.radius, "health": u.max_health, "shield": u.max_shield}
+            {
+                "type": types.index(u.name),
+                "radius": u.radius,
+                "health": u.max_health,
+                "shield": u.max_shield,
+                "energy": u.max_energy,
+            }
             for u in battle.units
         ],
         "episodes": [_columns(episode) for episode in episodes],
@@ -247,11 +260,12 @@ def _columns(episode: Episode) -> dict:
     digits = padded.reshape(*padded.shape[:2], -1, 4) @ np.array([1, 2, 4, 8])
     return {
         "outcome": episode.outcome,
+        "slots": episode.slots.tolist(),
         "x": rounded(episode.x, 2),
         "y": rounded(episode.y, 2),
         "health": rounded(episode.health, 1),
         "shield": rounded(episode.shield, 1) if episode.shield.any() else None,
-        "energy": None if episode.energy is None or not episode.energy.any() else rounded(episode.energy, 1),
+        "energy": rounded(episode.energy, 1) if episode.energy.any() else None,
         "target": episode.target.tolist(),
         "available": [["".join(f"{digit:x}" for digit in agent) for agent in row] for row in digits],
         "action": episode.action.tolist(),
@@ -297,7 +311,7 @@ _SUPERSAMPLING = 2  # Pillow draws hard edges, so pictures are drawn larger and 
 _STEPS_PER_SECOND = 5  # env steps
 _HOLD = 1.2  # seconds that the end of an episode stays
 _GIF_FRAMES_PER_STEP, _MP4_FRAMES_PER_STEP = 2, 4
-_GROUND, _ROCK, _INK, _DIM = "#f4f2ec", "#cfcabd", "#22262b", "#8a8f96"
+_GROUND, _CLIFF, _ROCK, _INK, _DIM = "#f4f2ec", "#e2ddd0", "#cfcabd", "#22262b", "#8a8f96"
 _SIDES = ("#0072b2", "#d55e00")  # blue and vermilion of Okabe and Ito's palette: told apart by the colour-blind
 _HEALTH, _SHIELD, _EMPTY = "#2a9d55", "#56b4e9", "#aaa69b"
 
@@ -323,8 +337,9 @@ class _Canvas:
     def _draw_ground(self) -> Image.Image:
         ground = Image.new("RGB", (self.size[0] * _SUPERSAMPLING, self.size[1] * _SUPERSAMPLING), _GROUND)
         draw = ImageDraw.Draw(ground)
-        for x, y in zip(*np.nonzero(~self._battle.terrain), strict=True):
-            draw.rectangle((*self._pixel(x, y + 1), *self._pixel(x + 1, y)), fill=_ROCK)
+        for (x, y), kind in np.ndenumerate(self._battle.terrain):
+            if kind != ".":
+                draw.rectangle((*self._pixel(x, y + 1), *self._pixel(x + 1, y)), _CLIFF if kind == "^" else _ROCK)
         draw.rectangle((0, 0, ground.width, _HEADER * _SUPERSAMPLING), fill="white")
         return ground
 
@@ -398,15 +413,17 @@ def _aims(episode: Episode, i: int) -> list[int]:
 
     A unit whose target dies in that step has none any more at its end; then it is the one it was told to attack.
     """
-    battle = episode.battle
-    n = len(battle.agents)
-    told = np.concatenate([np.maximum(episode.action[i] - len(_MOVES), -1), episode.target[i, n:]])
-    aims = []
-    for u, unit in enumerate(battle.units):
-        other_side = n if (u < n) != (unit.name in _HEALERS) else 0
-        now, before = episode.target[i + 1, u], told[u]
-        died = before >= 0 and episode.health[i, other_side + before] > 0 >= episode.health[i + 1, other_side + before]
-        aims.append(other_side + int(now) if now >= 0 else other_side + int(before) if died else -1)
+    n, health = len(episode.battle.agents), episode.health
+    aims = episode.target[i + 1].tolist()
+    for u, unit in enumerate(episode.battle.units):
+        if u >= n:
+            told = int(episode.target[i, u])
+        elif (slot := int(episode.action[i, u]) - len(_MOVES)) >= 0:
+            told = slot if unit.max_energy else n + int(episode.slots[slot])
+        else:
+            told = -1
+        if aims[u] < 0 <= told and health[i, told] > 0 >= health[i + 1, told]:
+            aims[u] = told
     return aims
 
 
