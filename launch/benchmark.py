@@ -95,8 +95,10 @@ def _smac_loop() -> Callable[[], float]:
     from tf_marl.environments.smac_api import CombatEnv
 
     settings = gin.get_bindings("environment")
+    for name in ("num_envs", "backend"):
+        settings.pop(name, None)
     with app.bad_input():
-        env = CombatEnv(seed=FLAGS.seed, **{key: settings[key] for key in settings if key not in ("num_envs", "backend")})
+        env = CombatEnv(seed=FLAGS.seed, **settings)
     rng = np.random.default_rng(FLAGS.seed)
 
     def play() -> float:

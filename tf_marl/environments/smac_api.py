@@ -309,7 +309,7 @@ class CombatEnv:
         self._episode_steps += 1
 
         reward, discount, step_type, won = facts.outcome.tolist()
-        terminated = step_type == ts.StepType.LAST
+        terminated = bool(step_type == ts.StepType.LAST)
         dead = (facts.units[2] == 0).tolist()
         info: dict[str, Any] = {
             "battle_won": bool(won),
