@@ -84,11 +84,11 @@ class Facts(NamedTuple):
 
 
 class _Program:
-    """One battle as two compiled functions, shared by all environments of one map with the same options.
+    """One battle as one compiled function, shared by all environments of one map with the same options.
 
     A call into TensorFlow costs as much as a step of a small battle, and more with every tensor that goes in or comes
-    out: on 3m, the state as 25 tensors plays 415 env steps/s, as one vector 3,500; without XLA, one vector makes 190.
-    So everything travels in two vectors: the state, which only TensorFlow reads, and the facts.
+    out. So everything travels in two vectors: the battle, which only TensorFlow reads, and the facts. As 25 tensors
+    the battle is eight times as slow on 3m; without XLA, eighteen times.
     """
 
     def __init__(self, map_name: str, options: Options):
@@ -109,39 +109,43 @@ class _Program:
         self._cuts = [(slice(*cut), shape) for *cut, shape in zip([0, *ends], ends, shapes, strict=False)]
 
     @functools.cached_property
-    def start(self) -> Any:
-        """message int32 [2] -> (state, facts) of a fresh battle."""
+    def _likeness(self) -> State:
+        """Shapes and types of the state."""
+        return tf.function(self.core.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
 
-        def start(message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._pack(self.core.reset(_seed(message)))
-
-        return self._compile(start, tf.TensorSpec([2], tf.int32))
+    @functools.cached_property
+    def over(self) -> tf.Tensor:
+        """A battle that is over, of which nothing else is left: advancing it starts the next one."""
+        blank = tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), self._likeness)
+        return _join(blank._replace(step_type=tf.constant([ts.StepType.LAST])))
 
     @functools.cached_property
     def advance(self) -> Any:
-        """(state, message int32 [2 + N]) -> (state, facts) one env step later."""
-        likeness = tf.function(self.core.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
-        leaves = tf.nest.flatten(likeness)
+        """(battle, message int32 [2 + N]: root and count of the seed, actions) -> (battle, facts)."""
+        leaves = tf.nest.flatten(self._likeness)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
 
-        def advance(packed: tf.Tensor, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            state = [
+        def advance(battle: tf.Tensor, message: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            parts = [
                 tf.cast(tf.reshape(part, leaf.shape), leaf.dtype)
-                for part, leaf in zip(tf.split(packed, sizes), leaves, strict=True)
+                for part, leaf in zip(tf.split(battle, sizes), leaves, strict=True)
             ]
-            state = tf.nest.pack_sequence_as(likeness, state)
-            return self._pack(self.core.step(state, message[None, 2:], _seed(message)))
+            # As `FunctionalEnvironment` draws it.
+            seed = tf.random.experimental.stateless_fold_in(tf.stack([message[0], 0]), message[1])
+            state = self.core.step(tf.nest.pack_sequence_as(self._likeness, parts), message[None, 2:], seed)
+            return _join(state), _join(self._facts(state))
 
-        n = self.core.scenario.num_agents
-        return self._compile(advance, tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([2 + n], tf.int32))
+        battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.core.scenario.num_agents], tf.int32)
+        # Called without looking for the right trace, a concrete function makes half as many calls again on 3m.
+        return tf.function(advance, jit_compile=True).get_concrete_function(battle, message)
 
     def unpack(self, vector: np.ndarray) -> Facts:
         return Facts(*(vector[cut].reshape(shape) for cut, shape in self._cuts))
 
-    def _pack(self, state: State) -> tuple[tf.Tensor, tf.Tensor]:
+    def _facts(self, state: State) -> Facts:
         time_step, units = self.core.time_step(state), state.units
         shuffled = self.core.options.shuffle_enemies
-        facts = Facts(
+        return Facts(
             obs=time_step.observation["obs"],
             state=time_step.observation["state"],
             avail_actions=time_step.observation["avail_actions"],
@@ -149,17 +153,6 @@ class _Program:
             order=state.order if shuffled else np.arange(self.core.scenario.num_enemies),
             outcome=[state.reward, state.discount, state.step_type, state.battle_won],
         )
-        return _join(state), _join(facts)
-
-    @staticmethod
-    def _compile(function: Any, *specs: tf.TensorSpec) -> Any:
-        # A concrete function is called without looking for the right trace: 3,500 calls/s instead of 2,000 on 3m.
-        return tf.function(function, jit_compile=True, autograph=False).get_concrete_function(*specs)
-
-
-def _seed(message: tf.Tensor) -> tf.Tensor:
-    """The seed [2] of one step, as `FunctionalEnvironment` draws it. Args: message [root, count, ...] int32."""
-    return tf.random.experimental.stateless_fold_in(tf.stack([message[0], 0]), message[1])
 
 
 def _join(nest: Any) -> tf.Tensor:
@@ -192,7 +185,9 @@ class CombatEnv:
     Episode end: one side is dead (on MMM maps, all but its healer), or the map's limit of env steps. `reset` starts the
         next one; until then the last observations stay.
 
-    Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays.
+    Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset`
+    compiles, some seconds, for all environments of the process with this map and these options. Workers build their own
+    environment: in processes that are spawned, or forked before TensorFlow has run anything.
 
     Args:
         map_name: one of `environments.map_names()`.
@@ -276,7 +271,8 @@ class CombatEnv:
 
     def reset(self) -> tuple[list[np.ndarray], np.ndarray]:
         """Starts the next episode. Returns: N observations [O], state [S]."""
-        self._play(self._program.start)
+        self._battle = self._program.over
+        self._play([0] * self.n_agents)
         self.last_action = np.zeros((self.n_agents, self.n_actions))
         self._episode_steps = 0
         self._playing = True
@@ -304,7 +300,7 @@ class CombatEnv:
             if not (0 <= action < self.n_actions and available[agent, action]):
                 legal = np.flatnonzero(available[agent]).tolist()
                 raise AssertionError(f"agent {agent} cannot take action {action}; it can take one of {legal}")
-        facts = self._play(self._program.advance, self._battle, chosen=chosen)
+        facts = self._play(chosen)
         self.last_action = self._one_hot[chosen]
         self._episode_steps += 1
 
@@ -326,11 +322,11 @@ class CombatEnv:
                 info["episode_limit"] = True
         return reward, terminated, info
 
-    def _play(self, program: Any, *battle: tf.Tensor, chosen: Sequence[int] = ()) -> Facts:
+    def _play(self, actions: list[int]) -> Facts:
         self._count += 1
-        message = np.array([self._root, self._count, *chosen], np.int32)
+        message = np.array([self._root, self._count, *actions], np.int32)
         with tf.device("CPU:0"):  # one battle is far too little for a GPU
-            self._battle, vector = program(*battle, tf.constant(message))
+            self._battle, vector = self._program.advance(self._battle, tf.constant(message))
         self._facts = facts = self._program.unpack(vector.numpy())
         return facts
 
