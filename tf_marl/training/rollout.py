@@ -123,7 +123,7 @@ class Collector(tf.Module):
             num_shards: programs side by side, a divisor of the number of environments; by default one a core.
         """
         super().__init__("collector")
-        self.num_shards = num_shards or _num_shards(core.num_envs)
+        self.num_shards = num_shards or shards_per_core(core.num_envs)
         if core.num_envs % self.num_shards:
             raise ValueError(f"num_shards = {self.num_shards} does not divide num_envs = {core.num_envs}")
         shard = core.resize(core.num_envs // self.num_shards)
@@ -160,7 +160,8 @@ class Collector(tf.Module):
         )
 
 
-def _num_shards(num_envs: int) -> int:
+def shards_per_core(num_envs: int) -> int:
+    """How many equal shards to deal environments out in: one a core, where that divides them; one on a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return 1
     return max(shards for shards in range(1, len(os.sched_getaffinity(0)) + 1) if num_envs % shards == 0)
