@@ -148,18 +148,19 @@ def gin_paths(names: list[str]) -> list[str]:
     return paths
 
 
-def parse_gin(paths: list[str], bindings: list[str]) -> None:
+def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -> None:
     """Reads the configuration; call `import_quietly` first, it makes the names known.
 
     Raises:
-        BadInput: unknown name or unreadable value, or no map or algorithm is named.
+        BadInput: unknown name or unreadable value, or no map, or no algorithm where one is needed.
     """
     import gin
 
     gin.add_config_file_search_path(str(GIN_FOLDER))
     with bad_input():
         gin.parse_config_files_and_bindings(paths, bindings)
-    for name, example in (("train.agent", "ippo.gin"), ("environment.map_name", "maps/3m.gin")):
+    needed = {"train.agent": "ippo.gin"} if needs_agent else {}
+    for name, example in (needed | {"environment.map_name": "maps/3m.gin"}).items():
         try:
             gin.query_parameter(name)
         except ValueError:

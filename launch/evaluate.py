@@ -1,58 +1,125 @@
-"""Plays greedy episodes with a trained team: python -m launch.evaluate --root_dir=DIR"""
+"""Plays episodes with a trained team or a scripted one.
+
+python -m launch.evaluate --root_dir=DIR
+python -m launch.evaluate --policy=focus_fire --map=3m --replay=battle.html
+"""
 
 import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 
 from launch import app
 
+if TYPE_CHECKING:
+    from tf_agents.policies import tf_policy
+
+    from tf_marl.environments.combat.environment import Combat
+
 FLAGS = flags.FLAGS
 REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
 
+app.define_gin_flags()
 app.define_json_flag()
 app.define_seed_flag()
-flags.DEFINE_string("root_dir", None, "Folder of the training run.", required=True)
+flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
+flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Instead of that, a scripted team.")
+flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
 flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
 flags.DEFINE_string(
     "replay", None, f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4)."
 )
 
 
+class Team(NamedTuple):
+    """Who plays, and where."""
+
+    name: str
+    core: "Combat"
+    policy: "tf_policy.TFPolicy"
+    value: Callable[..., Any] | None  # observation -> [B, N], if it has a critic
+    facts: dict[str, Any]  # for --json
+
+
 def main() -> int:
-    config = pathlib.Path(FLAGS.root_dir) / app.CONFIG_NAME
-    if not config.is_file():
-        raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no {app.CONFIG_NAME}, so no training run began there")
+    if (FLAGS.root_dir is None) == (FLAGS.policy is None):
+        raise app.BadInput("give either --root_dir=DIR, the folder of a training run, or --policy=NAME with --map=NAME")
+    team_of = _trained_team() if FLAGS.root_dir else _scripted_team()
     replay_file = _replay_file(FLAGS.replay) if FLAGS.replay else None
     app.import_quietly()
     import tensorflow as tf
 
-    from tf_marl import environments, replay
-    from tf_marl.training.train import Trainer
+    from tf_marl import replay
+    from tf_marl.training.evaluate import Evaluator, win_interval
 
-    app.parse_gin([str(config)], [])
-    with app.bad_input():
-        environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(environment=environment, root_dir=FLAGS.root_dir)
-    if not trainer.restore():
-        raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
+    team = team_of()
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
-    result = trainer.evaluator(FLAGS.episodes)(tf.constant(seed))
+    core = team.core.resize(FLAGS.episodes)
+    result = Evaluator(core, team.policy)(tf.constant(seed))
+    low, high = win_interval(result["battle_won_mean"], FLAGS.episodes)
     print(
-        f"{FLAGS.episodes} greedy episodes after {int(trainer.env_steps):,} env steps:"
-        f" won {result['battle_won_mean']:.0%}, return {result['return_mean']:.2f},"
-        f" length {result['episode_length_mean']:.1f} env steps"
+        f"{team.name}, {FLAGS.episodes} episodes:"
+        f" won {result['battle_won_mean']:.0%} (95% interval {low:.0%} to {high:.0%}),"
+        f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
     )
     if replay_file:
         kept = min(FLAGS.episodes, REPLAY_EPISODES)
-        core, agent = environment.core.resize(FLAGS.episodes), trainer.agent
-        episodes = replay.record(core, agent.policy, seed, kept, value=lambda obs: agent.critic(obs)[0])
-        team = f"{pathlib.Path(FLAGS.root_dir).resolve().name} after {int(trainer.env_steps):,} env steps"
+        episodes = replay.record(core, team.policy, seed, kept, value=team.value)
         with app.bad_input("--replay: "):
-            replay.write(replay_file, episodes, team)
+            replay.write(replay_file, episodes, team.name)
         print(f"the first {kept} of them to watch: {replay_file}")
     if FLAGS.json:
-        app.print_json(result | {"episodes": FLAGS.episodes, "env_steps": int(trainer.env_steps)})
+        interval = {"battle_won_low": low, "battle_won_high": high}
+        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts)
     return 0
+
+
+def _trained_team() -> Callable[[], Team]:
+    """Checks what can be without TensorFlow; the rest when called."""
+    folder = pathlib.Path(FLAGS.root_dir)
+    config = folder / app.CONFIG_NAME
+    if not config.is_file():
+        raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no {app.CONFIG_NAME}, so no training run began there")
+    for flag in ("map", "gin_file", "gin_bindings"):
+        if FLAGS[flag].value:
+            raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
+
+    def team() -> Team:
+        from tf_marl import environments
+        from tf_marl.training.train import Trainer
+
+        app.parse_gin([str(config)], [])
+        with app.bad_input():
+            environment = environments.load(seed=FLAGS.seed)
+            trainer = Trainer(environment=environment, root_dir=FLAGS.root_dir)
+        if not trainer.restore():
+            raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
+        env_steps, agent = int(trainer.env_steps), trainer.agent
+        name = f"{folder.resolve().name} after {env_steps:,} env steps"
+        facts = {"env_steps": env_steps}
+        return Team(name, environment.core, agent.policy, lambda observation: agent.critic(observation)[0], facts)
+
+    return team
+
+
+def _scripted_team() -> Callable[[], Team]:
+    """Likewise."""
+    if not FLAGS.map:
+        raise app.BadInput(f"--policy={FLAGS.policy} needs a map; add for example --map=3m")
+    paths = app.gin_paths(FLAGS.gin_file)
+
+    def team() -> Team:
+        from tf_marl import environments
+        from tf_marl.environments.combat.scripts import ScriptedPolicy
+
+        app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
+        with app.bad_input():
+            core = environments.load(seed=FLAGS.seed).core
+            policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
+        return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, None, {"policy": FLAGS.policy, "map": FLAGS.map})
+
+    return team
 
 
 def _replay_file(name: str) -> pathlib.Path:

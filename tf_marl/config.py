@@ -25,5 +25,6 @@ def naming(section: str):
         error = invalid.errors()[0]
         setting = ".".join([section, *map(str, error["loc"])])
         given = "" if error["type"].startswith(("missing", "unexpected")) else f", not {error['input']!r}"
-        message = error["msg"][0].lower() + error["msg"][1:]
+        message = error["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
         raise ValueError(f"{setting}: {message}{given}") from None

@@ -1,6 +1,7 @@
 """Playing whole episodes with a fixed policy."""
 
 import tensorflow as tf
+from scipy import stats
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
 
@@ -22,6 +23,12 @@ def play_step(
     action = policy.action(time_step, seed=policy_seed).action
     state = core.step(state, action, env_seed)
     return state, core.time_step(state)
+
+
+def win_interval(battle_won_mean: float, episodes: int) -> tuple[float, float]:
+    """The 95% confidence interval of a win rate (Wilson 1927). Args: battle_won_mean, over that many episodes."""
+    interval = stats.binomtest(round(battle_won_mean * episodes), episodes).proportion_ci(method="wilson")
+    return interval.low, interval.high
 
 
 class Evaluator:
