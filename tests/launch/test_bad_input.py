@@ -132,7 +132,7 @@ def test_a_tracking_server_that_is_none_is_refused_within_seconds(server, launch
         ("environment.map_name = '9m'", "unknown map '9m'; choose one of: 3m, 8m, .*2s3z.*"),
         ("environment.map_name = 3", "environment.map_name: .*string, not 3"),
         ("environment.backend = 'chess'", "unknown backend 'chess'; choose one of: .*combat"),
-        ("environment.nonsense = 1", "'environment' .*'nonsense'"),
+        ("environment.nonsense = 1", "environment.nonsense: unexpected"),
         ("ippo.nonsense = 1", "ippo.nonsense: unexpected"),
         ("train.nonsense = 1", "'train' .*'nonsense'"),
         ("nonsense.x = 1", "'nonsense'"),
