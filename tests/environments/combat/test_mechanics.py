@@ -5,9 +5,14 @@ plus both radii. Radii: marine, zergling, baneling 0.375; zealot 0.5; marauder 0
 medivac 0.75; spine crawler 0.875; colossus 1.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.combat.scenarios import scenario
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK = 1, 2, 3, 4, 5, 6
 SECOND, STEP = 16, 8  # game loops
@@ -630,6 +635,37 @@ def test_enemies_find_a_team_that_stands_still(map_arena, map_name, team):
         x, y = (axis.numpy()[n:, 0][alive].astype(int) for axis in (state.units.x, state.units.y))
         assert battle.pathable[x, y].all()
         assert steps < battle.episode_limit // 2, "nobody came"
+
+
+@pytest.mark.parametrize("map_name", ["corridor", "2c_vs_64zg"])
+def test_walker_finds_the_way_from_anywhere_to_anywhere(map_name):
+    """128 lone enemies, each on its way to a place of its own; the agent is out of sight, off the map."""
+    battle = scenario(map_name)
+    one_each = dataclasses.replace(
+        battle,
+        agents=battle.agents[:1],
+        enemies=battle.enemies[:1],
+        spawn=battle.spawn[[0, battle.num_agents]],
+        enemy_order="attack_move",
+        attack_segment=np.zeros([2, 2]),
+    )
+    core = Combat(one_each, 128)
+    play = tf.function(core.step, jit_compile=True)
+    cells, rng = np.argwhere(battle.pathable), np.random.default_rng(0)
+    start, goal = (
+        (cells[rng.integers(len(cells), size=128)] + rng.random([128, 2]) * 0.999).T.astype(np.float32) for _ in "ab"
+    )
+    state = core.reset(tf.constant([0, 0]))._replace(rally_x=tf.constant(goal[0]), rally_y=tf.constant(goal[1]))
+    x, y = start
+    away = np.full(128, -40, np.float32)
+    arrived = np.zeros(128, bool)
+    for t in range(40):  # 20 seconds; zerglings make 59 map units
+        state = state._replace(units=state.units._replace(x=tf.stack([away, x]), y=tf.stack([away, y])))
+        state = play(state, tf.ones([128, 1], tf.int32), tf.constant([1, t]))
+        x, y = state.units.x.numpy()[1], state.units.y.numpy()[1]
+        assert battle.pathable[x.astype(int), y.astype(int)].all()
+        arrived |= np.hypot(x - goal[0], y - goal[1]) < 0.1
+    assert arrived.all(), (start.T[~arrived], goal.T[~arrived])
 
 
 def test_zerglings_of_2c_vs_64zg_come_from_anywhere(map_arena):
