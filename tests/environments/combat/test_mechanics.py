@@ -444,14 +444,16 @@ def test_burst_hurts_enemies_only_and_nobody_in_the_air(zoo):
 
 
 def test_baneling_bursts_when_it_is_killed(zoo):
-    # The zealot's first hit lands in the loop in which its attack starts; one of the 8 kills.
-    places = {"zealot": (10, 10), "enemy baneling": (10.9, 10), "hydralisk": (10.9, 12.8), "marine": (10.9, 12.6)}
-    state = zoo.start(places, health={"enemy baneling": 8}, shield={"zealot": 0})
-    state = zoo.play(state, {"zealot": "enemy baneling"}, loops=1)
-    assert zoo.unit(state, "enemy baneling").health == 0
-    assert zoo.unit(state, "zealot").health == 100 - (35 - 1)
-    assert zoo.unit(state, "hydralisk").health == pytest.approx(80 - 35, abs=0.03)  # 2.8 < 2.2 + 0.625
-    assert zoo.unit(state, "marine").health == 45  # 2.6 > 2.2 + 0.375
+    """An agents' one, which stands still; the enemy zealot's first hit lands in the loop in which it attacks."""
+    places = {"baneling": (10.9, 10), "enemy zealot": (10, 10), "enemy colossus": (10.9, 13.1)}
+    places |= {"enemy marine": (10.9, 7.4), "enemy hydralisk": (13.7, 10)}
+    state = zoo.start(places, health={"baneling": 8}, shield={"enemy zealot": 0, "enemy colossus": 0})
+    state = zoo.play(state, loops=1)
+    assert zoo.unit(state, "baneling").health == 0
+    assert zoo.unit(state, "enemy zealot").health == 100 - (35 - 1)
+    assert zoo.unit(state, "enemy colossus").health == 200 - (20 - 1)  # 3.1 < 2.2 + 1
+    assert zoo.unit(state, "enemy hydralisk").health == pytest.approx(80 - 35, abs=0.03)  # 2.8 < 2.2 + 0.625
+    assert zoo.unit(state, "enemy marine").health == 45  # 2.6 > 2.2 + 0.375
 
 
 def test_shot_from_afar_makes_a_baneling_burst_where_it_is(zoo):

@@ -74,7 +74,7 @@ def any_battles(core, seed):
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(seed=st.integers(0, 2**31 - 1))
 @pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("map_name", ["3m", "MMM", "1c3s5z", "2c_vs_64zg"])
+@pytest.mark.parametrize("map_name", ["3m", "MMM", "MMM2", "1c3s5z", "bane_vs_bane", "2c_vs_64zg"])
 def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
     core = core_of(map_name)
     state, rng = any_battles(core, seed)
@@ -301,11 +301,18 @@ def test_scripted_enemy_kites():
     np.testing.assert_allclose(units.x[5, 0], 20 + 1.4766, atol=1e-2)
 
 
-def test_scripted_enemy_healer_heals_the_weakest():
-    places = {2: (2, 8), 10: (22, 16), 11: (20, 16), 19: (20, 18)}
+def test_scripted_enemy_healer_heals_the_weakest_within_six():
+    """The weaker marine's centre is 6.5 away: too far for an order, which counts to the centre.
+
+    The game's healer looks 6 from edge to edge, so it flies to that one instead and leaves the other.
+    """
+    places = {2: (2, 8), 10: (20, 22.5), 11: (21, 16), 19: (20, 16)}
     units = scripted("MMM", "focus_fire", places, health={10: 10, 11: 20}, energy={19: 50})
-    np.testing.assert_allclose(units.health.numpy()[10:12, 0], [14.5, 20], atol=1e-3)
+    np.testing.assert_allclose(units.health.numpy()[10:12, 0], [10, 24.5], atol=1e-3)
     np.testing.assert_allclose(units.energy[19, 0], 50 + 0.28125 - 4.5 * 0.33, atol=1e-3)
+    units = scripted("MMM", "game", places, health={10: 10, 11: 20}, energy={19: 50})
+    assert units.health[11, 0] == 20
+    assert units.y[19, 0] > 16.5
 
 
 def test_random_enemies_differ_between_battles():
