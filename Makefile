@@ -42,7 +42,7 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 
 bench: $(STAMP)
-	@for what in env collect train; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
+	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
 
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow_artifacts/mlflow.db $(ARGS)

@@ -115,8 +115,8 @@ def import_quietly() -> None:
         tf.config.list_physical_devices()
 
 
-def writable_folder(path: str | pathlib.Path) -> pathlib.Path:
-    """The folder, made if need be.
+def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib.Path:
+    """The folder, made if need be; the flag is whose value it is.
 
     Raises:
         BadInput: nothing can be written there.
@@ -128,7 +128,7 @@ def writable_folder(path: str | pathlib.Path) -> pathlib.Path:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise BadInput(f"--root_dir={path}: cannot write there ({error.strerror}); name another folder") from None
+        raise BadInput(f"--{flag}={path}: cannot write there ({error.strerror}); name another folder") from None
     return folder
 
 

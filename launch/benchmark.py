@@ -1,4 +1,4 @@
-"""Times the environment, collection or training: python -m launch.benchmark --what=env --map=2s3z --json"""
+"""Times the environments, collection or training: python -m launch.benchmark --what=env --map=2s3z --json"""
 
 import statistics
 import time
@@ -14,31 +14,36 @@ app.define_json_flag()
 app.define_gin_flags()
 app.define_seed_flag()
 flags.DEFINE_enum(
-    "what", "train", ["env", "collect", "train"], "env: random legal actions; collect: the policy's; train: all of it."
+    "what",
+    "train",
+    ["env", "collect", "train", "smac_api"],
+    "env: random legal actions; collect: the policy's; train: all of it; smac_api: one battle in SMAC's own loop.",
 )
 flags.DEFINE_string("map", "2s3z", "SMAC map.")
-flags.DEFINE_integer("num_envs", 128, "Environments side by side.", lower_bound=1)
+flags.DEFINE_integer("num_envs", 128, "Environments side by side; smac_api has one.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed repetitions, after one that compiles.", lower_bound=1)
 
 
 def main() -> int:
     paths = app.gin_paths(FLAGS.gin_file or ["ippo.gin"])
     app.import_quietly()
-    bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {FLAGS.num_envs}"]
+    num_envs = 1 if FLAGS.what == "smac_api" else FLAGS.num_envs
+    bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {num_envs}"]
     app.parse_gin(paths, [*bindings, *FLAGS.gin_bindings])
 
-    speeds = time_env_steps(_work(FLAGS.what), FLAGS.repeats)
+    work = _smac_loop() if FLAGS.what == "smac_api" else _work(FLAGS.what)
+    speeds = time_env_steps(work, FLAGS.repeats)
     result = {
         "what": FLAGS.what,
         "map": FLAGS.map,
-        "num_envs": FLAGS.num_envs,
+        "num_envs": num_envs,
         "repeats": FLAGS.repeats,
         "env_steps_per_second": statistics.median(speeds),
         "env_steps_per_second_min": min(speeds),
         "env_steps_per_second_max": max(speeds),
     }
     print(
-        f"{FLAGS.what} on {FLAGS.map}, {FLAGS.num_envs} environments: {result['env_steps_per_second']:,.0f} env steps/s"
+        f"{FLAGS.what} on {FLAGS.map}, num_envs={num_envs}: {result['env_steps_per_second']:,.0f} env steps/s"
         f" (median of {FLAGS.repeats}, {min(speeds):,.0f} to {max(speeds):,.0f})"
     )
     if FLAGS.json:
@@ -80,6 +85,36 @@ def _work(what: str) -> Callable[[], float]:
         return rollout.tally.env_steps, [tf.reshape(leaf, [-1])[-1] for leaf in tf.nest.flatten(rollout)]
 
     return lambda: float(collect()[0])
+
+
+def _smac_loop() -> Callable[[], float]:
+    """Some 1,000 env steps of the loop that code for SMAC runs: whole episodes of random legal actions."""
+    import gin
+    import numpy as np
+
+    from tf_marl.environments.smac_api import CombatEnv
+
+    settings = gin.get_bindings("environment")
+    for name in ("num_envs", "backend"):
+        settings.pop(name, None)
+    with app.bad_input():
+        env = CombatEnv(seed=FLAGS.seed, **settings)
+    rng = np.random.default_rng(FLAGS.seed)
+
+    def play() -> float:
+        env_steps = 0
+        while env_steps < 1000:
+            env.reset()
+            terminated = False
+            while not terminated:
+                available = env.get_avail_actions()
+                _, terminated, _ = env.step([rng.choice(np.flatnonzero(actions)) for actions in available])
+                env.get_obs()
+                env.get_state()
+                env_steps += 1
+        return float(env_steps)
+
+    return play
 
 
 def time_env_steps(work: Callable[[], float], repeats: int) -> list[float]:

@@ -3,12 +3,20 @@
 import pathlib
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from launch import app
 
+if TYPE_CHECKING:
+    from tf_marl.environments.combat.environment import Combat
+    from tf_marl.tracking import Tracker
+    from tf_marl.training.train import Trainer
+
 FLAGS = flags.FLAGS
+REPLAY_NAME = "replay.html"  # among the run's artifacts
+REPLAY_EPISODES = 4
 
 app.define_gin_flags()
 app.define_tracking_flags()
@@ -79,6 +87,8 @@ def main() -> int:
                 progress(env_steps, metrics)
 
             result = trainer.run(record)
+        if not result.interrupted:  # who presses Ctrl-C wants to leave
+            log_replay(trainer, environment.core, tracker)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # once more, while the run was being closed
         tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
@@ -92,7 +102,8 @@ def main() -> int:
         f" wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
+        + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
+        + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
     if FLAGS.json:
@@ -102,6 +113,19 @@ def main() -> int:
             | result.evaluation
         )
     return app.INTERRUPTED if result.interrupted else 0
+
+
+def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
+    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated."""
+    from tf_marl import replay
+
+    env_steps = trainer.restore_best()
+    if env_steps is None:
+        return
+    agent, seed = trainer.agent, [FLAGS.seed, 5]  # not a seed of the evaluations
+    core = core.resize(REPLAY_EPISODES)
+    episodes = replay.record(core, agent.policy, seed, REPLAY_EPISODES, value=lambda obs: agent.critic(obs)[0])
+    tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
 
 
 def flat_params(config: str) -> dict[str, str]:

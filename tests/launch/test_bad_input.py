@@ -99,6 +99,22 @@ def test_a_root_dir_that_cannot_be_written_is_refused_at_once(launch, tiny, stor
     assert outcome.seconds < 5
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("battle.avi", r"--replay=battle\.avi: .* \.html, \.gif or \.mp4"),
+        ("config.gin/battle.html", "--replay=config.gin: cannot write there"),
+        ("folder.html", "--replay=folder.html: is a folder"),
+    ],
+)
+def test_a_replay_that_cannot_be_written_is_refused_at_once(name, says, launch, tmp_path):
+    (tmp_path / "config.gin").write_text("train.agent = @ippo\nenvironment.map_name = '3m'\n")
+    (tmp_path / "folder.html").mkdir()
+    outcome = launch("launch.evaluate", "--root_dir=.", f"--replay={name}", cwd=tmp_path)
+    assert re.search(says, refusal(outcome, tmp_path))
+    assert outcome.seconds < 5
+
+
 @pytest.mark.parametrize("server", ["closed_port", "stranger", "silent_server"])
 def test_a_tracking_server_that_is_none_is_refused_within_seconds(server, launch, tiny, store, tmp_path, request):
     address = request.getfixturevalue(server)
@@ -192,7 +208,7 @@ def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
     ("module", "flags"),
     [
         ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),
-        ("launch.evaluate", ["root_dir", "episodes", "seed"]),
+        ("launch.evaluate", ["root_dir", "episodes", "seed", "replay"]),
         ("launch.benchmark", ["what", "map", "num_envs", "repeats", "gin_file", "gin_bindings"]),
     ],
 )

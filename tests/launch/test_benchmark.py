@@ -3,8 +3,8 @@
 import pytest
 
 
-@pytest.mark.parametrize("what", ["env", "collect", "train"])
-def test_benchmark_reports_the_median_between_the_extremes(what, warm_launch):
+@pytest.mark.parametrize(("what", "num_envs"), [("env", 4), ("collect", 4), ("train", 4), ("smac_api", 1)])
+def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_launch):
     result = warm_launch(
         "launch.benchmark",
         f"--what={what}",
@@ -18,7 +18,7 @@ def test_benchmark_reports_the_median_between_the_extremes(what, warm_launch):
     assert {name: result[name] for name in ("what", "map", "num_envs", "repeats")} == {
         "what": what,
         "map": "3m",
-        "num_envs": 4,
+        "num_envs": num_envs,
         "repeats": 2,
     }
     fastest, slowest = result["env_steps_per_second_max"], result["env_steps_per_second_min"]

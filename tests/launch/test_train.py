@@ -162,12 +162,31 @@ def test_the_configuration_is_kept_in_root_dir_and_among_the_artifacts(finished)
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_evaluate_plays_the_trained_team(finished, warm_launch):
-    arguments = ("launch.evaluate", f"--root_dir={finished.store.root_dir}", "--episodes=4", "--json")
-    result = warm_launch(*arguments).json()
-    assert result["episodes"] == 4
+def test_battles_of_the_best_policy_are_logged_to_watch(finished):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    run_id = finished.store.only_run().info.run_id
+    with open(client.download_artifacts(run_id, "replay.html")) as file:
+        page = file.read()
+    won, returns = (
+        [(metric.step, metric.value) for metric in client.get_metric_history(run_id, f"eval/{name}_mean")]
+        for name in ("battle_won", "return")
+    )
+    *_, step = max((rate, total, step) for (step, rate), (_, total) in zip(won, returns, strict=True))
+    assert f'"title":"the best policy, after {step} env steps"' in page
+    assert page.count('"outcome":') == 4
+    assert "watch     replay.html" in finished.outcome.stdout
+
+
+def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp_path):
+    file = tmp_path / "new" / "battles.html"
+    arguments = ("launch.evaluate", f"--root_dir={finished.store.root_dir}", "--episodes=10", "--json")
+    outcome = warm_launch(*arguments, f"--replay={file}")
+    result = outcome.json()
+    assert f"the first 8 of them to watch: {file}" in outcome.stdout
+    assert file.read_text().count('"outcome":') == 8
+    assert result["episodes"] == 10
     assert result["env_steps"] == finished.outcome.json()["env_steps"]
-    assert result["battle_won_mean"] in (0, 0.25, 0.5, 0.75, 1)
+    assert result["battle_won_mean"] * 10 == pytest.approx(round(result["battle_won_mean"] * 10))
     assert 0 < result["episode_length_mean"] <= 60
 
 
@@ -203,6 +222,13 @@ def test_ctrl_c_ends_a_run_in_order(interrupted):
     assert result.keys() >= EVALUATED
     assert interrupted.store.run(result["run_id"]).info.status == "KILLED"
     assert interrupted.store.run(result["run_id"]).data.metrics["eval/return_mean"] == result["eval/return_mean"]
+
+
+def test_ctrl_c_does_not_wait_for_a_replay(interrupted):
+    client = mlflow.MlflowClient(interrupted.store.tracking_uri)
+    names = [file.path for file in client.list_artifacts(interrupted.store.only_run().info.run_id)]
+    assert names == ["config.gin"]
+    assert "replay.html" not in interrupted.outcome.stdout
 
 
 def test_ctrl_c_saves_what_was_learned(interrupted, warm_launch):

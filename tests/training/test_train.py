@@ -165,6 +165,60 @@ def test_finished_run_is_not_trained_further(uninterrupted):
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), before)
 
 
+def evaluate_as(trainer, *ranks):
+    """Evaluations that come out as (win rate, return), EVAL_EVERY steps apart, of ever other weights; returns those."""
+    seen = []
+    for won, total in ranks:
+        trainer.env_steps.assign_add(EVAL_EVERY)
+        for variable in trainer.agent.actor.variables + trainer.agent.critic.variables:
+            variable.assign_add(tf.ones_like(variable))
+        seen.append(weights(trainer))
+        outcome = {"battle_won_mean": won, "return_mean": total, "episode_length_mean": 3.0}
+        trainer._evaluator = lambda _, outcome=outcome: outcome
+        trainer._evaluate_and_save(lambda *_: None)
+    return seen
+
+
+def assert_best(trainer, env_steps, expected):
+    assert trainer.restore_best() == env_steps
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), expected)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "best"),
+    [
+        ([(0.5, 9.0), (0.75, 2.0), (0.25, 20.0)], 1),  # the win rate counts first,
+        ([(0.5, 9.0), (0.5, 10.0), (0.5, 8.0)], 1),  # then the return,
+        ([(0.0, 0.0), (0.5, 9.0), (0.5, 9.0)], 2),  # and of equals the later
+        ([(0.0, 0.0), (0.0, float("nan")), (float("nan"), 9.0)], 0),
+    ],
+)
+def test_the_best_weights_come_back(ranks, best, tmp_path):
+    trainer = make_trainer(tmp_path)
+    assert trainer.restore_best() is None
+    seen = evaluate_as(trainer, *ranks)
+    assert_best(trainer, EVAL_EVERY * (best + 1), seen[best])
+    assert [path.name for path in (tmp_path / "best").glob("*.index")] == [f"ckpt-{EVAL_EVERY * (best + 1)}.index"]
+
+
+def test_a_resumed_run_remembers_its_best(tmp_path):
+    seen = evaluate_as(make_trainer(tmp_path), (0.5, 9.0), (0.25, 9.0))
+    trainer = make_trainer(tmp_path)
+    assert trainer.restore()
+    evaluate_as(trainer, (0.25, 20.0))
+    assert_best(trainer, EVAL_EVERY, seen[0])
+
+
+def test_a_new_run_forgets_the_best_of_another(tmp_path):
+    evaluate_as(make_trainer(tmp_path), (0.5, 9.0), (0.75, 9.0))
+    for file in (tmp_path / "checkpoints").iterdir():
+        file.unlink()
+    trainer = make_trainer(tmp_path, seed=1)
+    assert not trainer.restore()
+    (seen,) = evaluate_as(trainer, (0.25, 9.0))
+    assert_best(trainer, EVAL_EVERY, seen)
+
+
 def test_evaluations_repeat_with_the_seed():
     core = MatrixGame(CLIMBING_GAME, num_envs=64, episode_length=3)
     evaluate = Evaluator(core, agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,)).collect_policy)

@@ -2,8 +2,26 @@
 
 import tensorflow as tf
 from tf_agents.policies import tf_policy
+from tf_agents.trajectories import time_step as ts
 
-from tf_marl.environments.functional import FunctionalCore
+from tf_marl.environments.functional import FunctionalCore, State
+
+
+def play_step(
+    core: FunctionalCore,
+    policy: tf_policy.TFPolicy,
+    seed: tf.Tensor,
+    t: tf.Tensor,
+    state: State,
+    time_step: ts.TimeStep,
+) -> tuple[State, ts.TimeStep]:
+    """Step `t` of the episodes that began with `core.reset(seed)`: whoever plays them anew takes the same chances."""
+    policy_seed, env_seed = tf.unstack(
+        tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
+    )
+    action = policy.action(time_step, seed=policy_seed).action
+    state = core.step(state, action, env_seed)
+    return state, core.time_step(state)
 
 
 class Evaluator:
@@ -31,12 +49,7 @@ class Evaluator:
         zeros = tf.zeros([core.num_envs])
 
         def step(t, state, time_step, going, totals):
-            policy_seed, env_seed = tf.unstack(
-                tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
-            )
-            action = self._policy.action(time_step, seed=policy_seed).action
-            state = core.step(state, action, env_seed)
-            time_step = core.time_step(state)
+            state, time_step = play_step(core, self._policy, seed, t, state, time_step)
             counts = tf.cast(going, tf.float32)
             won = tf.cast(time_step.is_last() & core.info(state)["battle_won"], tf.float32)
             totals = {

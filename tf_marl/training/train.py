@@ -53,7 +53,7 @@ class Trainer:
         """
         Args:
             environment: to train in; evaluation uses environments of its own.
-            root_dir: holds the checkpoints.
+            root_dir: holds the checkpoints, and in `best` the weights that evaluated best.
             agent: (time_step_spec, action_spec, seed) -> the agent.
             seed: root of the run's seed tree.
             num_env_steps: env steps to train for; one is one joint action in one environment.
@@ -81,6 +81,18 @@ class Trainer:
             os.path.join(root_dir, "checkpoints"),
             max_to_keep=3,
         )
+        self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
+        self._best_env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best = tf.train.CheckpointManager(
+            tf.train.Checkpoint(
+                actor=self.agent.actor,
+                critic=self.agent.critic,
+                rank=self._best_rank,
+                env_steps=self._best_env_steps,
+            ),
+            os.path.join(root_dir, "best"),
+            max_to_keep=1,
+        )
 
     def evaluator(self, episodes: int) -> Evaluator:
         """Plays `episodes` greedy episodes when called."""
@@ -88,7 +100,24 @@ class Trainer:
 
     def restore(self) -> bool:
         """Takes up the newest checkpoint; False if there is none."""
-        return self._checkpoints.restore_or_initialize() is not None
+        if self._checkpoints.restore_or_initialize() is None:
+            return False
+        if self._best.latest_checkpoint:
+            rank = tf.train.Checkpoint(rank=self._best_rank)
+            rank.restore(self._best.latest_checkpoint).expect_partial()
+        return True
+
+    def restore_best(self) -> int | None:
+        """Gives the agent the weights of its best evaluation, to play with, not to train on.
+
+        The best has the highest win rate, then the highest return, and of equals it is the latest.
+
+        Returns: the env steps it had trained for; None, and no change, if there was no evaluation.
+        """
+        if not self._best.latest_checkpoint:
+            return None
+        self._best.restore_or_initialize()
+        return int(self._best_env_steps)
 
     def run(self, record: Callable[[int, Metrics], None]) -> Result:
         """Trains until `num_env_steps`, evaluating greedily now and then; Ctrl-C ends it early and in order.
@@ -143,6 +172,11 @@ class Trainer:
         evaluation = {f"eval/{name}": value for name, value in self._evaluator(seed).items()}
         record(int(self.env_steps), evaluation)
         self._checkpoints.save(checkpoint_number=self.env_steps)
+        rank = [evaluation["eval/battle_won_mean"], evaluation["eval/return_mean"]]
+        if rank >= self._best_rank.numpy().tolist():
+            self._best_rank.assign(rank)
+            self._best_env_steps.assign(self.env_steps)
+            self._best.save(checkpoint_number=self.env_steps)
         return evaluation
 
 

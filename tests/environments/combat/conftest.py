@@ -32,11 +32,9 @@ class Arena:
         return still._replace(cooldown=tf.fill(shape, jitter))
 
     def start(self, places=None, **fields) -> State:
-        """A fresh battle with units at `places` [U, 2] and further unit fields [U] set."""
-        state = self.core._start(self.draws(), tf.zeros([self.core.num_envs], tf.int32))
-        if places is not None:
-            fields |= {"x": np.asarray(places)[:, 0], "y": np.asarray(places)[:, 1]}
-        return self.with_units(state, **fields)
+        """A fresh battle with units at `places` [U, 2], or where they spawn, and further unit fields [U] set."""
+        places = np.asarray(self.core.scenario.spawn if places is None else places)
+        return self.with_units(self.core.reset(tf.constant([0, 0])), **fields, x=places[:, 0], y=places[:, 1])
 
     def with_units(self, state: State, **fields) -> State:
         batch = self.core.num_envs

@@ -35,7 +35,8 @@ def loops_to_kill(attacker: str, target: str, jitter: float) -> int:
     weapon = UNIT_TYPES[attacker].weapon
     attacks, last = divmod(hits_to_kill(attacker, target) - 1, weapon.hits)
     period = math.ceil(weapon.period * 16 + jitter)
-    return attacks * period + math.ceil(weapon.damage_point * 16) + last * math.ceil(weapon.hit_interval * 16)
+    first = max(math.ceil(weapon.damage_point * 16), 1)  # a hit lands in the loop after it falls due
+    return attacks * period + first + last * math.ceil(weapon.hit_interval * 16)
 
 
 def test_known_hits():

@@ -88,17 +88,72 @@ class Combat:
         )
 
     def reset(self, seed: tf.Tensor) -> State:
-        return self._start(self.draw(seed), illegal_actions=tf.zeros([self.num_envs], tf.int32))
+        """B fresh episodes. Args: seed [2] int32."""
+        draws = self.draw(seed)
+        zero = tf.zeros_like(draws.rally)
+        no_time = tf.zeros([self.num_envs], tf.int32)
+        units = self.physics.spawn(draws.spawn)
+        start = State(
+            units=units,
+            rally_x=zero,
+            rally_y=zero,
+            order=tf.zeros(draws.order.shape, tf.int32),
+            last_action=tf.fill([self.scenario.num_agents, self.num_envs], -1),
+            available=tf.zeros([self.scenario.num_agents, self.scenario.num_actions, self.num_envs], tf.bool),
+            step_count=no_time,
+            step_type=no_time + ts.StepType.FIRST,
+            reward=zero,
+            discount=zero + 1.0,
+            battle_won=tf.zeros_like(zero, tf.bool),
+            illegal_actions=no_time,
+        )
+        start = self._with_enemies(start, draws)
+        return start._replace(available=self.task.available(units, self.task.agents, self._shown(start.order)))
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
         return self.play(state, action, self.draw(seed))
 
     def play(self, state: State, action: tf.Tensor, draws: Draws) -> State:
-        """`step` with its chance spelled out. Args: action int32 [B, N]."""
-        fought = self._fight(state, tf.transpose(action), draws)
-        fresh = self._start(draws, state.illegal_actions)
-        over = state.step_type == ts.StepType.LAST
-        return tf.nest.map_structure(lambda new, old: tf.where(over, new, old), fresh, fought)
+        """`step` with its chance spelled out. Args: action int32 [B, N].
+
+        Battles that are over start anew. They pass through the same operations as the others, frozen, because choosing
+        between two whole outcomes afterwards would have XLA compute both for every pair of units.
+        """
+        agents, starts = self.task.agents, state.step_type == ts.StepType.LAST
+        state = self._with_enemies(state, draws, starts)
+        order = self._shown(state.order)
+        before = tf.nest.map_structure(
+            lambda new, old: tf.where(starts, new, old), self.physics.spawn(draws.spawn), state.units
+        )
+        action = tf.transpose(action)
+        chosen = action[:, None] == np.arange(self.scenario.num_actions)[None, :, None]
+        legal = tf.reduce_any(chosen & state.available, axis=1)
+        action = tf.where(legal, action, tf.where(state.units.alive[agents.own], STOP, NO_OP))
+        orders = tf.nest.map_structure(
+            lambda ours, theirs: tf.concat([ours, theirs], axis=0),
+            self.task.orders(state.units, action, agents, order),
+            self._enemy_orders(state, draws),
+        )
+        units = self.physics.advance(before, orders, draws.cooldown, self.options.step_mul, frozen=starts)
+        step_count = tf.where(starts, 0, state.step_count + 1)
+        ending = self.task.ending(units, step_count)
+        over = ending.terminated | ending.truncated
+        illegal = tf.reduce_sum(tf.cast(~legal & ~starts, tf.int32), axis=0)
+        step_type = tf.where(over, ts.StepType.LAST, ts.StepType.MID)
+        return State(
+            units=units,
+            rally_x=state.rally_x,
+            rally_y=state.rally_y,
+            order=state.order,
+            last_action=tf.where(starts, -1, action),
+            available=self.task.available(units, agents, order),
+            step_count=step_count,
+            step_type=tf.where(starts, ts.StepType.FIRST, step_type),
+            reward=tf.where(starts, 0.0, self.task.reward(before, units, ending)),
+            discount=tf.where(ending.terminated, 0.0, 1.0),
+            battle_won=ending.won,
+            illegal_actions=state.illegal_actions + illegal,
+        )
 
     def time_step(self, state: State) -> ts.TimeStep:
         observation = self.task.observation(
@@ -120,60 +175,15 @@ class Combat:
     def _shown(self, order: tf.Tensor) -> tf.Tensor | None:
         return order if self.options.shuffle_enemies else None
 
-    def _start(self, draws: Draws, illegal_actions: tf.Tensor) -> State:
-        units = self.physics.spawn(draws.spawn)
-        order = tf.argsort(draws.order, axis=0)
-        no_time = tf.zeros_like(illegal_actions)
-        rally_x, rally_y = tf.zeros_like(draws.rally), tf.zeros_like(draws.rally)
+    def _with_enemies(self, state: State, draws: Draws, starts: tf.Tensor | bool = True) -> State:
+        """The state with fresh chance for the enemies, where a battle starts: their rally point and their order."""
         if self.scenario.attack_segment is not None:
             start, end = self.scenario.attack_segment.astype(np.float32)
-            rally_x = start[0] + draws.rally * (end - start)[0]
-            rally_y = start[1] + draws.rally * (end - start)[1]
-        return State(
-            units=units,
-            rally_x=rally_x,
-            rally_y=rally_y,
-            order=order,
-            last_action=tf.fill([self.scenario.num_agents, self.num_envs], -1),
-            available=self.task.available(units, self.task.agents, self._shown(order)),
-            step_count=no_time,
-            step_type=no_time + ts.StepType.FIRST,
-            reward=tf.zeros_like(draws.rally),
-            discount=tf.ones_like(draws.rally),
-            battle_won=tf.zeros_like(draws.rally, tf.bool),
-            illegal_actions=illegal_actions,
-        )
-
-    def _fight(self, state: State, action: tf.Tensor, draws: Draws) -> State:
-        before, agents, order = state.units, self.task.agents, self._shown(state.order)
-        chosen = action[:, None] == np.arange(self.scenario.num_actions)[None, :, None]
-        legal = tf.reduce_any(chosen & state.available, axis=1)
-        action = tf.where(legal, action, tf.where(before.alive[agents.own], STOP, NO_OP))
-        orders = tf.nest.map_structure(
-            lambda ours, theirs: tf.concat([ours, theirs], axis=0),
-            self.task.orders(before, action, agents, order),
-            self._enemy_orders(state, draws),
-        )
-        units = self.physics.advance(before, orders, draws.cooldown, self.options.step_mul)
-        step_count = state.step_count + 1
-        ending = self.task.ending(units, step_count)
-        over = ending.terminated | ending.truncated
-        unfinished = state.step_type != ts.StepType.LAST
-        illegal = tf.reduce_sum(tf.cast(~legal & unfinished, tf.int32), axis=0)
-        return State(
-            units=units,
-            rally_x=state.rally_x,
-            rally_y=state.rally_y,
-            order=state.order,
-            last_action=action,
-            available=self.task.available(units, agents, order),
-            step_count=step_count,
-            step_type=tf.where(over, ts.StepType.LAST, ts.StepType.MID),
-            reward=self.task.reward(before, units, ending),
-            discount=tf.where(ending.terminated, 0.0, 1.0),
-            battle_won=ending.won,
-            illegal_actions=state.illegal_actions + illegal,
-        )
+            rally = start[:, None] + draws.rally * (end - start)[:, None]
+            state = state._replace(
+                rally_x=tf.where(starts, rally[0], state.rally_x), rally_y=tf.where(starts, rally[1], state.rally_y)
+            )
+        return state._replace(order=tf.where(starts, tf.argsort(draws.order, axis=0), state.order))
 
     def _enemy_orders(self, state: State, draws: Draws) -> physics.Orders:
         """The enemies' script's orders, or the one they got at the start; [M, B] each."""
