@@ -24,11 +24,10 @@ class Bench:
         self.task = self.core.task
 
     def start(self, places=None, **fields):
-        """A fresh battle, units displaced by nothing, at `places` [U, 2] if given, with these unit fields [U] set."""
-        draws = self.core.draw(tf.constant([5, 6]))
-        state = self.core._start(draws._replace(spawn=tf.zeros_like(draws.spawn)), tf.zeros([1], tf.int32))
-        if places is not None:
-            fields |= {"x": np.asarray(places)[:, 0], "y": np.asarray(places)[:, 1]}
+        """A fresh battle with units at `places` [U, 2], or where they spawn, and these unit fields [U] set."""
+        places = np.asarray(self.core.scenario.spawn if places is None else places)
+        fields |= {"x": places[:, 0], "y": places[:, 1]}
+        state = self.core.reset(tf.constant([5, 6]))
         columns = {name: tf.constant(np.asarray(value, np.float32)[:, None]) for name, value in fields.items()}
         units = state.units._replace(**columns)
         order = state.order if self.core.options.shuffle_enemies else None
