@@ -4,14 +4,18 @@ import tf_marl  # noqa: F401  isort: skip
 
 import dataclasses
 import functools
+import types
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_marl.environments.combat.environment import Combat, Draws, State
+from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.physics import Orders, Units
 from tf_marl.environments.combat.scenarios import Scenario, scenario
+from tf_marl.environments.combat.task import FIRST_ATTACK, NO_OP, STOP
 from tf_marl.environments.combat.units import unit_types
 
 
@@ -92,3 +96,89 @@ def _map_arena(map_name: str) -> Arena:
 def map_arena():
     """map name -> Arena on that map, one battle."""
     return _map_arena
+
+
+@functools.cache
+def _battles(map_name: str):
+    core = Combat(scenario(map_name), 16)
+    return core, tf.function(core.step, jit_compile=True)
+
+
+@pytest.fixture(scope="session")
+def battles():
+    """map name -> 16 battles on that map: the core and its compiled step."""
+    return _battles
+
+
+ENEMY = "enemy "  # what the names of enemies start with, in a zoo
+NOTHING: Mapping[str, int | str] = types.MappingProxyType({})
+_GRAVE = (1.0, 1.0)  # of those a test does not bring to life
+
+
+class Zoo:
+    """One compiled battle of every kind of unit on open ground; a test brings to life the few it needs.
+
+    Units have names: `zealot` is the agents', `enemy zealot` the enemies', and `zergling 2` is another one. The enemies
+    have no orders. An agents' marine and an enemy spine crawler, in corners far apart, keep the battle going. A step is
+    one game loop.
+    """
+
+    AGENTS = (
+        *("marine", "marine 2", "marauder", "medivac", "stalker", "zealot", "colossus", "zergling"),
+        *("baneling", "baneling 2", "hydralisk"),
+    )
+    ENEMIES = (
+        *("marine", "marauder", "medivac", "stalker", "zealot", "colossus", "zergling", "zergling 2", "zergling 3"),
+        *("zergling 4", "baneling", "baneling 2", "hydralisk", "spine_crawler"),
+    )
+    KEEPERS = types.MappingProxyType({"marine 2": (30.0, 30.0), "enemy spine_crawler": (30.0, 2.0)})
+
+    def __init__(self):
+        kinds = [[name.split()[0] for name in side] for side in (self.AGENTS, self.ENEMIES)]
+        battle = dataclasses.replace(make_scenario(*kinds), enemy_order="none", attack_segment=None)
+        self.names = [*self.AGENTS, *(ENEMY + name for name in self.ENEMIES)]
+        self.ring = Arena(Combat(battle, 1, Options(step_mul=1)))
+        self.max_reward = self.ring.core.task.max_reward
+
+    def start(self, places: dict[str, tuple[float, float]], **fields: dict[str, float]) -> State:
+        """A fresh battle of the units at `places`, everyone else dead; `health={"marine": 5}` and the like."""
+        places = self.KEEPERS | places
+        columns = {"health": [unit.hit_points for unit in self.ring.core.scenario.units]}
+        columns["health"] = [
+            h if name in places else 0.0 for name, h in zip(self.names, columns["health"], strict=True)
+        ]
+        for field, values in fields.items():
+            if field not in columns:
+                columns[field] = getattr(self.ring.start().units, field).numpy()[:, 0]
+            for name, value in values.items():
+                columns[field][self.names.index(name)] = value
+        return self.ring.start([places.get(name, _GRAVE) for name in self.names], **columns)
+
+    def play(
+        self, state: State, actions: Mapping[str, int | str] = NOTHING, loops: int = 8, jitter: float = 0.0
+    ) -> State:
+        """Plays game loops. Actions of agents: a number, or the name of whom to attack or heal; the others stop."""
+        wanted = [STOP] * len(self.AGENTS)
+        for name, action in actions.items():
+            agent = self.AGENTS.index(name)
+            if isinstance(action, str):
+                slots = self.ENEMIES if action.startswith(ENEMY) else self.AGENTS
+                action = FIRST_ATTACK + slots.index(action.removeprefix(ENEMY))
+            assert state.available[agent, action, 0], f"{name} may not do {action}"
+            wanted[agent] = action
+        for _ in range(loops):
+            alive = state.units.alive.numpy()[: len(wanted), 0]
+            state = self.ring.step(state, np.where(alive, wanted, NO_OP), jitter)
+        return state
+
+    def unit(self, state: State, name: str) -> types.SimpleNamespace:
+        """What the state says of one unit, as numbers."""
+        row = self.names.index(name)
+        return types.SimpleNamespace(
+            **{field: column.numpy()[row, 0].item() for field, column in state.units._asdict().items()}
+        )
+
+
+@pytest.fixture(scope="session")
+def zoo():
+    return Zoo()

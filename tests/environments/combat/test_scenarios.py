@@ -1,4 +1,6 @@
-"""Sizes of every map, as SMAC's own registry reports them."""
+"""Maps and units: SMAC's own registry, what is in its map files, and the game's unit data, value by value."""
+
+import collections
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import pytest
 import tf_marl
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, map_names, scenario
+from tf_marl.environments.combat.units import unit_types
 
 # map: agents, enemies, episode limit, actions, obs, state, max reward
 SIZES = {
@@ -81,11 +84,362 @@ def test_equal_teams_mirror_each_other():
     assert {tuple(place) for place in mirrored} == {tuple(place) for place in battle.spawn[8:]}
 
 
-def test_agents_are_sorted_by_type_then_place():
-    battle = scenario("3s5z")
-    assert [unit.name for unit in battle.agents] == ["stalker"] * 3 + ["zealot"] * 5
-    for group in (battle.spawn[:3], battle.spawn[3:8]):
-        assert [tuple(place) for place in group] == sorted(tuple(place) for place in group)
+LEFT, RIGHT = (9, 16), (23, 16)
+M, STALKERS_ZEALOTS = ("marauder", "marine", "medivac"), ("stalker", "zealot")
+
+# map: SMAC's map type, terrain, agents and enemies in the order in which the map creates them, (count, unit, point)
+ROSTERS = {
+    "3m": ("marines", "band16", [(3, "marine", LEFT)], [(3, "marine", RIGHT)]),
+    "8m": ("marines", "band16", [(8, "marine", LEFT)], [(8, "marine", RIGHT)]),
+    "25m": ("marines", "band16", [(25, "marine", LEFT)], [(25, "marine", RIGHT)]),
+    "5m_vs_6m": ("marines", "band16", [(5, "marine", LEFT)], [(6, "marine", RIGHT)]),
+    "8m_vs_9m": ("marines", "band16", [(8, "marine", LEFT)], [(9, "marine", RIGHT)]),
+    "10m_vs_11m": ("marines", "band16", [(10, "marine", LEFT)], [(11, "marine", RIGHT)]),
+    "27m_vs_30m": ("marines", "band16", [(27, "marine", LEFT)], [(30, "marine", RIGHT)]),
+    "MMM": (
+        *("MMM", "band16"),
+        [(7, "marine", LEFT), (2, "marauder", LEFT), (1, "medivac", LEFT)],
+        [(7, "marine", RIGHT), (2, "marauder", RIGHT), (1, "medivac", RIGHT)],
+    ),
+    "MMM2": (
+        *("MMM", "band16"),
+        [(7, "marine", LEFT), (2, "marauder", LEFT), (1, "medivac", LEFT)],
+        [(8, "marine", RIGHT), (3, "marauder", RIGHT), (1, "medivac", RIGHT)],
+    ),
+    "2s3z": (
+        *("stalkers_and_zealots", "band16"),
+        [(2, "stalker", LEFT), (3, "zealot", LEFT)],
+        [(2, "stalker", RIGHT), (3, "zealot", RIGHT)],
+    ),
+    "3s5z": (
+        *("stalkers_and_zealots", "band16"),
+        [(3, "stalker", LEFT), (5, "zealot", LEFT)],
+        [(3, "stalker", RIGHT), (5, "zealot", RIGHT)],
+    ),
+    "3s5z_vs_3s6z": (
+        *("stalkers_and_zealots", "band16"),
+        [(3, "stalker", LEFT), (5, "zealot", LEFT)],
+        [(3, "stalker", RIGHT), (6, "zealot", RIGHT)],
+    ),
+    "3s_vs_3z": ("stalkers", "open", [(3, "stalker", LEFT)], [(3, "zealot", RIGHT)]),
+    "3s_vs_4z": ("stalkers", "open", [(3, "stalker", LEFT)], [(4, "zealot", RIGHT)]),
+    "3s_vs_5z": ("stalkers", "open", [(3, "stalker", LEFT)], [(5, "zealot", RIGHT)]),
+    "1c3s5z": (
+        *("colossi_stalkers_zealots", "band16"),
+        [(1, "colossus", LEFT), (3, "stalker", LEFT), (5, "zealot", LEFT)],
+        [(1, "colossus", RIGHT), (3, "stalker", RIGHT), (5, "zealot", RIGHT)],
+    ),
+    "2m_vs_1z": ("marines", "octagon", [(1, "marine", (13, 12)), (1, "marine", (19, 12))], [(1, "zealot", (16, 19))]),
+    "corridor": ("zealots", "corridor", [(6, "zealot", (19.0397, 19.1198))], [(24, "zergling", (27.91, 28.24))]),
+    "6h_vs_8z": ("hydralisks", "box", [(6, "hydralisk", (14.5998, 9.49))], [(8, "zealot", (14.41, 16.7597))]),
+    "2s_vs_1sc": (
+        *("stalkers", "pentagon"),
+        [(1, "stalker", (11.1208, 10.338)), (1, "stalker", (16.976, 10.3662))],
+        [(1, "spine_crawler", (13.92, 20.0397))],
+    ),
+    "so_many_baneling": (
+        *("zealots", "staircase"),
+        [(7, "zealot", (11.469, 12.0234))],
+        [(32, "baneling", (27.91, 28.24))],
+    ),
+    "bane_vs_bane": (
+        *("bane", "octagon"),
+        [(20, "zergling", (16, 11)), (4, "baneling", (16, 8))],
+        [(20, "zergling", (16, 21)), (4, "baneling", (16, 24))],
+    ),
+    "2c_vs_64zg": (
+        *("colossus", "ravine"),
+        [(1, "colossus", (16, 16)), (1, "colossus", (16, 16))],
+        [(64, "zergling", (16, 9))],
+    ),
+}
+
+# terrain: pathable cells of each row from y = 31 down to y = 0
+PATHABLE = {
+    "band16": [0] * 7 + [32] * 18 + [0] * 7,
+    "ravine": [0] * 11 + [16, 18, 20, 30, 32, 32, 32, 26, 8, 32, 32, 32, 30, 28, 26, 24] + [0] * 5,
+    "octagon": [0] * 5 + [12, 14, 16, 18, 20] + [22] * 12 + [20, 18, 16, 14, 12] + [0] * 5,
+    "pentagon": [0] * 7 + [4, 6, 8, 10, 12] + [14] * 12 + [12] + [0] * 7,
+    "open": [32] * 32,
+    "box": [0] * 11 + [10, 12, 14] + [16] * 8 + [14, 12, 10] + [0] * 7,
+    "corridor": [0, 10, *range(12, 20), *[20] * 4, 18, 16, 15, 15, 15, 13, 13, *[12] * 9, 10, 0],
+    "staircase": [
+        *[0, 8, 10, 11, 12, 12, 12, 15, 16, 17, 17, 14, 14, 17, 17, 13],
+        *[14, 14, 14, 17, 17, 14, 14, 15, 15, 12, 12, 12, 11, 8, 6, 0],
+    ],
+}
+CELLS = {  # in all, as the map files' cliff layers give them
+    "band16": 576,
+    "ravine": 418,
+    "octagon": 424,
+    "pentagon": 220,
+    "open": 1024,
+    "box": 200,
+    "corridor": 437,
+    "staircase": 400,
+}
+
+PROTOSS = {"stalker", "zealot", "colossus"}
+
+
+@pytest.mark.parametrize("map_name", SIZES)
+def test_teams_spawn_round_their_points(map_name):
+    """The places of each call are spread evenly: their mean is near the point, and they are near one another."""
+    battle = scenario(map_name)
+    map_type, _, *sides = ROSTERS[map_name]
+    assert battle.map_type == map_type
+    for units, places, calls in zip(
+        (battle.agents, battle.enemies),
+        (battle.spawn[: battle.num_agents], battle.spawn[battle.num_agents :]),
+        sides,
+        strict=True,
+    ):
+        wanted = collections.Counter()
+        for count, unit, _ in calls:
+            wanted[unit] += count
+        assert collections.Counter(unit.name for unit in units) == wanted
+        for point in {point for *_, point in calls}:
+            kinds = {unit for _, unit, its_point in calls if its_point == point}
+            number = sum(count for count, _, its_point in calls if its_point == point)
+            there = np.array([p for u, p in zip(units, places, strict=True) if u.name in kinds])
+            there = there[np.argsort(np.hypot(*(there - point).T))][:number]
+            area = sum(np.pi * (u.separation_radius + 0.06) ** 2 for u in units if u.name in kinds)
+            # A disc packed half full, or a half disc where the ground ends.
+            assert np.hypot(*(there - point).T).max() <= 1 + np.sqrt(area / np.pi / 0.5) * np.sqrt(2)
+            assert np.hypot(*(there.mean(0) - point)) < 1.0
+
+
+def test_enemies_are_listed_in_the_order_of_their_creation():
+    for map_name, (*_, calls) in ROSTERS.items():
+        listed = [unit for count, unit, _ in calls for _ in range(count)]
+        assert [unit.name for unit in scenario(map_name).enemies] == listed, map_name
+
+
+@pytest.mark.parametrize(
+    ("map_name", "expected"),
+    [
+        ("MMM", ["marauder"] * 2 + ["marine"] * 7 + ["medivac"]),
+        ("MMM2", ["marauder"] * 2 + ["marine"] * 7 + ["medivac"]),
+        ("2s3z", ["stalker"] * 2 + ["zealot"] * 3),
+        ("3s5z_vs_3s6z", ["stalker"] * 3 + ["zealot"] * 5),
+        ("1c3s5z", ["colossus"] + ["stalker"] * 3 + ["zealot"] * 5),
+        ("bane_vs_bane", ["baneling"] * 4 + ["zergling"] * 20),
+        ("25m", ["marine"] * 25),
+    ],
+)
+def test_agents_are_numbered_by_type_then_x_then_y(map_name, expected):
+    battle = scenario(map_name)
+    assert [unit.name for unit in battle.agents] == expected
+    places = [tuple(place) for place in battle.spawn[: battle.num_agents]]
+    for kind in set(expected):
+        of_kind = [place for unit, place in zip(battle.agents, places, strict=True) if unit.name == kind]
+        assert of_kind == sorted(of_kind)
+
+
+ORDERS = {  # where enemies attack-move: a point, or between two; None: no order; "agents": them, wherever they are
+    "2m_vs_1z": ((13, 12), (19, 12)),
+    "corridor": ((4.47, 4.3298),) * 2,
+    "so_many_baneling": ((4.47, 4.3298),) * 2,
+    "6h_vs_8z": ((14.5998, 9.49),) * 2,
+    "bane_vs_bane": ((16, 8),) * 2,
+    "2s_vs_1sc": None,
+    "2c_vs_64zg": "agents",
+}
+
+
+@pytest.mark.parametrize("map_name", SIZES)
+def test_enemies_have_the_maps_order(map_name):
+    battle = scenario(map_name)
+    order = ORDERS.get(map_name, (LEFT, LEFT))
+    if order is None or order == "agents":
+        assert battle.enemy_order == ("none" if order is None else "attack")
+        assert battle.attack_segment is None
+    else:
+        assert battle.enemy_order == "attack_move"
+        np.testing.assert_array_equal(battle.attack_segment, order)
+
+
+TYPE_BITS = {  # of the agents and of the enemies, which SMAC reverses on stalker and zealot maps
+    "MMM": (M, M),
+    "MMM2": (M, M),
+    "2s3z": (STALKERS_ZEALOTS, STALKERS_ZEALOTS[::-1]),
+    "3s5z": (STALKERS_ZEALOTS, STALKERS_ZEALOTS[::-1]),
+    "3s5z_vs_3s6z": (STALKERS_ZEALOTS, STALKERS_ZEALOTS[::-1]),
+    "1c3s5z": (("colossus", "stalker", "zealot"),) * 2,
+    "bane_vs_bane": (("baneling", "zergling"),) * 2,
+}
+
+
+@pytest.mark.parametrize("map_name", SIZES)
+def test_type_bits_and_shield_bits_are_smacs(map_name):
+    battle = scenario(map_name)
+    assert (battle.agent_type_bits, battle.enemy_type_bits) == TYPE_BITS.get(map_name, ((), ()))
+    # Shields are shown of Protoss, a side at a time.
+    assert battle.agent_shields == (battle.agents[0].name in PROTOSS)
+    assert battle.enemy_shields == (battle.enemies[0].name in PROTOSS)
+    for unit in battle.units:
+        assert (unit.race == "P") == (unit.shield_points > 0) == (unit.name in PROTOSS)
+
+
+@pytest.mark.parametrize("map_name", SIZES)
+def test_ground_is_the_map_files(map_name):
+    battle, terrain = scenario(map_name), ROSTERS[map_name][1]
+    assert battle.pathable.shape == battle.cliffs.shape == (32, 32)
+    assert battle.pathable[:, ::-1].sum(0).tolist() == PATHABLE[terrain]
+    assert battle.pathable.sum() == CELLS[terrain] == sum(PATHABLE[terrain])
+    assert not (battle.pathable & battle.cliffs).any()
+    assert battle.cliffs.any() == (map_name == "2c_vs_64zg")
+
+
+def test_cliff_of_2c_vs_64zg_lies_where_the_map_file_has_it():
+    """The plateau is y 13 to 20; its edge to the south is row y = 12, from x = 4 to 27; ramps lead up at the sides."""
+    battle = scenario("2c_vs_64zg")
+    assert battle.cliffs[4:28, 12].all()
+    assert battle.pathable[[*range(4), *range(28, 32)], 12].all()
+    assert battle.pathable[:, [11, 14]].all()
+    assert battle.pathable[7:25, 13:19].all()
+
+
+# The game's Liberty data. unit: health, shield, armour, attributes, speed, radius, separation radius, SMAC's cooldown
+UNITS = {
+    "marine": (45, 0, 0, {"light", "biological"}, 2.25, 0.375, 0.375, 15),
+    "marauder": (125, 0, 1, {"armored", "biological"}, 2.25, 0.5625, 0.5, 25),
+    "medivac": (150, 0, 1, {"armored", "mechanical"}, 2.75, 0.75, 0.75, 200),  # of its energy, not its cooldown
+    "stalker": (80, 80, 1, {"armored", "mechanical"}, 2.9531, 0.625, 0.625, 35),
+    "zealot": (100, 50, 1, {"light", "biological"}, 2.25, 0.5, 0.375, 22),
+    "colossus": (200, 150, 1, {"armored", "mechanical", "massive"}, 2.25, 1, 0.75, 24),
+    "zergling": (35, 0, 0, {"light", "biological"}, 2.9531, 0.375, 0.375, 11),
+    "baneling": (30, 0, 0, {"biological"}, 2.5, 0.375, 0.375, 1),
+    "hydralisk": (80, 0, 0, {"light", "biological"}, 2.25, 0.625, 0.5, 10),
+    "spine_crawler": (300, 0, 2, {"armored", "biological", "structure"}, 0, 0.875, 0.875, 15),
+}
+# unit: damage, hits, damage to light and to armored units, range, period, damage point, backswing, reaches flyers
+WEAPONS = {
+    "marine": (6, 1, 6, 6, 5, 0.8608, 0.05, 0.75, True),
+    "marauder": (10, 1, 10, 20, 6, 1.5, 0, 0, False),
+    "stalker": (10, 1, 10, 14, 6, 1.44, 0.167, 0.5, True),
+    "zealot": (8, 2, 8, 8, 0.1, 1.2, 0, 0.5, False),
+    "colossus": (20, 2, 20, 20, 6, 2.2, 0.0832, 0.5, False),
+    "zergling": (5, 1, 5, 5, 0.1, 0.696, 0.167, 0.5, False),
+    "baneling": (20, 1, 35, 20, 0.25, 0.833, 0, 0.5, False),
+    "hydralisk": (12, 1, 12, 12, 5, 0.83, 0.208, 0.5, True),
+    "spine_crawler": (25, 1, 25, 30, 7, 1.6, 0.3332, 0.5, False),
+}
+RAW_TYPE_IDS = dict(
+    marine=48, marauder=51, medivac=54, zealot=73, stalker=74, colossus=4, baneling=9, zergling=105, hydralisk=107,
+    spine_crawler=98,
+)  # fmt: skip
+
+
+def test_there_are_ten_units():
+    assert set(unit_types("liberty")) == set(UNITS) == set(RAW_TYPE_IDS) == {*WEAPONS, "medivac"}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_unit_is_the_games(name):
+    unit = unit_types("liberty")[name]
+    body = (unit.hit_points, unit.shield_points, unit.armor, set(unit.attributes), unit.speed)
+    assert (*body, unit.radius, unit.separation_radius, unit.cooldown_normaliser) == UNITS[name]
+    assert unit.type_id == RAW_TYPE_IDS[name]
+    zerg = name in {"zergling", "baneling", "hydralisk", "spine_crawler"}
+    assert unit.race == ("P" if name in PROTOSS else "Z" if zerg else "T")
+    assert unit.health_regen == (0.2734 if zerg else 0)
+    assert (unit.shield_regen, unit.shield_regen_delay) == ((2, 10) if name in PROTOSS else (0, 0))
+    assert unit.flies == (name == "medivac")
+    assert unit.cliff_walk == (name == "colossus")
+    assert set(unit.planes) == {"medivac": {"air"}, "colossus": {"ground", "air"}}.get(name, {"ground"})
+
+
+@pytest.mark.parametrize("name", WEAPONS)
+def test_weapon_is_the_games(name):
+    types = unit_types("liberty")
+    weapon = types[name].weapon
+    # Hydralisks are light without more, stalkers armored.
+    to_light, to_armored = weapon.damage_to(types["hydralisk"]), weapon.damage_to(types["stalker"])
+    times = weapon.range, weapon.period, weapon.damage_point, weapon.backswing
+    shown = (weapon.damage, weapon.hits, to_light, to_armored, *times, types[name].can_hit(types["medivac"]))
+    assert shown == WEAPONS[name]
+    assert types[name].can_hit(types["marine"])
+    assert types[name].can_hit(types["colossus"])
+    assert weapon.scan_range == 5  # at least; weapons of longer range look as far as they reach
+
+
+def test_special_weapons_are_the_games():
+    types = unit_types("liberty")
+    assert types["zealot"].weapon.hit_interval == 0.28
+    line = types["colossus"].weapon.line
+    assert (line.half_length, line.scan_radius) == (1.25, 0.15)
+    assert types["baneling"].weapon.burst_radius == 2.2
+    assert types["baneling"].weapon.damage_to(types["spine_crawler"]) == 80
+    assert [name for name, unit in types.items() if unit.weapon and unit.weapon.line] == ["colossus"]
+    assert [name for name, unit in types.items() if unit.weapon and unit.weapon.burst_radius] == ["baneling"]
+    heal = types["medivac"].heal
+    assert (heal.hit_points_per_second, heal.energy_per_hit_point, heal.range) == (9, 0.33, 4)
+    assert (heal.scan_range, heal.scan_energy) == (6, 5)
+    assert (heal.energy_start, heal.energy_max, heal.energy_regen) == (50, 200, 0.5625)
+    assert types["medivac"].weapon is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "expected"),
+    [
+        # hit points, shield, damage, to armored, hits, range, period, speed
+        ("smaclite", "marine", (45, 0, 6, 6, 1, 5, 0.61, 3.15)),
+        ("smaclite", "marauder", (125, 0, 10, 20, 1, 6, 1.07, 3.15)),
+        ("smaclite", "stalker", (80, 80, 13, 18, 1, 6, 1.34, 4.13)),
+        ("smaclite", "zealot", (100, 50, 8, 8, 2, 0.1, 0.86, 3.15)),
+        ("smaclite", "colossus", (200, 150, 10, 10, 2, 7, 1.07, 3.15)),
+        ("smaclite", "zergling", (35, 0, 5, 5, 1, 0.1, 0.497, 4.13)),
+        ("smaclite", "baneling", (30, 0, 80, 80, 1, 0.25, 1, 3.15)),
+        ("smaclite", "spine_crawler", (300, 0, 25, 30, 1, 7, 1.32, 0)),
+        ("smax", "marine", (45, 0, 9, 9, 1, 5, 0.61, 3.15)),
+        ("smax", "marauder", (125, 0, 10, 10, 1, 6, 1.07, 2.25)),
+        ("smax", "stalker", (160, 0, 13, 13, 1, 6, 1.87, 4.13)),
+        ("smax", "zealot", (150, 0, 8, 8, 1, 2, 0.86, 3.15)),
+        ("smax", "zergling", (35, 0, 5, 5, 1, 2, 0.5, 4.13)),
+        ("smax", "hydralisk", (80, 0, 12, 12, 1, 5, 0.59, 3.15)),
+    ],
+)
+def test_profiles_hold_the_values_of_the_reimplementations(profile, name, expected):
+    unit, armored = unit_types(profile)[name], unit_types("liberty")["stalker"]
+    weapon = unit.weapon
+    hits = weapon.damage, weapon.damage_to(armored), weapon.hits
+    assert (unit.hit_points, unit.shield_points, *hits, weapon.range, weapon.period, unit.speed) == expected
+    assert weapon.damage_point == weapon.backswing == 0  # an instant hit
+    assert unit.armor == (UNITS[name][2] if profile == "smaclite" else 0)
+    # SMAX measures ranges from centre to centre, which is from edge to edge of points.
+    assert unit.radius == (0 if profile == "smax" else 0.5 if name == "spine_crawler" else UNITS[name][5])
+
+
+def test_smaclites_specials():
+    types = unit_types("smaclite")
+    assert types["colossus"].weapon.damage_to(types["zergling"]) == 15  # 5 more for the light
+    assert 2 * types["colossus"].weapon.line.half_length == 2.8
+    assert 2 * types["colossus"].weapon.line.scan_radius == 0.3
+    assert types["baneling"].weapon.burst_radius == 2.2
+    assert types["medivac"].speed == 3.5
+    assert 1 / types["medivac"].heal.energy_per_hit_point == pytest.approx(3, rel=1e-3)
+    assert types["zergling"].health_regen == 0.38
+
+
+def test_profile_changes_the_units_of_a_map_and_nothing_else():
+    ours, theirs = scenario("3s5z"), scenario("3s5z", "smax")
+    assert {unit.hit_points for unit in theirs.units} == {160, 150}
+    assert (ours.num_actions, ours.episode_limit) == (theirs.num_actions, theirs.episode_limit)
+    assert Combat(theirs, 1).task.max_reward == 3 * 160 + 5 * 150 + 10 * 8 + 200
+
+
+@pytest.mark.parametrize(
+    ("profile", "map_name", "unit"),
+    [("smaclite", "6h_vs_8z", "hydralisk"), ("smax", "MMM", "medivac"), ("smax", "2s_vs_1sc", "spine_crawler")],
+)
+def test_map_whose_units_a_profile_lacks_is_refused_by_name(profile, map_name, unit):
+    with pytest.raises(ValueError, match=unit) as refused:
+        scenario(map_name, profile)
+    message = str(refused.value)
+    assert profile in message
+    assert map_name in message
+    assert "\n" not in message
 
 
 def test_unknown_map_lists_the_known():

@@ -1,0 +1,343 @@
+"""Scripted teams, as policies and as enemies: what each does in a situation, and that all of it is legal."""
+
+import functools
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tf_marl import environments
+from tf_marl.environments.combat.environment import Combat
+from tf_marl.environments.combat.options import Options
+from tf_marl.environments.combat.scenarios import scenario
+from tf_marl.environments.combat.scripts import SCRIPTS, Script, ScriptedPolicy
+
+NO_OP, STOP, NORTH, SOUTH, EAST, WEST, ATTACK = range(7)
+FAR = (30.0, 9.0)
+BATTLES = 32
+
+
+def choose(ring, name, places, **fields):
+    """What a scripted team does there, action by action; units not in `places` [(row, place)] are dead."""
+    core = ring.core
+    spots = np.array([FAR] * len(core.scenario.units), float)
+    health = np.zeros(len(spots))
+    for row, place in places.items():
+        spots[row], health[row] = place, core.scenario.units[row].hit_points
+    for row, value in fields.pop("health", {}).items():
+        health[row] = value
+    columns = {field: np.zeros(len(spots)) for field in fields}
+    for field, values in fields.items():
+        for row, value in values.items():
+            columns[field][row] = value
+    policy = ScriptedPolicy(core.time_step_spec, core.action_spec, name, core.task)
+    state = ring.start(spots, health=health, **columns)
+    action = policy.action(core.time_step(state)).action.numpy()[0]
+    assert state.available.numpy()[np.arange(len(action)), action, 0].all()
+    return action
+
+
+# Legal, whatever happens
+
+
+@functools.cache
+def core_of(map_name):
+    return Combat(scenario(map_name), BATTLES)
+
+
+def any_battles(core, seed):
+    """Battles with everyone anywhere, near one another in some, in any health; most dead in some."""
+    rng = np.random.default_rng(seed)
+    battle = core.scenario
+    shape = [len(battle.units), core.num_envs]
+    cells = np.argwhere(battle.pathable)
+    crowd = cells[rng.integers(len(cells), size=shape[1])]
+    spread = rng.choice([0.5, 3.0, 30.0], shape[1])
+    near = np.argsort(np.hypot(*(cells[:, None] - crowd[None]).transpose(2, 0, 1)) / spread + rng.random(), axis=0)
+    rank = np.minimum(rng.exponential(2 + spread**2, shape).astype(int), len(cells) - 1)
+    place = cells[np.take_along_axis(near, rank, axis=0)] + rng.random([*shape, 2]) * 0.999
+    alive = rng.random(shape) < rng.choice([0.1, 0.6, 1.0], shape[1])
+    state = core.reset(tf.constant([seed, 1]))
+    units = state.units._replace(
+        x=tf.constant(place[..., 0], tf.float32),
+        y=tf.constant(place[..., 1], tf.float32),
+        health=tf.constant(alive * core.physics.max_health * rng.uniform(0.01, 1, shape), tf.float32),
+        shield=tf.constant(alive * core.physics.max_shield * rng.uniform(0, 1, shape), tf.float32),
+        cooldown=tf.constant(rng.choice([0, 3, 20], shape), tf.float32),
+        energy=tf.constant(rng.uniform(0, 200, shape), tf.float32),
+    )
+    return state._replace(units=units, available=core.task.available(units, core.task.agents)), rng
+
+
+@hypothesis.settings(max_examples=6, deadline=None)
+@hypothesis.given(seed=st.integers(0, 2**31 - 1))
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("map_name", ["3m", "MMM", "MMM2", "1c3s5z", "bane_vs_bane", "2c_vs_64zg"])
+def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
+    core = core_of(map_name)
+    state, rng = any_battles(core, seed)
+    for side in (core.task.agents, core.task.enemies):
+        available = core.task.available(state.units, side)
+        noise = tf.constant(rng.random(available.shape), tf.float32)
+        action = Script(name, core.scenario, side)(state.units, available, noise).numpy()
+        chosen = np.take_along_axis(available.numpy(), action[:, None], axis=1)
+        assert chosen.all()
+        assert ((action == NO_OP) == ~state.units.alive.numpy()[side.own]).all()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("map_name", ["3s5z", "MMM", "2c_vs_64zg"])
+def test_scripted_policy_plays_whole_battles_legally(battles, map_name, name):
+    core, play = battles(map_name)
+    policy = ScriptedPolicy(core.time_step_spec, core.action_spec, name, core.task)
+    act = tf.function(lambda state, seed: policy.action(core.time_step(state), seed=seed).action)
+    state = core.reset(tf.constant([1, 2]))
+    hurt = False
+    for t in range(40):
+        state = play(state, act(state, tf.constant([3, t])), tf.constant([5, t]))
+        hurt = hurt or float(tf.reduce_max(state.reward)) > 0
+    assert int(tf.reduce_sum(state.illegal_actions)) == 0
+    assert hurt, "nobody fought"
+
+
+@hypothesis.settings(max_examples=6, deadline=None)
+@hypothesis.given(seed=st.integers(0, 2**31 - 1))
+@pytest.mark.parametrize("map_name", ["MMM", "1c3s5z", "2c_vs_64zg"])
+def test_units_can_be_read_off_the_state(map_name, seed):
+    """Place, health and shield of the living; of agents also the cooldown, of their healer the energy."""
+    core = core_of(map_name)
+    state, _ = any_battles(core, seed)
+    n = core.scenario.num_agents
+    heals = np.array([unit.name == "medivac" for unit in core.scenario.agents])
+    read, units = core.task.units(core.time_step(state).observation["state"]), state.units
+    alive = units.alive.numpy()
+    np.testing.assert_array_equal(read.alive, alive)
+    for field in ("x", "y", "health", "shield"):
+        np.testing.assert_allclose(
+            getattr(read, field).numpy()[alive], getattr(units, field).numpy()[alive], rtol=1e-4, atol=1e-4
+        )
+    fights, tends = alive[:n] & ~heals[:, None], alive[:n] & heals[:, None]
+    np.testing.assert_allclose(read.cooldown.numpy()[:n][fights], units.cooldown.numpy()[:n][fights], rtol=1e-4)
+    np.testing.assert_allclose(read.energy.numpy()[:n][tends], units.energy.numpy()[:n][tends], rtol=1e-4)
+
+
+# Whom they attack. A marine reaches a marine at 5 + 2 x 0.375 = 5.75 from centre to centre; attacks are legal up to 6.
+
+
+def test_focus_fire_takes_the_weakest_in_reach(map_arena):
+    ring = map_arena("3m")
+    places = {0: (9, 16), 3: (13, 16), 4: (9, 21), 5: (14.9, 16)}
+    # 4 away with 30, 5 away with 10, and 5.9 away with 1, which is beyond its reach.
+    assert choose(ring, "focus_fire", places, health={3: 30, 4: 10, 5: 1})[0] == ATTACK + 1
+    assert choose(ring, "focus_fire", places, health={3: 10, 4: 30, 5: 1})[0] == ATTACK
+    assert choose(ring, "focus_fire", places)[0] == ATTACK  # of equals, the nearest
+
+
+def test_focus_fire_goes_for_the_nearest_when_nobody_is_in_reach(map_arena):
+    ring = map_arena("3m")
+    assert choose(ring, "focus_fire", {0: (9, 16), 3: (14.95, 16), 4: (9, 21.8)}, health={3: 1})[0] == ATTACK + 1
+    assert choose(ring, "focus_fire", {0: (9, 16), 3: (16, 18), 4: (9, 24)}, health={4: 1})[0] == EAST
+
+
+def test_focus_fire_counts_shields_as_health(map_arena):
+    ring = map_arena("2s3z")  # agents: stalkers 0 1, zealots 2 3 4; enemies likewise from 5 on
+    places = {0: (9, 16), 7: (13, 16), 8: (9, 21)}
+    assert choose(ring, "focus_fire", places, health={7: 50, 8: 90}, shield={7: 50})[0] == ATTACK + 3
+    assert choose(ring, "focus_fire", places, health={7: 50, 8: 90}, shield={7: 30})[0] == ATTACK + 2
+
+
+def test_nearest_takes_the_nearest_however_strong(map_arena):
+    ring = map_arena("3m")
+    assert choose(ring, "nearest", {0: (9, 16), 3: (13, 16), 4: (9, 21)}, health={4: 1})[0] == ATTACK
+    assert choose(ring, "nearest", {0: (9, 16), 3: (14, 16), 4: (9, 20)}, health={3: 1})[0] == ATTACK + 1
+
+
+@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+@pytest.mark.parametrize(
+    ("enemy", "move"),
+    [((20, 13), EAST), ((2, 15), WEST), ((10, 23.5), NORTH), ((8, 8.5), SOUTH)],
+)
+def test_scripts_walk_to_the_nearest_enemy_when_they_may_attack_none(map_arena, name, enemy, move):
+    assert choose(map_arena("3m"), name, {0: (9, 16), 3: enemy, 4: (29, 23)})[0] == move
+
+
+def test_scripts_walk_round_a_blocked_way_if_a_second_direction_leads_nearer(map_arena):
+    """On octagon the corner at the upper left is closed: from (5.2, 21.5), north is not pathable, east is."""
+    ring = map_arena("2m_vs_1z")
+    assert choose(ring, "nearest", {0: (5.2, 21.5), 2: (12.5, 29)})[0] == EAST
+    assert choose(ring, "nearest", {0: (5.2, 21.5), 2: (5.2, 29)})[0] == STOP
+
+
+@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+def test_scripts_leave_alone_what_they_cannot_hit(map_arena, name):
+    """MMM: marauders 0 1, marines 2-8; enemies marines 10-16, marauders 17 18, medivac 19."""
+    ring = map_arena("MMM")
+    action = choose(ring, name, {0: (9, 16), 2: (9, 15.5), 19: (11, 16), 17: (9, 21)}, health={19: 1})
+    assert action[0] == ATTACK + 7  # the marauder shoots the marauder behind
+    assert action[2] == ATTACK + 9  # the marine shoots the medivac
+    assert choose(ring, name, {0: (9, 16), 19: (11, 16)})[0] == STOP
+
+
+def test_dead_agents_of_scripts_do_nothing(map_arena):
+    for name in SCRIPTS:
+        action = choose(map_arena("3m"), name, {0: (9, 16), 3: (13, 16)})
+        assert action[1:].tolist() == [NO_OP, NO_OP]
+        assert action[0] != NO_OP
+
+
+def test_random_takes_every_legal_action_and_no_other():
+    """Agent 0 of 3m sees enemy 0 within 6 and stands at the northern edge: stop, S, E, W, attack 0."""
+    core = core_of("3m")
+    script = Script("random", core.scenario, core.task.agents)
+    state = core.reset(tf.constant([1, 2]))
+    x, y = (np.repeat([[9.0], [9], [9], [13], [25], [25]], BATTLES, 1) for _ in "xy")
+    y[0], y[3] = 24.5, 24.5
+    units = state.units._replace(x=tf.constant(x, tf.float32), y=tf.constant(y, tf.float32))
+    available = core.task.available(units, core.task.agents)
+    taken = set()
+    for seed in range(8):
+        taken |= set(script(units, available, tf.random.stateless_uniform(available.shape, [seed, 0])).numpy()[0])
+    assert taken == {STOP, SOUTH, EAST, WEST, ATTACK}
+
+
+# Kiting. A stalker reaches a zealot at 6 + 0.625 + 0.5, a zealot a stalker at 0.1 + 0.625 + 0.5 = 1.225.
+
+
+@pytest.mark.parametrize(
+    ("zealot", "cooldown", "expected"),
+    [
+        ((11, 16), 20, WEST),  # 2.0 away is too near
+        ((9, 14), 20, NORTH),
+        ((11, 16), 0, ATTACK),  # ready
+        ((11, 16), 3, ATTACK),  # nearly ready
+        ((13, 16), 20, ATTACK),  # 4.0 away is far enough to wait
+    ],
+)
+def test_focus_fire_backs_off_from_whom_it_outranges_while_its_weapon_cools_down(map_arena, zealot, cooldown, expected):
+    assert choose(map_arena("3s_vs_3z"), "focus_fire", {0: (9, 16), 3: zealot}, cooldown={0: cooldown})[0] == expected
+
+
+def test_backing_off_looks_at_everyone_near_and_at_the_ground(map_arena):
+    ring = map_arena("3s_vs_3z")
+    # Between two, it leaves sideways, away from the third; at the western edge of the map, too.
+    between = {0: (9, 16), 3: (11, 16), 4: (7, 16), 5: (9, 18)}
+    assert choose(ring, "focus_fire", between, cooldown={0: 20})[0] == SOUTH
+    assert choose(ring, "focus_fire", {0: (-0.0, 16), 3: (2, 16)}, cooldown={0: 20})[0] in (NORTH, SOUTH, WEST)
+    ring = map_arena("2s3z")  # band16 ends at y = 25
+    assert choose(ring, "focus_fire", {0: (9, 24.5), 7: (9, 22.5)}, cooldown={0: 20})[0] in (EAST, WEST)
+
+
+def test_nobody_backs_off_from_equals_and_nearest_never_does(map_arena):
+    assert choose(map_arena("3m"), "focus_fire", {0: (9, 16), 3: (11, 16)}, cooldown={0: 12})[0] == ATTACK
+    assert choose(map_arena("2s3z"), "focus_fire", {2: (9, 16), 7: (10, 16)}, cooldown={2: 12})[2] == ATTACK + 2
+    assert choose(map_arena("3s_vs_3z"), "nearest", {0: (9, 16), 3: (11, 16)}, cooldown={0: 20})[0] == ATTACK
+
+
+# Healers
+
+
+@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+def test_healers_tend_the_weakest_hurt_within_six(map_arena, name):
+    ring = map_arena("MMM")
+    places = {9: (9, 16), 0: (12, 16), 2: (9, 18), 3: (14.9, 16), 4: (9, 23), 10: FAR}
+    assert choose(ring, name, places, health={0: 40, 2: 20, 3: 30, 4: 1})[9] == ATTACK + 2
+    assert choose(ring, name, places, health={0: 40, 3: 30, 4: 1})[9] == ATTACK + 3
+    assert choose(ring, name, places, health={0: 124, 4: 1})[9] == ATTACK  # 4 is 7 away
+
+
+@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+def test_healers_without_a_patient_follow(map_arena, name):
+    ring = map_arena("MMM")
+    assert choose(ring, name, {9: (9, 16), 2: (13, 16), 10: FAR})[9] == EAST
+    assert choose(ring, name, {9: (9, 16), 2: (9, 20), 3: (16, 16), 10: FAR})[9] == NORTH
+    assert choose(ring, name, {9: (9, 16), 2: (9, 18.5), 10: FAR})[9] == STOP  # near enough
+    assert choose(ring, name, {9: (9, 16), 10: (9, 20)})[9] == STOP  # nobody left to follow
+
+
+# As enemies
+
+
+def scripted(map_name, enemy, places, num_steps=1, **fields):
+    """The units after steps in which the agents stand and a script leads the enemies."""
+    core = Combat(scenario(map_name), 1, Options(enemy=enemy))
+    units = core.scenario.units
+    state = core.reset(tf.constant([1, 2]))
+    spots = np.array([places.get(row, (1.0, 8.0)) for row in range(len(units))], float)
+    columns = {"health": [unit.hit_points if row in places else 0 for row, unit in enumerate(units)]}
+    for field, values in fields.items():
+        columns.setdefault(field, [0] * len(units))
+        for row, value in values.items():
+            columns[field][row] = value
+    columns |= {"x": spots[:, 0], "y": spots[:, 1]}
+    replaced = {name: tf.constant(np.asarray(column, np.float32)[:, None]) for name, column in columns.items()}
+    state = state._replace(units=state.units._replace(**replaced))
+    for t in range(num_steps):
+        alive = state.units.alive.numpy()[: core.scenario.num_agents, 0]
+        state = core.step(state, tf.constant([np.where(alive, STOP, NO_OP)], tf.int32), tf.constant([3, t]))
+    return state.units
+
+
+@pytest.mark.parametrize(("enemy", "victim"), [("focus_fire", 1), ("nearest", 0), ("game", 0)])
+def test_enemies_fight_by_their_script(enemy, victim):
+    """Agent 0 is nearer, agent 1 weaker; both are in reach."""
+    units = scripted("3m", enemy, {0: (16, 16), 1: (20, 21), 3: (20, 16)}, health={1: 30})
+    lost = np.array([45, 30]) - units.health.numpy()[:2, 0]
+    assert lost.tolist() == [6 * (victim == 0), 6 * (victim == 1)]
+
+
+@pytest.mark.parametrize("enemy", ["focus_fire", "nearest"])
+def test_scripted_enemies_go_for_the_agents_wherever_they_are(enemy):
+    """The game's enemies would walk west, to (9, 16)."""
+    units = scripted("3m", enemy, {0: (29, 16), 3: (16, 16)}, num_steps=3)
+    np.testing.assert_allclose(units.x[3, 0], 16 + 3 * 1.125, atol=1e-3)
+    np.testing.assert_allclose(scripted("3m", "game", {0: (29, 16), 3: (16, 16)}).x[3, 0], 16 - 1.125, atol=1e-3)
+
+
+def test_scripted_enemy_kites():
+    """An enemy stalker, its weapon cooling down, 2 away from a zealot."""
+    units = scripted("2s3z", "focus_fire", {2: (18, 16), 5: (20, 16)}, cooldown={5: 20})
+    np.testing.assert_allclose(units.x[5, 0], 20 + 1.4766, atol=1e-2)
+
+
+def test_scripted_enemy_healer_heals_the_weakest_within_six():
+    """The weaker marine's centre is 6.5 away: too far for an order, which counts to the centre.
+
+    The game's healer looks 6 from edge to edge, so it flies to that one instead and leaves the other.
+    """
+    places = {2: (2, 8), 10: (20, 22.5), 11: (21, 16), 19: (20, 16)}
+    units = scripted("MMM", "focus_fire", places, health={10: 10, 11: 20}, energy={19: 50})
+    np.testing.assert_allclose(units.health.numpy()[10:12, 0], [10, 24.5], atol=1e-3)
+    np.testing.assert_allclose(units.energy[19, 0], 50 + 0.28125 - 4.5 * 0.33, atol=1e-3)
+    units = scripted("MMM", "game", places, health={10: 10, 11: 20}, energy={19: 50})
+    assert units.health[11, 0] == 20
+    assert units.y[19, 0] > 16.5
+
+
+def test_random_enemies_differ_between_battles():
+    core = Combat(scenario("3m"), 8, Options(enemy="random"))
+    state = core.reset(tf.constant([1, 2]))
+    start = state.units
+    state = core.step(state, tf.ones([8, 3], tf.int32), tf.constant([3, 4]))
+    moves = np.stack([state.units.x - start.x, state.units.y - start.y], -1)[3:].reshape(-1, 2)
+    # Nobody is in sight: stop or a move north, south, east or west, all of which 24 draws bring up.
+    assert {tuple(move) for move in np.sign(np.round(moves, 1)).astype(int)} >= {(0, 1), (0, -1), (1, 0), (-1, 0)}
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("option", ["obs_instead_of_state", "shuffle_enemies"])
+def test_scripted_policy_refuses_options_that_hide_the_state(option):
+    env = environments.load("3m", **{option: True})
+    with pytest.raises(ValueError, match=rf"environment\.{option}") as refused:
+        ScriptedPolicy(env.time_step_spec(), env.action_spec(), "nearest", env.core.task)
+    assert "\n" not in str(refused.value)
+
+
+def test_scripted_enemies_do_not_mind_being_shuffled():
+    core = Combat(scenario("3m"), 4, Options(enemy="nearest", shuffle_enemies=True))
+    state = core.reset(tf.constant([1, 2]))
+    after = core.step(state, tf.ones([4, 3], tf.int32), tf.constant([3, 4]))
+    np.testing.assert_array_less(after.units.x[3:] + 0.5, state.units.x[3:])  # all walk west, to the agents
