@@ -47,8 +47,9 @@ MIN_HIT = 0.5  # hit points; armour never takes a hit below this
 NOBODY = -1
 _CANNOT = -1.0  # squared reach of a weapon that cannot hit
 _YIELD = 0.3  # a walker makes 0.5 + 0.3 of the way out of a unit that stands, which makes the rest
-_PASSES = 2  # of pushing apart, each loop
+_PASSES = 3  # of pushing apart, each loop
 _NEIGHBOURS = 20  # that push at a time, at most
+_TIE_BREAK = 1e-4  # map units between one unit and the next
 _RELAXATION = 0.7  # of each push: in a crowd several add up, and in full they would throw a unit too far
 _EDGE = 1e-3  # map units kept from the far side of a cell, so that int() names the cell
 _THREAT = 1e-4  # of a squared distance: makes any attacker on the map come before anyone else
@@ -486,13 +487,14 @@ class Physics:
             to_edges = _column(friends, lambda friend, unit=unit: unit.radius + friend.radius)
             if healer < n or self._scripted_enemies:
                 picked = patient & (ids == orders.target[healer])
+                treats = True
             else:
                 hurt = patient & (health[side] < self.max_health[side])
                 hurt &= (distance <= np.square(heal.scan_range + to_edges)) & (energy[healer] >= heal.scan_energy)
                 score = tf.where(hurt, health[side], tf.where(patient, _FAR + distance, np.inf))
                 best = tf.reduce_min(score, axis=0)
                 first = tf.reduce_min(tf.where((score == best) & (best < np.inf), ids, self._u), axis=0)
-                picked = ids == first
+                picked, treats = ids == first, best < _FAR  # or follows only
             has_patient = alive[healer] & tf.reduce_any(picked, axis=0)
             in_range = has_patient & tf.reduce_any(picked & (distance <= np.square(heal.range + to_edges)), axis=0)
 
@@ -501,7 +503,7 @@ class Physics:
 
             lacking = of_patient(self.max_health[side] - health[side])
             given = tf.minimum(heal.hit_points_per_second / LOOPS_PER_SECOND, lacking)
-            given = tf.where(in_range, tf.minimum(given, energy[healer] / heal.energy_per_hit_point), 0.0)
+            given = tf.where(in_range & treats, tf.minimum(given, energy[healer] / heal.energy_per_hit_point), 0.0)
             health += tf.where(self._ids == tf.reduce_max(tf.where(picked, ids, NOBODY), axis=0), given, 0.0)
             energy -= tf.where(me, given * heal.energy_per_hit_point, 0.0)
             named = tf.reduce_max(tf.where(picked & (given > 0), ids, NOBODY), axis=0)
@@ -590,11 +592,13 @@ class Physics:
             _, push_x, push_y = tf.while_loop(lambda i, *_: i < turns, turn, (0, tf.zeros_like(x), tf.zeros_like(y)))
             return count + 1, x + push_x, y + push_y
 
-        # The dead are out of the way meanwhile.
+        # The dead are out of the way meanwhile, and no two of the living are in one place, where none would know which
+        # way to make.
+        off = _TIE_BREAK * self._ids.astype(np.float32)
         _, apart_x, apart_y = tf.while_loop(
-            lambda count, *_: count < _PASSES, one_pass, (0, tf.where(alive, x, self._grave), y)
+            lambda count, *_: count < _PASSES, one_pass, (0, tf.where(alive, x + off, self._grave), y + off)
         )
-        return tf.where(alive, apart_x, x), apart_y
+        return tf.where(alive, apart_x - off, x), apart_y - off
 
     def _keep_on_ground(
         self, x: tf.Tensor, y: tf.Tensor, new_x: tf.Tensor, new_y: tf.Tensor

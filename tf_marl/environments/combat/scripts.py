@@ -104,8 +104,9 @@ class Script:
         hurt = available[:, FIRST_ATTACK : FIRST_ATTACK + health.shape[0]] & (health < self._max_health)[None]
         patient = _cheapest(tf.where(hurt, health[None], np.inf))
         distance = tf.sqrt(squared_distance(units.x[own], units.y[own], units.x[own], units.y[own]))
-        follows = units.alive[own][None] & ~self._side.heals[None] & (distance > _FOLLOW)
-        follow = self._approach(units, available, own, tf.where(follows, distance, np.inf))
+        distance = tf.where(units.alive[own][None] & ~self._side.heals[None], distance, np.inf)
+        alone = tf.reduce_min(distance, axis=1, keepdims=True) > _FOLLOW
+        follow = self._approach(units, available, own, tf.where(alone, distance, np.inf))
         return tf.where(patient >= 0, FIRST_ATTACK + patient, follow)
 
 
