@@ -103,7 +103,6 @@ def test_enemy_medivac_heals_the_weakest_of_the_hurt_around_it(zoo):
     assert zoo.unit(state, "enemy medivac").y == pytest.approx(10, abs=1e-3)  # nobody looks as far as 20
 
 
-# Contract, section 9: "autocast only from 5 energy". Fails: below that it heals whom it follows.
 @pytest.mark.parametrize(("energy", "heals"), [(4.9, False), (5.5, True)])
 def test_enemy_medivac_heals_by_itself_from_five_energy_on(zoo, energy, heals):
     state = zoo.start(

@@ -14,9 +14,9 @@ from tf_marl.environments.combat.units import unit_types
 UNIT_TYPES = unit_types("liberty")
 STOP, EAST, WEST, ATTACK = 1, 4, 5, 6
 FAR = [28.0, 28.0]
-# Of the sum of separation radii; crowds are pushed apart over several loops, and 64 zerglings who press two colossi
-# against a cliff over more of them.
-OVERLAP_TOLERANCE = {"2c_vs_64zg": 0.75}
+# Share of battles and env steps in which somebody may stand nearer to another than half the distance that keeps them
+# apart: 64 zerglings press round a cliff and against two colossi; elsewhere nobody comes that near.
+PRESSED = {"2c_vs_64zg": 0.05}
 
 
 def hits_to_kill(attacker: str, target: str) -> int:
@@ -199,7 +199,7 @@ def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
     separation = separation[:, None] + separation[None]
     rng = np.random.default_rng(seed)
     state = core.reset(tf.constant([seed, 0]))
-    preference = None
+    preference, pressed = None, []
     for t in range(40):
         if t % persistence == 0:
             preference = rng.random([core.num_envs, n, battle.num_actions])
@@ -222,6 +222,7 @@ def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
         assert ((x >= 0) & (x < 32) & (y >= 0) & (y < 32)).all()
         distance = np.hypot(x[:, None] - x[None], y[:, None] - y[None])
         both = alive[:, None] & alive[None] & (one_plane & ~np.eye(len(x), dtype=bool))[..., None]
-        assert (distance / separation[..., None])[both].min() > 1 - OVERLAP_TOLERANCE.get(map_name, 0.5)
+        pressed.append((both & (distance < 0.5 * separation[..., None])).any(axis=(0, 1)))
         assert int(tf.reduce_sum(after.illegal_actions)) == 0
         state = after
+    assert np.mean(pressed) <= PRESSED.get(map_name, 0)

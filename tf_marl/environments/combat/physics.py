@@ -25,12 +25,9 @@ What happens in a loop, in this order, for all units at once (StarCraft II updat
    unit busy until its backswing is over, or until it is ordered elsewhere. Nobody's centre leaves its ground.
 6. Time. Cooldowns run down; shields, Zerg health and energy recover.
 
-Not established for the game itself, so chosen: the simultaneous order; pushing; that an order change before the first
-hit takes the attack back; that the second hit of a zealot lands wherever its target goes while both live; that a new
-target frees from backswing; that no unit calls others for help; that a burst is no reason to retaliate; that agents'
-healers do nothing unasked; that flyers, too, are at full speed at once; that a hit which falls due within a loop lands
-in the next, and a target that dies in one is given up in the next. Banelings' piercing of structures' armour is left
-out: no map has both.
+Which of this is chosen because the game's own way is not known: see `combat/__init__.py`. A hit that falls due within a
+loop lands in the next, and a target that dies in one is given up in the next. Banelings' piercing of structures' armour
+is left out: no map has both.
 """
 
 from typing import NamedTuple

@@ -1,11 +1,8 @@
 """The SMAC scenarios: who fights whom, from where, on which ground, for how long.
 
-Everything but four things is SMAC's own (`smac.json`). The packing of units round their spawn points is ours, because
-the game's is not known: units fill a disc round the point, nearest places first, without overlap and on pathable
-ground; the enemies' disc is the agents' mirrored from left to right. Whether cliff lips can be walked on is not known
-either: the masks are the estimate that agrees best with what others drew from the map editor. Battles start at the
-spawn, not the few game loops after it that SMAC needs to notice that all units are there. And the enemies are listed in
-the order in which the map creates them, in every episode, unless `shuffle_enemies` is on.
+Everything is SMAC's own (`smac.json`) but the packing of units round their spawn points and a few cells at the foot of
+cliffs: see `combat/__init__.py`. Units fill a disc round the point, nearest places first, without overlap and on ground
+in sight of it; the enemies' disc is the agents' mirrored from left to right.
 """
 
 import dataclasses
