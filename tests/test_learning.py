@@ -9,7 +9,8 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("map_name", "seed", "minutes"), [("3m", 0, 3), ("3m", 1, 3), ("3m", 2, 3), ("2s3z", 0, 20), ("8m", 0, 20)]
+    ("map_name", "seed", "minutes"),
+    [("3m", 0, 3), ("3m", 1, 3), ("3m", 2, 3), ("2s3z", 0, 20), ("8m", 0, 20), ("2m_vs_1z", 0, 20), ("MMM", 0, 20)],
 )
 def test_ippo_learns_to_win(map_name, seed, minutes, tmp_path):
     """At least 0.9 of the 32 greedy episodes that close the run; times are those of an idle machine with 2 cores."""

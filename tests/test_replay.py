@@ -11,18 +11,17 @@ import tensorflow as tf
 from PIL import Image, ImageColor
 
 from tf_marl import replay
-from tf_marl.agents.policy import TeamPolicy
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.networks import UniformActor
+from tf_marl.environments.combat.scripts import ScriptedPolicy
 from tf_marl.training.evaluate import Evaluator
 
 SEED = [3, 4]
 
 
 def random_policy(core):
-    return TeamPolicy(core.time_step_spec, core.action_spec, UniformActor(core.time_step_spec.observation))
+    return ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
 
 
 @pytest.fixture(scope="module")

@@ -76,16 +76,3 @@ class Critic(network.Network):
     def call(self, observation, step_type=None, network_state=(), training=False):
         """Observation dict [...] -> values [..., N]."""
         return tf.squeeze(self._mlp(observation["obs"]), axis=-1), network_state
-
-
-class UniformActor(network.Network):
-    """Every available action is equally likely: the random baseline. It has no weights."""
-
-    def __init__(self, observation_spec: types.NestedTensorSpec, name: str = "UniformActor"):
-        super().__init__(input_tensor_spec=observation_spec, state_spec=(), name=name)
-
-    def call(self, observation, step_type=None, network_state=(), training=False):
-        """Observation dict [...] -> team distribution with batch [...] and event [N]."""
-        avail_actions = observation["avail_actions"]
-        logits = categorical.mask_logits(tf.zeros_like(avail_actions, tf.float32), avail_actions)
-        return categorical.team_distribution(logits), network_state

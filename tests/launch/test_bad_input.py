@@ -70,6 +70,9 @@ def closed_port():
         ("launch.train", ["--seed=one"], "flag --seed=one"),
         ("launch.train", ["ippo.gin"], "unexpected argument 'ippo.gin'"),
         ("launch.evaluate", [], "--root_dir"),
+        ("launch.evaluate", ["--root_dir=.", "--policy=nearest"], "either --root_dir"),
+        ("launch.evaluate", ["--policy=nearest"], "needs a map"),
+        ("launch.evaluate", ["--policy=clever", "--map=3m"], "--policy=clever"),
         ("launch.evaluate", ["--root_dir=.", "--episodes=0"], "flag --episodes=0"),
         ("launch.evaluate", ["--root_dir=."], "holds no config.gin"),
         ("launch.evaluate", ["--root_dir=/nowhere/at/all"], "holds no config.gin"),
@@ -208,7 +211,8 @@ def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
     ("module", "flags"),
     [
         ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),
-        ("launch.evaluate", ["root_dir", "episodes", "seed", "replay"]),
+        ("launch.evaluate", ["root_dir", "policy", "map", "episodes", "seed", "replay"]),
+        ("launch.baselines", ["map", "episodes", "out"]),
         ("launch.benchmark", ["what", "map", "num_envs", "repeats", "gin_file", "gin_bindings"]),
     ],
 )

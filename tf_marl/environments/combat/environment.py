@@ -21,7 +21,7 @@ class Draws(NamedTuple):
     rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, likewise
     cooldown: tf.Tensor  # [U, B] float: game loops added to the period of an attack started in this step
     order: tf.Tensor  # [M, B] in [0, 1]: the enemies are listed by it, likewise; empty unless they are shuffled
-    script: tf.Tensor  # [M, actions, B] in [0, 1], for the enemies' script; empty without one
+    script: tf.Tensor  # [M, B] uint32, for the enemies' script; empty without one
 
 
 class State(NamedTuple):
@@ -78,13 +78,12 @@ class Combat:
         u, m, b = len(self.scenario.units), self.scenario.num_enemies, self.num_envs
         spawn, rally, cooldown, order, script = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         low, high = physics.COOLDOWN_JITTER
-        script_shape = [0, 0, 0] if self._script is None else [m, 6 + self.task.enemies.num_targets, b]
         return Draws(
             spawn=tf.random.stateless_uniform([u, b], spawn, -1.0, 1.0),
             rally=tf.random.stateless_uniform([b], rally),
             cooldown=tf.cast(tf.random.stateless_uniform([u, b], cooldown, low, high, tf.int32), tf.float32),
             order=tf.random.stateless_uniform([m, b] if self.options.shuffle_enemies else [0, b], order),
-            script=tf.random.stateless_uniform(script_shape, script),
+            script=tf.random.stateless_uniform([0 if self._script is None else m, b], script, None, None, tf.uint32),
         )
 
     def reset(self, seed: tf.Tensor) -> State:

@@ -44,12 +44,12 @@ class Script:
         Args:
             units: all units, of which the script looks at place, health, shield and cooldown.
             available: [K, A, B] bool.
-            noise: [K, A, B] in [0, 1], what `random` decides by.
+            noise: [K, B] uint32, uniform: what `random` decides by.
         Returns:
             [K, B] int32.
         """
         if self._name == "random":
-            return tf.argmax(tf.where(available, noise, -1.0), axis=1, output_type=tf.int32)
+            return random_legal(available, noise)
         action = self._fight(units, available)
         if self._side.heals.any():
             action = tf.where(self._side.heals, self._tend(units, available), action)
@@ -110,6 +110,22 @@ class Script:
         return tf.where(patient >= 0, FIRST_ATTACK + patient, follow)
 
 
+def random_legal(available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Uniform among the available. Args: available [K, A, B] bool; noise [K, B] uint32. Returns: [K, B] int32.
+
+    One random number a unit is drawn, and mixed with each action's by MurmurHash3's finaliser; drawing one for every
+    action would take longer than a small battle.
+    """
+    actions = np.arange(available.shape[1], dtype=np.uint32)[None, :, None]
+    mixed = noise[:, None] + actions * np.uint32(0x9E3779B9)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, np.uint32(shift))) * np.uint32(factor)
+    low_bits = (1 << (available.shape[1] - 1).bit_length()) - 1
+    rank = tf.cast(tf.bitwise.right_shift(mixed, np.uint32(1)), tf.int32)
+    rank = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(rank, ~low_bits), actions.astype(np.int32))
+    return tf.bitwise.bitwise_and(tf.reduce_max(tf.where(available, rank, -1), axis=1), low_bits)
+
+
 def reach(unit: UnitType, other: UnitType) -> float:
     """Centre distance at which `unit` hits `other`; 0 if it cannot."""
     return max(squared_reach(unit, other), 0.0) ** 0.5
@@ -130,10 +146,11 @@ class ScriptedPolicy(tf_policy.TFPolicy):
 
     def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, name: str, task: Task):
         for option in ("obs_instead_of_state", "shuffle_enemies"):
-            if getattr(task.options, option):
+            if getattr(task.options, option) and name != "random":
                 raise ValueError(f"environment.{option}: scripted teams need it to be False")
         super().__init__(time_step_spec, action_spec, clip=False)
         self._task = task
+        self._name = name
         self._script = Script(name, task.scenario, task.agents)
 
     def _variables(self):
@@ -142,9 +159,13 @@ class ScriptedPolicy(tf_policy.TFPolicy):
     def _action(self, time_step, policy_state, seed=None):
         observation = time_step.observation
         available = tf.transpose(observation["avail_actions"], [1, 2, 0])
+        shape = [available.shape[0], tf.shape(available)[2]]
         if seed is None:
-            noise = tf.random.uniform(tf.shape(available))
+            noise = tf.bitcast(tf.random.uniform(shape, tf.int32.min, tf.int32.max, tf.int32), tf.uint32)
         else:
-            noise = tf.random.stateless_uniform(tf.shape(available), seed)
-        action = self._script(self._task.units(observation["state"]), available, noise)
+            noise = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32)
+        if self._name == "random":
+            action = random_legal(available, noise)
+        else:
+            action = self._script(self._task.units(observation["state"]), available, noise)
         return policy_step.PolicyStep(tf.transpose(action), policy_state, ())
