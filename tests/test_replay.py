@@ -216,7 +216,7 @@ def test_a_page_is_small(page):
 def test_the_view_holds_everyone_and_is_no_taller_than_wide(episodes):
     left, bottom, right, top = replay._view(episodes)
     for episode in episodes:
-        assert ((episode.x > left) & (episode.x < right) & (episode.y > bottom) & (episode.y < top)).all()
+        assert ((episode.x >= left) & (episode.x <= right) & (episode.y >= bottom) & (episode.y <= top)).all()
     assert 0 <= left < right <= 32
     assert 0 <= bottom < top <= 32
     assert top - bottom <= right - left + 0.01

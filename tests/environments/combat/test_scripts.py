@@ -199,7 +199,8 @@ def test_random_takes_every_legal_action_and_no_other():
     available = core.task.available(units, core.task.agents)
     taken = set()
     for seed in range(8):
-        taken |= set(script(units, available, tf.random.stateless_uniform(available.shape, [seed, 0])).numpy()[0])
+        noise = tf.random.stateless_uniform([3, BATTLES], [seed, 0], None, None, tf.uint32)
+        taken |= set(script(units, available, noise).numpy()[0])
     assert taken == {STOP, SOUTH, EAST, WEST, ATTACK}
 
 
@@ -317,12 +318,12 @@ def test_scripted_enemy_healer_heals_the_weakest_within_six():
 
 
 def test_random_enemies_differ_between_battles():
-    core = Combat(scenario("3m"), 8, Options(enemy="random"))
+    core = Combat(scenario("3m"), 32, Options(enemy="random"))
     state = core.reset(tf.constant([1, 2]))
     start = state.units
-    state = core.step(state, tf.ones([8, 3], tf.int32), tf.constant([3, 4]))
+    state = core.step(state, tf.ones([32, 3], tf.int32), tf.constant([3, 4]))
     moves = np.stack([state.units.x - start.x, state.units.y - start.y], -1)[3:].reshape(-1, 2)
-    # Nobody is in sight: stop or a move north, south, east or west, all of which 24 draws bring up.
+    # Nobody is in sight: stop or a move north, south, east or west, all of which 96 draws bring up.
     assert {tuple(move) for move in np.sign(np.round(moves, 1)).astype(int)} >= {(0, 1), (0, -1), (1, 0), (-1, 0)}
 
 
@@ -356,4 +357,5 @@ def test_random_chooses_each_legal_action_equally_often():
     for legal, actions in zip(available, chosen, strict=True):
         counts = np.bincount(actions, minlength=70)
         assert not counts[~legal].any()
-        assert stats.chisquare(counts[legal]).pvalue > 1e-3
+        if legal.sum() > 1:
+            assert stats.chisquare(counts[legal]).pvalue > 1e-3
