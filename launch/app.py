@@ -8,7 +8,9 @@ import importlib
 import json
 import os
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
@@ -105,6 +107,26 @@ def _stderr_muted() -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def first_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yields whether Ctrl-C was pressed inside, which by itself does nothing; pressed again, it is KeyboardInterrupt.
+
+    An exception that is raised wherever Python happens to be can be swallowed there, by a destructor for one.
+    """
+    pressed = threading.Event()
+
+    def remember(signal_number, frame):
+        signal.signal(signal.SIGINT, before)
+        pressed.set()
+        print("\nstopping in order after this update; Ctrl-C again leaves at once", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def import_quietly() -> None:

@@ -10,6 +10,7 @@ from launch import app
 FLAGS = flags.FLAGS
 RESULTS = app.STORE_FOLDER / "results" / "baselines"
 
+app.define_json_flag()
 app.define_seed_flag()
 flags.DEFINE_multi_string("map", [], "SMAC map; repeats; all of them by default.")
 flags.DEFINE_integer("episodes", 512, "Episodes of each team on each map.", lower_bound=1)
@@ -53,6 +54,9 @@ def main() -> int:
     (folder / "win_rates.csv").write_text("\n".join(csv) + "\n")
     (folder / "win_rates.md").write_text("\n".join(page) + "\n")
     print(f"written to {folder}")
+    if FLAGS.json:
+        header, *rows = (line.split(",") for line in csv)
+        app.print_json({"win_rates": [dict(zip(header, row, strict=True)) for row in rows]})
     return 0
 
 

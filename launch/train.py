@@ -80,17 +80,17 @@ def main() -> int:
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
-        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress:
+        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_ctrl_c() as stop:
 
             def record(env_steps: int, metrics: dict[str, float]) -> None:
                 tracker.record(env_steps, metrics)
                 progress(env_steps, metrics)
 
-            result = trainer.run(record)
+            result = trainer.run(record, stop)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)  # once more, while the run was being closed
+        killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
         raise
     tracker.finish("KILLED" if result.interrupted else "FINISHED")

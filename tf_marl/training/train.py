@@ -119,29 +119,26 @@ class Trainer:
         self._best.restore_or_initialize()
         return int(self._best_env_steps)
 
-    def run(self, record: Callable[[int, Metrics], None]) -> Result:
-        """Trains until `num_env_steps`, evaluating greedily now and then; Ctrl-C ends it early and in order.
+    def run(self, record: Callable[[int, Metrics], None], stop: Callable[[], bool] = lambda: False) -> Result:
+        """Trains until `num_env_steps`, evaluating greedily now and then and at the end.
 
         Args:
             record: is handed (env steps so far, metrics) after every update and every evaluation.
+            stop: is asked before every update whether to end here, in order.
         """
         iteration = self.build_iteration()
         evaluation: Metrics = {}
         evaluated = None
-        try:
-            while (before := int(self.env_steps)) < self.num_env_steps:
-                began = time.perf_counter()
-                self.agent.progress.assign(before / self.num_env_steps)
-                metrics = {name: float(value) for name, value in iteration().items()}
-                record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
-                if before // self._eval_every < int(self.env_steps) // self._eval_every:
-                    evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
-            interrupted = False
-        except KeyboardInterrupt:
-            interrupted = True
+        while (before := int(self.env_steps)) < self.num_env_steps and not stop():
+            began = time.perf_counter()
+            self.agent.progress.assign(before / self.num_env_steps)
+            metrics = {name: float(value) for name, value in iteration().items()}
+            record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
+            if before // self._eval_every < int(self.env_steps) // self._eval_every:
+                evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
         if evaluated != int(self.env_steps):
             evaluation = self._evaluate_and_save(record)
-        return Result(int(self.env_steps), evaluation, interrupted)
+        return Result(int(self.env_steps), evaluation, interrupted=int(self.env_steps) < self.num_env_steps)
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """One turn of the loop, compiled: a rollout, the update on it, and how far that moved the policy.
@@ -161,7 +158,6 @@ class Trainer:
                 ppo.learning_mask(experience),
                 self.agent.config.clip_range,
             )
-            # Counted here, so that Ctrl-C, which Python hears of as this returns, finds steps and weights in accord.
             self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
             return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
 
