@@ -20,6 +20,7 @@ class Options:
         obs_own_health: observe one's own; always on with `obs_all_health`.
         obs_last_action: observe the other agents' last actions.
         obs_pathing_grid: observe whether 8 points around are pathable.
+        obs_terrain_height: cannot be had; the heights of the ground are in the game's files only.
         obs_instead_of_state: the state is all observations, one after the other.
         obs_timestep_number: observe the step as a fraction of the limit; the size is as reported (SMAC's is one off).
         state_last_action: the state holds all agents' last actions.
