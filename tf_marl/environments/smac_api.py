@@ -490,7 +490,9 @@ class CombatEnv:
         return self._seed
 
     def render(self, mode: str = "human") -> None:
+        """Not offered: one window per step is what `launch.evaluate --replay` makes a page of, and better."""
         raise NotImplementedError(f"nothing is drawn here; {_REPLAYS}")
 
     def save_replay(self) -> None:
+        """Not offered: only the game can write its `.SC2Replay` files."""
         raise NotImplementedError(f"there is no game to write a replay; {_REPLAYS}")
