@@ -179,8 +179,10 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
     import gin
 
     gin.add_config_file_search_path(str(GIN_FOLDER))
+    logging.set_verbosity(logging.FATAL)  # gin logs an error for every place where an included file is not
     with bad_input():
         gin.parse_config_files_and_bindings(paths, bindings)
+    logging.set_verbosity(logging.WARNING)
     needed = {"train.agent": "ippo.gin"} if needs_agent else {}
     for name, example in (needed | {"environment.map_name": "maps/3m.gin"}).items():
         try:

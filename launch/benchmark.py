@@ -78,14 +78,13 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
     """
     import tensorflow as tf
 
-    from tf_marl import environments
+    from tf_marl import environments, shards
     from tf_marl.environments.combat.scripts import ScriptedPolicy
-    from tf_marl.training import rollout
 
     with app.bad_input():
         core = environments.load(seed=FLAGS.seed).core
-    shards = rollout.shards_per_core(core.num_envs)
-    shard = core.resize(core.num_envs // shards)
+    num_shards = shards.per_core(core.num_envs)
+    shard = core.resize(core.num_envs // num_shards)
     policy = ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
     fold_in = tf.random.experimental.stateless_fold_in
 
@@ -111,7 +110,7 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
         states, env_steps, _ = zip(*[play(state, fold_in(seed, i)) for i, state in enumerate(states)], strict=True)
         return states, tf.add_n(env_steps)
 
-    states = tuple(shard.reset([FLAGS.seed, i]) for i in range(shards))
+    states = tuple(shard.reset([FLAGS.seed, i]) for i in range(num_shards))
     seed = tf.constant([FLAGS.seed, 0])
 
     def work() -> float:

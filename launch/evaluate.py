@@ -38,7 +38,6 @@ class Team(NamedTuple):
     name: str
     core: "Combat"
     policy: "tf_policy.TFPolicy"
-    value: Callable[..., Any] | None  # observation -> [B, N], if it has a critic
     facts: dict[str, Any]  # for --json
 
 
@@ -65,7 +64,7 @@ def main() -> int:
     )
     if replay_file:
         kept = min(FLAGS.episodes, REPLAY_EPISODES)
-        episodes = replay.record(core, team.policy, seed, kept, value=team.value)
+        episodes = replay.record(core, team.policy, seed, kept)
         with app.bad_input("--replay: "):
             replay.write(replay_file, episodes, team.name)
         print(f"the first {kept} of them to watch: {replay_file}")
@@ -95,10 +94,9 @@ def _trained_team() -> Callable[[], Team]:
             trainer = Trainer(environment=environment, root_dir=FLAGS.root_dir)
         if not trainer.restore():
             raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
-        env_steps, agent = int(trainer.env_steps), trainer.agent
+        env_steps = int(trainer.env_steps)
         name = f"{folder.resolve().name} after {env_steps:,} env steps"
-        facts = {"env_steps": env_steps}
-        return Team(name, environment.core, agent.policy, lambda observation: agent.critic(observation)[0], facts)
+        return Team(name, environment.core, trainer.agent.watched_policy, {"env_steps": env_steps})
 
     return team
 
@@ -117,7 +115,7 @@ def _scripted_team() -> Callable[[], Team]:
         with app.bad_input():
             core = environments.load(seed=FLAGS.seed).core
             policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
-        return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, None, {"policy": FLAGS.policy, "map": FLAGS.map})
+        return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
 
     return team
 

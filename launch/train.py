@@ -122,9 +122,8 @@ def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     env_steps = trainer.restore_best()
     if env_steps is None:
         return
-    agent, seed = trainer.agent, [FLAGS.seed, 5]  # not a seed of the evaluations
-    core = core.resize(REPLAY_EPISODES)
-    episodes = replay.record(core, agent.policy, seed, REPLAY_EPISODES, value=lambda obs: agent.critic(obs)[0])
+    seed = [FLAGS.seed, 5]  # not a seed of the evaluations
+    episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
     tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
 
 

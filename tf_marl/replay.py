@@ -7,7 +7,7 @@ without its panels. TensorFlow is imported only to play, so a wrong file name is
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     import tensorflow as tf
     from tf_agents.policies import tf_policy
+    from tf_agents.typing import types
 
     from tf_marl.environments.combat.environment import Combat, State
     from tf_marl.environments.combat.units import UnitType
@@ -88,16 +89,14 @@ def record(
     policy: "tf_policy.TFPolicy",
     seed: Sequence[int],
     episodes: int,
-    value: "Callable[[dict[str, tf.Tensor]], tf.Tensor] | None" = None,
 ) -> list[Episode]:
     """Plays as `Evaluator` does, one episode in each environment of `core`, and keeps the first of them.
 
     Args:
         core: B battles; B is part of what a seed means, so an evaluation's episodes need that evaluation's B.
-        policy: greedy, as a rule.
+        policy: greedy, as a rule; if its `info` tells a `value` [B, N], or [B, 1] of the team, that is kept too.
         seed: two numbers; equal seeds and weights give equal episodes.
         episodes: how many to keep, at most B.
-        value: observation dict [B, ...] -> [B, N], the critic's value for each agent.
     Returns:
         The episodes of the battles 0 to `episodes` - 1.
     """
@@ -109,41 +108,41 @@ def record(
     def kept(state: "State") -> dict[str, tf.Tensor]:
         """What is kept of a moment, battles last."""
         time_step = core.time_step(state)
-        units = {name: getattr(state.units, name) for name in _KEPT}
-        values = {"value": tf.transpose(value(time_step.observation))} if value else {}
-        return (
-            units
-            | values
-            | {
-                "order": state.order,
-                "available": state.available,
-                "action": state.last_action,
-                "reward": time_step.reward,
-                "last": time_step.is_last(),
-                "terminated": time_step.discount == 0.0,
-                "won": core.info(state)["battle_won"],
-            }
-        )
+        return {name: getattr(state.units, name) for name in _KEPT} | {
+            "order": state.order,
+            "available": state.available,
+            "action": state.last_action,
+            "reward": time_step.reward,
+            "last": time_step.is_last(),
+            "terminated": time_step.discount == 0.0,
+            "won": core.info(state)["battle_won"],
+        }
 
     @tf.function(jit_compile=True)
-    def start() -> "tuple[State, dict[str, tf.Tensor]]":
+    def start() -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor]]":
         state = core.reset(seed)
-        return state, kept(state)
+        return state, policy.get_initial_state(core.num_envs), kept(state)
 
     @tf.function(jit_compile=True)
-    def step(state: "State", t: tf.Tensor) -> "tuple[State, dict[str, tf.Tensor]]":
-        state, _ = play_step(core, policy, seed, t, state, core.time_step(state))
-        return state, kept(state)
+    def step(
+        state: "State", policy_state: "types.NestedTensor", t: tf.Tensor
+    ) -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]":
+        """Also returns: what the policy tells of the moment before."""
+        state, _, action_step = play_step(core, policy, seed, t, state, core.time_step(state), policy_state)
+        told = {"value": tf.transpose(action_step.info["value"])} if "value" in policy.info_spec else {}
+        return state, action_step.state, kept(state), told
 
-    state, moment = start()
-    moments = [moment]
+    state, policy_state, moment = start()
+    moments = []
     going = np.ones(episodes, bool)
     for t in itertools.count():
-        state, moment = step(state, tf.constant(t))
-        moments.append(moment)
-        going &= ~moment["last"].numpy()[:episodes]
+        # One step beyond the last moment, which tells what that was worth.
+        state, policy_state, after, told = step(state, policy_state, tf.constant(t))
+        moments.append(moment | told)
         if not going.any():
             break
+        moment = after
+        going &= ~moment["last"].numpy()[:episodes]
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
     scenario = core.scenario
@@ -168,7 +167,7 @@ def _episode(battle: Battle, film: dict[str, np.ndarray]) -> Episode:
     """Cuts one battle's film [>= T + 1, ...] at the end of its first episode."""
     end = int(film["last"].argmax())
     film = {name: column[: end + 1] for name, column in film.items()}
-    living = film["health"][end] > 0
+    living, value = film["health"][end] > 0, film.get("value")
     if film["won"][end]:
         outcome = "won"
     elif not film["terminated"][end]:
@@ -182,7 +181,7 @@ def _episode(battle: Battle, film: dict[str, np.ndarray]) -> Episode:
         slots=film["order"][0] if film["order"].size else np.arange(len(battle.enemies)),
         **{name: film[name] for name in _KEPT},
         available=film["available"],
-        value=film.get("value"),
+        value=np.repeat(value, len(battle.agents) // value.shape[1], axis=1) if value is not None else None,
         action=film["action"][1:],
         reward=film["reward"][1:],
     )

@@ -1,5 +1,7 @@
 """The team's policy as TF-Agents knows policies."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.policies import tf_policy
@@ -7,19 +9,20 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl.networks import ActorCritic
 from tf_marl.ops import categorical
 
 
 class TeamPolicy(tf_policy.TFPolicy):
     """Every agent acts by its own distribution: samples from it, or takes its mode.
 
+    It needs nothing but the actor, so it can be deployed; recurrent agents' states are its policy state.
+
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
         actor: observation -> team distribution.
         greedy: whether to take the most probable action (the first of equals).
-        record_logits: whether `info` carries the masked `logits` [B, N, A] that acted, from which a learner knows the
-            old policy in full.
     """
 
     def __init__(
@@ -28,17 +31,16 @@ class TeamPolicy(tf_policy.TFPolicy):
         action_spec: types.NestedTensorSpec,
         actor: network.Network,
         greedy: bool = False,
-        record_logits: bool = False,
+        policy_state_spec: types.NestedTensorSpec | None = None,
+        info_spec: types.NestedTensorSpec = (),
     ):
         self._actor = actor
         self._greedy = greedy
-        self._record_logits = record_logits
-        shape = time_step_spec.observation["avail_actions"].shape
         super().__init__(
             time_step_spec,
             action_spec,
-            policy_state_spec=actor.state_spec,
-            info_spec={"logits": tf.TensorSpec(shape, tf.float32, "logits")} if record_logits else (),
+            policy_state_spec=actor.state_spec if policy_state_spec is None else policy_state_spec,
+            info_spec=info_spec,
             clip=False,
         )
 
@@ -49,11 +51,60 @@ class TeamPolicy(tf_policy.TFPolicy):
         team, policy_state = self._actor(
             time_step.observation, step_type=time_step.step_type, network_state=policy_state
         )
-        info = {"logits": categorical.agent_distribution(team).logits_parameter()} if self._record_logits else ()
-        return policy_step.PolicyStep(team, policy_state, info)
+        return policy_step.PolicyStep(team, policy_state, ())
 
     def _action(self, time_step, policy_state, seed=None):
         """Args: seed [2] int32, or None to draw from TensorFlow's global generator."""
         step = self._distribution(time_step, policy_state)
         action = step.action.mode() if self._greedy else step.action.sample(seed=seed)
         return step._replace(action=action)
+
+
+class RecordingPolicy(TeamPolicy):
+    """A `TeamPolicy` with the critic beside it, whose `info` tells what a learner or an onlooker wants to know.
+
+    Args:
+        time_step_spec, action_spec, greedy: as above.
+        networks: actor and critic.
+        record: any of `logits` [B, N, A], the masked ones that acted, from which a learner knows the old policy in full;
+            `value` [B, N or 1]; `policy_state`, the recurrent states before the step, from which a learner takes up a
+            sequence anywhere.
+    """
+
+    def __init__(
+        self,
+        time_step_spec: ts.TimeStep,
+        action_spec: types.NestedTensorSpec,
+        networks: ActorCritic,
+        record: Sequence[str],
+        greedy: bool = False,
+    ):
+        self._networks = networks
+        self._record = record
+        avail_actions = time_step_spec.observation["avail_actions"]
+        num_values = networks.critic.num_values
+        specs = {
+            "logits": tf.TensorSpec(avail_actions.shape, tf.float32, "logits"),
+            "value": tf.TensorSpec([num_values], tf.float32, "value"),
+            "policy_state": networks.state_spec,
+        }
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            networks.actor,
+            greedy,
+            policy_state_spec=networks.state_spec,
+            info_spec={name: specs[name] for name in record},
+        )
+
+    def _variables(self):
+        return [*self._networks.actor.variables, *self._networks.critic.variables]
+
+    def _distribution(self, time_step, policy_state):
+        team, value, after = self._networks(time_step.observation, time_step.step_type, policy_state)
+        info = {
+            "logits": categorical.agent_distribution(team).logits_parameter(),
+            "value": value,
+            "policy_state": policy_state,
+        }
+        return policy_step.PolicyStep(team, after, {name: info[name] for name in self._record})

@@ -1,131 +1,167 @@
 """Decentralised PPO, top to bottom: act, advantage, loss, update.
 
-One learner for the whole family. An agent is an actor, a critic and two optimisers; what tells IPPO from its relatives
-is what the critic sees and how the ratio is formed (`variants.py`).
+One learner for the whole family. An agent is an actor, a critic and an optimiser for each; what tells IPPO, MAPPO and
+JR-PPO apart is what the critic sees and how the ratio is formed (`variants.py`).
 
-Shapes: B environments, T steps, N agents, A actions, R = B * T rows.
+Shapes: B environments, T steps, N agents, A actions; S sequences of L steps, which a rollout is cut into: single rows
+for feed-forward networks, whole rollouts or chunks of them for recurrent ones. K is N, or 1 where the ratio, the value
+and the advantage are the team's.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-import pydantic
 import tensorflow as tf
 from tf_agents.agents import tf_agent
-from tf_agents.networks import network
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl.agents.policy import TeamPolicy
-from tf_marl.config import STRICT, Count
+from tf_marl import shards
+from tf_marl.agents.config import PPOConfig
+from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
+from tf_marl.networks import ActorCritic
 from tf_marl.ops import categorical, returns, surrogate
 
-Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class PPOConfig:
-    """Everything a user may set about the learner; what suits a map is in `gin/`."""
-
-    # gin writes lists and tuples alike
-    hidden: Annotated[tuple[Count, ...], pydantic.Field(min_length=1, strict=False)] = (128, 128)
-    activation: Literal["relu", "tanh"] = "relu"
-    actor_learning_rate: pydantic.PositiveFloat = 5e-4
-    critic_learning_rate: pydantic.PositiveFloat = 1e-3
-    learning_rate_schedule: Literal["constant", "linear"] = "constant"  # linear: to 0 at the end of training
-    adam_epsilon: pydantic.PositiveFloat = 1e-5
-    max_grad_norm: pydantic.PositiveFloat = 0.5  # of each network by itself
-    gamma: Fraction = 0.99  # per env step
-    lambda_: Fraction = 0.95  # per env step
-    clip_range: pydantic.PositiveFloat = 0.2  # half-width epsilon of the ratio's range
-    entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
-    num_epochs: Count = 4  # passes over a rollout
-    num_minibatches: Count = 4  # gradient steps per pass
-    seed: pydantic.NonNegativeInt = 0  # of the weights and of the minibatches
-
-
-_LOSSES = ("loss/policy", "loss/value", "loss/entropy", "grad_norm/actor", "grad_norm/critic")
+Metrics = dict[str, tf.Tensor]
 
 
 class Batch(NamedTuple):
-    """A rollout with advantages, row by row: every field [R, ...]."""
+    """A rollout with advantages, in sequences: every field [S, L, ...], but for `state`."""
 
     observation: dict[str, tf.Tensor]
-    action: tf.Tensor  # [R, N] int32
-    old_log_prob: tf.Tensor  # [R, N]
-    advantage: tf.Tensor  # [R, N], normalised over what `learns` admits
-    returns: tf.Tensor  # [R, N]
-    learns: tf.Tensor  # [R, N] bool: a living agent, not at the boundary of two episodes
+    step_type: tf.Tensor  # [S, L] int32
+    state: types.NestedTensor  # [S, N, H] each: the recurrent states before each sequence
+    action: tf.Tensor  # [S, L, N] int32
+    old_log_prob: tf.Tensor  # [S, L, N]
+    old_value: tf.Tensor  # [S, L, K]
+    advantage: tf.Tensor  # [S, L, K], normalised over what `learns` admits
+    returns: tf.Tensor  # [S, L, K]
+    learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
 
 
-def _take(batch: Batch, rows: tf.Tensor) -> Batch:
-    return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
+class Phase(NamedTuple):
+    """Epochs in a row, for which the advantages stay as they are."""
 
-
-def learning_mask(experience: trajectory.Trajectory) -> tf.Tensor:
-    """[B, T, N] bool: the decisions that count, those of living agents outside episode boundaries."""
-    return experience.observation["alive"] & ~experience.is_boundary()[..., None]
+    learners: tuple[str, ...]  # the optimisers at work: actor, critic, or one for both
+    num_epochs: int
+    gradients: Callable[..., tuple[Metrics, dict[str, list[tf.Tensor]]]]  # compiled; of a shard
 
 
 class PPOAgent(tf_agent.TFAgent):
     """PPO for a team that TF-Agents sees as one agent with an int32 [N] action.
 
-    `policy` acts greedily, `collect_policy` samples and records the masked `logits` it acted with. Dead agents have one
-    action left, hence ratio 1 and entropy 0; they are in no loss and no statistic. The critic too learns from the
-    living only: a dead agent's value is the mean of its living team mates', who await the same team reward.
+    `policy` acts greedily and needs the actor alone. `collect_policy` samples and records the masked `logits` it acted
+    with, and recurrent states. Dead agents have one action left, hence ratio 1 and entropy 0; they are in no loss and
+    no statistic.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        networks: actor and critic.
+        ratio: of `ops.surrogate`: (log_prob, old_log_prob) [..., N] -> [..., N], or [...] for the team's.
+        config: the rest.
     """
 
     def __init__(
         self,
         time_step_spec: ts.TimeStep,
         action_spec: types.NestedTensorSpec,
-        actor: network.Network,
-        critic: network.Network,
+        networks: ActorCritic,
+        ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         config: PPOConfig,
     ):
         self.config = config
-        self.actor = actor
-        self.critic = critic
-        actor.create_variables()
-        critic.create_variables()
+        self.networks = networks
+        self.actor, self.critic = networks.actor, networks.critic
+        self.ratio = ratio
         # How much of training is done, in [0, 1]; whoever runs the training keeps it up to date.
         self.progress = tf.Variable(0.0, trainable=False, name="progress")
-        self._actor_optimizer = self._optimizer(config.actor_learning_rate)
-        self._critic_optimizer = self._optimizer(config.critic_learning_rate)
+        self._learners = self._make_learners()
+        jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
+        self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
+        compiled = tf.function(jit_compile=jit_compile)
+        self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
+
+        def phase(learners: Iterable[str], num_epochs: int | None) -> Phase:
+            return Phase(tuple(learners), num_epochs or config.num_epochs, compiled(self._gradients(tuple(learners))))
+
+        if config.order == "critic_first":
+            self._phases = [phase(["critic"], config.num_critic_epochs), phase(["actor"], config.num_epochs)]
+        else:
+            self._phases = [phase(self._learners, config.num_epochs)]
+        recurrent = bool(tf.nest.flatten(networks.state_spec))
+        # Recurrent critics run along anyway; a value from others is cheaper in one pass over the rollout.
+        record = ["logits", "value", "policy_state"] if recurrent else ["logits"]
+        # What the greedy one does, and the critic's value with it.
+        self.watched_policy = RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True)
         super().__init__(
             time_step_spec,
             action_spec,
-            policy=TeamPolicy(time_step_spec, action_spec, actor, greedy=True),
-            collect_policy=TeamPolicy(time_step_spec, action_spec, actor, record_logits=True),
+            policy=TeamPolicy(time_step_spec, action_spec, networks.actor, greedy=True),
+            collect_policy=RecordingPolicy(time_step_spec, action_spec, networks, record),
             train_sequence_length=None,
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step"),
         )
 
-    def update(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> dict[str, tf.Tensor]:
+    def update(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> Metrics:
         """One PPO update from a fresh rollout.
 
         Args:
-            experience: [B, T, ...], at least `num_minibatches` rows; `policy_info` holds the `logits` that acted.
+            experience: [B, T, ...]; `policy_info` is the collect policy's.
             final_time_step: [B, ...], what the environments showed after the last row.
         Returns:
-            Scalars averaged over all gradient steps: `loss/policy`, `loss/value`, `loss/entropy` (nats),
-            `grad_norm/actor`, `grad_norm/critic` (before clipping).
+            Scalars averaged over the gradient steps: `loss/policy`, `loss/value`, `loss/entropy` (nats),
+            `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping).
+        Raises:
+            ValueError: see `num_sequences`.
         """
-        batch = self._batch(experience, final_time_step)
-        num_rows = tf.shape(batch.action)[0]
-        size = num_rows // self.config.num_minibatches
-        seed = tf.random.experimental.stateless_fold_in([self.config.seed, 1], self.train_step_counter)
-        totals = dict.fromkeys(_LOSSES, tf.constant(0.0))
-        for epoch in tf.range(self.config.num_epochs):
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(num_rows), tf.random.experimental.stateless_fold_in(seed, epoch)
-            )
-            for i in tf.range(self.config.num_minibatches):
-                rows = order[i * size : (i + 1) * size]
-                step = self._gradient_step(_take(batch, rows))
-                totals = {name: total + step[name] for name, total in totals.items()}
+        metrics: Metrics = {}
+        for i, phase in enumerate(self._phases):
+            batch = self._batch(experience, final_time_step, critic_is_new=i > 0)
+            if i == 0:
+                self.critic.observe_returns(batch.returns, self._per_value(batch.learns))
+            metrics |= self._learn(batch, phase)
+        # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
+        learns = self.learning_mask(experience)
+        for network in (self.actor, self.critic):
+            network.torso.observe(experience.observation, learns)
         self.train_step_counter.assign_add(1)
-        return {name: total / (self.config.num_epochs * self.config.num_minibatches) for name, total in totals.items()}
+        return metrics
+
+    def num_sequences(self, num_envs: int, num_steps: int) -> tuple[int, int]:
+        """S and L: what a rollout is cut into.
+
+        Args:
+            num_envs: B.
+            num_steps: T.
+        Raises:
+            ValueError: T is no multiple of `sequence_length`, or there are fewer sequences than minibatches.
+        """
+        length = 1 if self.config.rnn == "none" else self.config.sequence_length or num_steps
+        if num_steps % length:
+            raise ValueError(f"sequence_length = {length} does not divide the {num_steps} env steps of a rollout")
+        sequences, minibatches = num_envs * num_steps // length, self.config.num_minibatches
+        if sequences < minibatches:
+            what = "rows" if length == 1 else f"sequences of {length} env steps"
+            raise ValueError(
+                f"num_minibatches = {minibatches} is more than the {sequences} {what} of a rollout; lower it"
+            )
+        return sequences, length
+
+    def learning_mask(self, experience: trajectory.Trajectory) -> tf.Tensor:
+        """[B, T, N] bool: the decisions that count, those of living agents outside episode boundaries."""
+        inside = ~experience.is_boundary()[..., None]
+        alive = experience.observation["alive"]
+        return inside & (alive if self.config.death_masking else tf.ones_like(alive))
+
+    def logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
+        """[B, T, N, A], masked: of the policy as it is now, on what was seen in a rollout."""
+        return shards.concat(self._on_shards(self._compiled_logits, experience))
+
+    def epsilon(self, alive: tf.Tensor) -> tf.Tensor:
+        """Half-width of the clip range as it is now: [] or [..., 1]. Args: alive [..., N] bool."""
+        return self.config.clip_range(alive, self.progress)
 
     def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
         """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation's value."""
@@ -139,78 +175,199 @@ class PPOAgent(tf_agent.TFAgent):
         metrics = self.update(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final)
         return tf_agent.LossInfo(loss=metrics["loss/policy"] + metrics["loss/value"], extra=metrics)
 
-    def _optimizer(self, learning_rate: float) -> tf.keras.optimizers.Optimizer:
-        def scheduled() -> tf.Tensor:
-            left = 1.0 - self.progress if self.config.learning_rate_schedule == "linear" else 1.0
-            return learning_rate * left
+    # The advantages.
 
-        # Keras' legacy Adam is one fused op per variable; the newer one is many small ones.
-        return tf.keras.optimizers.legacy.Adam(learning_rate=scheduled, epsilon=self.config.adam_epsilon)
-
-    def _team_value(self, observation: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Values [..., N]; the dead get their living team mates' mean."""
-        value, _ = self.critic(observation)
-        alive = observation["alive"]
-        living = tf.cast(alive, value.dtype)
-        mean = tf.math.divide_no_nan(
-            tf.reduce_sum(value * living, axis=-1, keepdims=True), tf.reduce_sum(living, axis=-1, keepdims=True)
-        )
-        return tf.where(alive, value, mean)
-
-    def _batch(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> Batch:
-        learns = learning_mask(experience)
-        value = self._team_value(experience.observation)
+    def _batch(
+        self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep, critic_is_new: bool = False
+    ) -> Batch:
+        """Args: critic_is_new, whether it has learned since the rollout, so that values on record are not its own."""
+        if critic_is_new or "value" not in experience.policy_info:
+            values = self._on_shards(self._compiled_values, experience, final_time_step)
+            value, bootstrap_value = shards.concat(values)
+        else:
+            last = tf.nest.map_structure(lambda leaf: leaf[:, -1:], experience)
+            _, bootstrap_value = self._compiled_values(last, final_time_step)
+            value = experience.policy_info["value"]
         advantage = returns.gae(
             experience.reward,
             experience.discount,
             value,
-            self._team_value(final_time_step.observation),
+            bootstrap_value,
             self.config.gamma,
             self.config.lambda_,
             boundary=experience.is_boundary(),
         )
+        learns = self.learning_mask(experience)
         old = categorical.agent_distribution(categorical.team_distribution(experience.policy_info["logits"]))
+        num_sequences, length = self.num_sequences(*experience.reward.shape)
         batch = Batch(
             observation=experience.observation,
+            step_type=experience.step_type,
+            state=self._states(experience, every=length),
             action=experience.action,
             old_log_prob=old.log_prob(experience.action),
-            advantage=surrogate.normalise(advantage, learns),
+            old_value=value,
+            advantage=surrogate.normalise(advantage, self._per_value(learns)),
             returns=advantage + value,
             learns=learns,
         )
-        return tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, *leaf.shape[2:]]), batch)
+        rows = tf.nest.map_structure(
+            lambda leaf: tf.reshape(leaf, [num_sequences, length, *leaf.shape[2:]]), batch._replace(state=())
+        )
+        return rows._replace(state=batch.state)
 
-    def policy_loss(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The clipped surrogate, to minimise, and the entropy in nats; means over the decisions that count."""
-        team, _ = self.actor(batch.observation)
+    def _states(self, experience: trajectory.Trajectory, every: int | None) -> types.NestedTensor:
+        """The recurrent states before every so many steps, [S, N, H] each; before the first alone if None."""
+
+        def before(leaf: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(leaf[:, ::every] if every else leaf[:, 0], [-1, *leaf.shape[2:]])
+
+        return tf.nest.map_structure(before, experience.policy_info.get("policy_state", self.networks.state_spec))
+
+    def _values(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
+        """The critic's, [B, T, K], and that of the observation after the last row, [B, K]."""
+        _, value, state = self.networks(experience.observation, experience.step_type, self._states(experience, None))
+        _, bootstrap_value, _ = self.networks(final_time_step.observation, final_time_step.step_type, state)
+        return value, bootstrap_value
+
+    def _logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
+        team, *_ = self.networks(experience.observation, experience.step_type, self._states(experience, None))
+        return categorical.agent_distribution(team).logits_parameter()
+
+    def _per_value(self, mask: tf.Tensor) -> tf.Tensor:
+        """[..., N] bool -> [..., K]: the team counts where any of its agents does."""
+        return tf.reduce_any(mask, axis=-1, keepdims=True) if self.critic.team else mask
+
+    # The losses.
+
+    def losses(self, batch: Batch) -> Metrics:
+        """What is minimised, and the entropy: means over the decisions in a batch that count.
+
+        Returns: scalars `loss/policy`, the clipped surrogate; `loss/value`; `loss/entropy` in nats.
+        """
+        return self._losses(batch, _shares(self._per_value(batch.learns)), _shares(batch.learns))
+
+    def _losses(self, batch: Batch, share: tf.Tensor, agent_share: tf.Tensor) -> Metrics:
+        """`losses`, of a shard. Args: share [S, L, K] and agent_share [S, L, N], of each decision in the mean."""
+        team, value, _ = self.networks(batch.observation, batch.step_type, batch.state)
         agents = categorical.agent_distribution(team)
-        ratio = surrogate.independent_ratio(agents.log_prob(batch.action), batch.old_log_prob)
-        gain = surrogate.clipped_surrogate(ratio, batch.advantage, self.config.clip_range)
-        return -surrogate.masked_mean(gain, batch.learns), surrogate.masked_mean(agents.entropy(), batch.learns)
-
-    def value_loss(self, batch: Batch) -> tf.Tensor:
-        """Squared error of the critic on the returns, halved; the mean over living agents."""
-        value, _ = self.critic(batch.observation)
-        return surrogate.masked_mean(surrogate.squared_value_loss(value, batch.returns), batch.learns)
-
-    def _gradient_step(self, batch: Batch) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            policy_loss, entropy = self.policy_loss(batch)
-            loss = policy_loss - self.config.entropy_coefficient * entropy
-        actor_norm = self._apply(self._actor_optimizer, tape, loss, self.actor.trainable_variables)
-        with tf.GradientTape() as tape:
-            value_loss = self.value_loss(batch)
-        critic_norm = self._apply(self._critic_optimizer, tape, value_loss, self.critic.trainable_variables)
+        ratio = self.ratio(agents.log_prob(batch.action), batch.old_log_prob)
+        ratio = tf.reshape(ratio, tf.shape(batch.advantage))  # the team's is [S, L]
+        gain = surrogate.clipped_surrogate(ratio, batch.advantage, self.epsilon(batch.observation["alive"]))
         return {
-            "loss/policy": policy_loss,
-            "loss/value": value_loss,
-            "loss/entropy": entropy,
-            "grad_norm/actor": actor_norm,
-            "grad_norm/critic": critic_norm,
+            "loss/policy": -_sum(gain, share),
+            "loss/value": _sum(self._value_loss(value, batch), share),
+            "loss/entropy": _sum(agents.entropy(), agent_share),
         }
 
-    def _apply(self, optimizer, tape: tf.GradientTape, loss: tf.Tensor, variables) -> tf.Tensor:
-        """One clipped step; returns the gradient's norm before clipping."""
-        gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, variables), self.config.max_grad_norm)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return norm
+    def _value_loss(self, value: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """[S, L, K], in the units that the critic's head learns."""
+        value, old_value, target = map(self.critic.normalise, (value, batch.old_value, batch.returns))
+
+        def loss(value: tf.Tensor) -> tf.Tensor:
+            if self.config.value_loss == "huber":
+                return surrogate.huber_value_loss(value, target, self.config.huber_delta)
+            return surrogate.squared_value_loss(value, target)
+
+        if self.config.value_clip is None:
+            return loss(value)
+        return tf.maximum(loss(value), loss(surrogate.clip_value(value, old_value, self.config.value_clip)))
+
+    def _objective(self, losses: Metrics, learner: str) -> tf.Tensor:
+        """What an optimiser minimises."""
+        left = self._left(self.config.entropy_schedule)
+        policy = losses["loss/policy"] - self.config.entropy_coefficient * left * losses["loss/entropy"]
+        both = policy + self.config.value_coefficient * losses["loss/value"]
+        return {"actor": policy, "critic": losses["loss/value"], "actor_critic": both}[learner]
+
+    # The update.
+
+    def _learn(self, batch: Batch, phase: Phase) -> Metrics:
+        num_sequences, num_minibatches = batch.action.shape[0], self.config.num_minibatches
+        size = num_sequences // num_minibatches
+        seed = tf.random.experimental.stateless_fold_in([self.config.seed, 1], self.train_step_counter)
+        names = [*_LOSSES, *(f"grad_norm/{learner}" for learner in phase.learners)]
+        totals = dict.fromkeys(names, tf.constant(0.0))
+        for epoch in tf.range(phase.num_epochs):
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(num_sequences), tf.random.experimental.stateless_fold_in(seed, epoch)
+            )
+            for i in tf.range(num_minibatches):
+                rows = tf.reshape(order[i * size : (i + 1) * size], [size])
+                step = self._gradient_step(_take(batch, rows) if num_minibatches > 1 else batch, phase)
+                totals = {name: total + step[name] for name, total in totals.items()}
+        return {name: total / (phase.num_epochs * num_minibatches) for name, total in totals.items()}
+
+    def _gradient_step(self, batch: Batch, phase: Phase) -> Metrics:
+        share, agent_share = _shares(self._per_value(batch.learns)), _shares(batch.learns)
+        parts = self._on_shards(phase.gradients, batch, share, agent_share)
+        losses, gradients = tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *parts)
+        for learner in phase.learners:
+            optimizer, variables = self._learners[learner]
+            clipped, norm = _clip(gradients[learner], self.config.max_grad_norm)
+            optimizer.apply_gradients(zip(clipped, variables, strict=True))
+            losses[f"grad_norm/{learner}"] = norm
+        return losses
+
+    def _gradients(self, learners: tuple[str, ...]) -> Callable[..., tuple[Metrics, dict[str, list[tf.Tensor]]]]:
+        def of_shard(batch: Batch, share: tf.Tensor, agent_share: tf.Tensor):
+            with tf.GradientTape() as tape:
+                losses = self._losses(batch, share, agent_share)
+                objective = tf.add_n([self._objective(losses, learner) for learner in learners])
+            return losses, tape.gradient(objective, {name: self._learners[name][1] for name in learners})
+
+        return of_shard
+
+    def _left(self, schedule: str) -> tf.Tensor:
+        return 1.0 - self.progress if schedule == "linear" else tf.constant(1.0)
+
+    def _make_learners(self) -> dict[str, tuple[tf.keras.optimizers.Optimizer, list[tf.Variable]]]:
+        """Optimisers and what they optimise."""
+        config = self.config
+        rates = {"actor": config.actor_learning_rate, "critic": config.critic_learning_rate}
+        variables = {"actor": self.actor.trainable_variables, "critic": self.critic.trainable_variables}
+        if self.networks.shares_torso:
+            rates = {"actor_critic": config.actor_learning_rate}
+            own = [v for v in variables["critic"] if not any(v is shared for shared in variables["actor"])]
+            variables = {"actor_critic": [*variables["actor"], *own]}
+        return {name: (self._optimizer(rate), variables[name]) for name, rate in rates.items()}
+
+    def _optimizer(self, learning_rate: float) -> tf.keras.optimizers.Optimizer:
+        rate = _Rate(lambda: learning_rate * self._left(self.config.learning_rate_schedule))
+        if self.config.optimizer == "adamw":
+            return tf.keras.optimizers.AdamW(rate, self.config.weight_decay, epsilon=self.config.adam_epsilon)
+        # Keras' legacy Adam is one fused op per variable; the newer one is many small ones.
+        return tf.keras.optimizers.legacy.Adam(rate, epsilon=self.config.adam_epsilon)
+
+
+_LOSSES = ("loss/policy", "loss/value", "loss/entropy")
+
+
+class _Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that goes by the agent's progress, not by the optimiser's count of steps."""
+
+    def __init__(self, rate: Callable[[], tf.Tensor]):
+        self._rate = rate
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        return self._rate()
+
+
+def _take(batch: Batch, rows: tf.Tensor) -> Batch:
+    return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
+
+
+def _shares(mask: tf.Tensor) -> tf.Tensor:
+    """What each entry that the mask admits contributes to a mean, float; the shards of a batch add up to it."""
+    counts = tf.cast(mask, tf.float32)
+    return tf.math.divide_no_nan(counts, tf.reduce_sum(counts))
+
+
+def _sum(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.where(share > 0.0, x, 0.0) * share)  # what is hidden may be inf or NaN
+
+
+def _clip(gradients: list[tf.Tensor], max_norm: float | None) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The gradients, clipped if so wished, and their norm before that."""
+    norm = tf.linalg.global_norm(gradients)
+    return (gradients if max_norm is None else tf.clip_by_global_norm(gradients, max_norm, norm)[0]), norm

@@ -1,34 +1,107 @@
-"""The algorithms side by side: what the critic sees, and how the ratio is formed."""
+"""The algorithms side by side. They differ in two choices: what the critic sees, and how the ratio is formed.
+
+          critic sees                      ratio that is clipped                      advantage
+IPPO      what its agent sees              each agent's                               each agent's
+MAPPO     the battle's state               each agent's                               each agent's
+JR-PPO    the battle's state               the joint one, product over the living     the team's
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import gin
 import numpy as np
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl.agents.ppo import PPOAgent, PPOConfig
+from tf_marl.agents.config import PPOConfig
+from tf_marl.agents.ppo import PPOAgent
 from tf_marl.config import naming
-from tf_marl.networks import Actor, Critic
+from tf_marl.networks import Actor, ActorCritic, Critic
+from tf_marl.ops import surrogate
+
+_GIVEN_IN_CODE = ["time_step_spec", "action_spec", "seed", "unit_types"]
 
 
-@gin.configurable(denylist=["time_step_spec", "action_spec", "seed"])
-def ippo(time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, **options) -> PPOAgent:
-    """Independent PPO: the critic sees what its agent sees, and each agent's ratio is clipped by itself.
+@gin.configurable(denylist=_GIVEN_IN_CODE)
+def ippo(
+    time_step_spec: ts.TimeStep,
+    action_spec: types.NestedTensorSpec,
+    unit_types: Sequence[str] | None = None,
+    **options: Any,
+) -> PPOAgent:
+    """Independent PPO (de Witt et al. 2020): the critic sees what its agent sees; each agent's ratio is clipped.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        **options: fields of `PPOConfig`.
+        unit_types: [N] names, for `parameter_sharing = "unit_type"`.
+        **options: fields of `PPOConfig`; `critic_input` is "obs".
     Raises:
         ValueError: unknown option or unfit value; names it.
     """
-    with naming("ippo"):
+    if options.get("critic_input", "obs") != "obs":
+        raise ValueError('ippo.critic_input: is "obs"; with another input the algorithm is mappo')
+    return _agent("ippo", time_step_spec, action_spec, unit_types, options, joint=False)
+
+
+@gin.configurable(denylist=_GIVEN_IN_CODE)
+def mappo(
+    time_step_spec: ts.TimeStep,
+    action_spec: types.NestedTensorSpec,
+    unit_types: Sequence[str] | None = None,
+    **options: Any,
+) -> PPOAgent:
+    """Multi-agent PPO (Yu et al. 2022): the critic sees the battle's state; each agent's ratio is clipped.
+
+    Args, Raises: as `ippo`; `critic_input` is "state" by default.
+    """
+    return _agent("mappo", time_step_spec, action_spec, unit_types, {"critic_input": "state"} | options, joint=False)
+
+
+@gin.configurable(denylist=_GIVEN_IN_CODE)
+def jr_ppo(
+    time_step_spec: ts.TimeStep,
+    action_spec: types.NestedTensorSpec,
+    unit_types: Sequence[str] | None = None,
+    **options: Any,
+) -> PPOAgent:
+    """Joint-ratio PPO (the paper's Algorithm 1): one value and advantage for the team; the joint ratio is clipped.
+
+    Args, Raises: as `ippo`; `critic_input` is "state" by default.
+    """
+    return _agent("jr_ppo", time_step_spec, action_spec, unit_types, {"critic_input": "state"} | options, joint=True)
+
+
+def _agent(
+    name: str,
+    time_step_spec: ts.TimeStep,
+    action_spec: types.NestedTensorSpec,
+    unit_types: Sequence[str] | None,
+    options: dict[str, Any],
+    joint: bool,
+) -> PPOAgent:
+    """Args: joint, whether the ratio, the value and the advantage are the team's."""
+    with naming(name):
         config = PPOConfig(**options)
-    actor_seed, critic_seed = np.random.SeedSequence(config.seed).generate_state(2)
+    if config.parameter_sharing == "unit_type" and unit_types is None:
+        raise ValueError(f'{name}.parameter_sharing: "unit_type" needs the argument unit_types, a name for each agent')
     observation_spec = time_step_spec.observation
-    return PPOAgent(
-        time_step_spec,
-        action_spec,
-        actor=Actor(observation_spec, config.hidden, config.activation, int(actor_seed)),
-        critic=Critic(observation_spec, config.hidden, config.activation, int(critic_seed)),
-        config=config,
+    num_agents = action_spec.shape[0]
+    owners = {"all": ["all"] * num_agents, "unit_type": unit_types, "none": range(num_agents)}[config.parameter_sharing]
+    groups = np.unique(list(owners), return_inverse=True)[1].tolist()
+    actor_seed, critic_seed = (int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(2))
+    actor = Actor(observation_spec, groups, config, actor_seed)
+    critic = Critic(
+        observation_spec,
+        groups,
+        config,
+        critic_seed,
+        inputs=config.critic_input.split("+"),
+        team=joint,
+        fills_dead=config.death_masking,
+        value_decay=config.value_statistics_decay if config.normalize_values else None,
+        torso=actor.torso if config.share_torso else None,
     )
+    ratio = surrogate.joint_ratio if joint else surrogate.independent_ratio
+    return PPOAgent(time_step_spec, action_spec, ActorCritic(actor, critic), ratio, config)

@@ -21,6 +21,8 @@ class FunctionalCore(Protocol):
     num_envs: int  # B
     time_step_spec: ts.TimeStep  # of one environment
     action_spec: types.NestedTensorSpec  # of one environment: int32 [N]
+    unit_types: tuple[str, ...]  # [N] names of what the agents are
+    episode_limit: int  # env steps; no episode is longer
 
     def resize(self, num_envs: int) -> "FunctionalCore":
         """The same environment with another B."""

@@ -42,8 +42,9 @@ class MatrixGame:
     def __init__(self, payoff: np.ndarray, num_envs: int, episode_length: int = 1, time_limit: bool = False):
         self.payoff = np.asarray(payoff, np.float32)
         self.num_envs = num_envs
-        self.episode_length = episode_length
+        self.episode_limit = episode_length
         self.time_limit = time_limit
+        self.unit_types = ("player",) * self.payoff.ndim
         n, a = self.payoff.ndim, self.payoff.shape[0]
         self.time_step_spec = ts.time_step_spec(
             {
@@ -56,7 +57,7 @@ class MatrixGame:
         self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
 
     def resize(self, num_envs: int) -> "MatrixGame":
-        return MatrixGame(self.payoff, num_envs, self.episode_length, self.time_limit)
+        return MatrixGame(self.payoff, num_envs, self.episode_limit, self.time_limit)
 
     def reset(self, seed: tf.Tensor) -> State:
         del seed  # there is no chance in the game
@@ -70,7 +71,7 @@ class MatrixGame:
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
         step_count = state.step_count + 1
-        ends = step_count == self.episode_length
+        ends = step_count == self.episode_limit
         played = State(
             last_action=action,
             step_count=step_count,
@@ -87,7 +88,7 @@ class MatrixGame:
 
     def time_step(self, state: State) -> ts.TimeStep:
         n, a = self.payoff.ndim, self.payoff.shape[0]
-        share = tf.cast(state.step_count, tf.float32)[:, None] / self.episode_length  # [B, 1]
+        share = tf.cast(state.step_count, tf.float32)[:, None] / self.episode_limit  # [B, 1]
         chosen = tf.one_hot(state.last_action, a)  # [B, N, A]
         observation = {
             "obs": tf.concat([tf.repeat(share[:, None], n, axis=1), chosen], axis=-1),

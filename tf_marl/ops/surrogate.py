@@ -30,7 +30,7 @@ def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
     return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
 
 
-def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float) -> tf.Tensor:
+def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | tf.Tensor) -> tf.Tensor:
     """Pessimistic policy objective, one term per ratio.
 
         min(r A, clip(r, 1 - eps, 1 + eps) A)            Schulman et al. 2017, eq. 7
@@ -38,7 +38,7 @@ def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float) ->
     Args:
         ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
         advantage: shaped like `ratio`; a constant for the gradient.
-        epsilon: half-width of the clip range, dimensionless.
+        epsilon: half-width of the clip range, dimensionless; a number, or a tensor that broadcasts against `ratio`.
     Returns:
         Terms to maximise, shaped like `ratio`; the caller masks dead agents and averages.
     """
@@ -51,10 +51,34 @@ def squared_value_loss(value: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.square(value - tf.stop_gradient(returns))
 
 
-def masked_mean(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Mean of `x` where `mask` is True; 0 if it is nowhere. Args: x float and mask bool, of one shape."""
-    total = tf.reduce_sum(tf.where(mask, x, 0.0))  # not a product with the mask: what it hides may be inf or NaN
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(mask, x.dtype)))
+def huber_value_loss(value: tf.Tensor, returns: tf.Tensor, delta: float) -> tf.Tensor:
+    """Squared up to an error of `delta`, linear beyond, so that a few far returns do not rule (Huber 1964).
+
+        1/2 e^2 where |e| <= delta, delta (|e| - delta / 2) elsewhere,   e = V - R
+
+    Args: value and returns of one shape; returns are a constant for the gradient; delta in their units.
+    """
+    error = tf.abs(value - tf.stop_gradient(returns))
+    near = tf.minimum(error, delta)
+    return near * (error - 0.5 * near)
+
+
+def clip_value(value: tf.Tensor, old_value: tf.Tensor, value_clip: float) -> tf.Tensor:
+    """The value kept within `value_clip` of the old one, whose loss PPO's value clipping takes where it is the larger.
+
+    Args: value and old_value of one shape; old_value is a constant for the gradient; value_clip in their units.
+    """
+    old_value = tf.stop_gradient(old_value)
+    return old_value + tf.clip_by_value(value - old_value, -value_clip, value_clip)
+
+
+def masked_mean(x: tf.Tensor, mask: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
+    """Mean of `x` where `mask` is True, along an axis or of everything; 0 if it is nowhere.
+
+    Args: x float and mask bool, of one shape.
+    """
+    total = tf.reduce_sum(tf.where(mask, x, 0.0), axis, keepdims)  # not a product: what is hidden may be inf or NaN
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(mask, x.dtype), axis, keepdims))
 
 
 def normalise(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

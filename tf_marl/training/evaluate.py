@@ -3,7 +3,9 @@
 import tensorflow as tf
 from scipy import stats
 from tf_agents.policies import tf_policy
+from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
+from tf_agents.typing import types
 
 from tf_marl.environments.functional import FunctionalCore, State
 
@@ -15,14 +17,18 @@ def play_step(
     t: tf.Tensor,
     state: State,
     time_step: ts.TimeStep,
-) -> tuple[State, ts.TimeStep]:
-    """Step `t` of the episodes that began with `core.reset(seed)`: whoever plays them anew takes the same chances."""
+    policy_state: types.NestedTensor,
+) -> tuple[State, ts.TimeStep, policy_step.PolicyStep]:
+    """Step `t` of the episodes that began with `core.reset(seed)`: whoever plays them anew takes the same chances.
+
+    Returns: the state and what it shows, and the policy's step, which holds its state.
+    """
     policy_seed, env_seed = tf.unstack(
         tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
     )
-    action = policy.action(time_step, seed=policy_seed).action
-    state = core.step(state, action, env_seed)
-    return state, core.time_step(state)
+    action_step = policy.action(time_step, policy_state, seed=policy_seed)
+    state = core.step(state, action_step.action, env_seed)
+    return state, core.time_step(state), action_step
 
 
 def win_interval(battle_won_mean: float, episodes: int) -> tuple[float, float]:
@@ -55,8 +61,8 @@ class Evaluator:
         core = self._core
         zeros = tf.zeros([core.num_envs])
 
-        def step(t, state, time_step, going, totals):
-            state, time_step = play_step(core, self._policy, seed, t, state, time_step)
+        def step(t, state, time_step, policy_state, going, totals):
+            state, time_step, action_step = play_step(core, self._policy, seed, t, state, time_step, policy_state)
             counts = tf.cast(going, tf.float32)
             won = tf.cast(time_step.is_last() & core.info(state)["battle_won"], tf.float32)
             totals = {
@@ -64,13 +70,13 @@ class Evaluator:
                 "return_mean": totals["return_mean"] + counts * time_step.reward,
                 "episode_length_mean": totals["episode_length_mean"] + counts,
             }
-            return t + 1, state, time_step, going & ~time_step.is_last(), totals
+            return t + 1, state, time_step, action_step.state, going & ~time_step.is_last(), totals
 
         state = core.reset(seed)
         totals = {"battle_won_mean": zeros, "return_mean": zeros, "episode_length_mean": zeros}
         going = tf.ones([core.num_envs], tf.bool)
         return tf.while_loop(
-            lambda t, state, time_step, going, totals: tf.reduce_any(going),
+            lambda t, state, time_step, policy_state, going, totals: tf.reduce_any(going),
             step,
-            (0, state, core.time_step(state), going, totals),
+            (0, state, core.time_step(state), self._policy.get_initial_state(core.num_envs), going, totals),
         )[-1]

@@ -1,17 +1,17 @@
 """Collecting experience: policy and environment in turn, compiled into one program.
 
-XLA keeps one core busy on a CPU, so the environments are dealt out in equal shards, one compiled rollout each, which
-TensorFlow runs side by side.
+On a CPU the environments are dealt out in shards, one compiled rollout each (`shards.py`).
 """
 
-import os
 from typing import NamedTuple
 
 import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
+from tf_agents.typing import types
 
+from tf_marl import shards
 from tf_marl.environments.functional import FunctionalCore, State
 
 
@@ -29,6 +29,7 @@ class Progress(NamedTuple):
     """Where a batch of environments stands between two rollouts."""
 
     state: State
+    policy_state: types.NestedTensor  # [B, ...]
     episode_return: tf.Tensor  # [B], of the episode under way
     episode_length: tf.Tensor  # [B] env steps
 
@@ -41,13 +42,19 @@ class Rollout(NamedTuple):
     tally: Tally
 
 
-def start(core: FunctionalCore, seed: tf.Tensor) -> Progress:
+def start(core: FunctionalCore, policy: tf_policy.TFPolicy, seed: tf.Tensor) -> Progress:
     """Fresh episodes in all environments."""
-    return Progress(core.reset(seed), tf.zeros([core.num_envs]), tf.zeros([core.num_envs]))
+    zeros = tf.zeros([core.num_envs])
+    return Progress(core.reset(seed), policy.get_initial_state(core.num_envs), zeros, zeros)
 
 
 def collect(
-    core: FunctionalCore, policy: tf_policy.TFPolicy, progress: Progress, seed: tf.Tensor, num_steps: int
+    core: FunctionalCore,
+    policy: tf_policy.TFPolicy,
+    progress: Progress,
+    seed: tf.Tensor,
+    num_steps: int,
+    one_episode: bool = False,
 ) -> tuple[Progress, Rollout]:
     """Plays `num_steps` steps in every environment; a pure function, made to be compiled.
 
@@ -57,22 +64,30 @@ def collect(
         progress: where the environments stand.
         seed: [2] int32, of policy and environments.
         num_steps: T.
+        one_episode: whether only the first episode of each environment counts: rows after it are boundaries, like the
+            one that holds its last observation, and are in no tally.
     Returns:
         Where the environments stand now, and the rollout.
     """
 
-    def step(t, progress, time_step, tally):
+    def step(t, progress, time_step, over, tally):
         policy_seed, env_seed = tf.unstack(
             tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
         )
-        action_step = policy.action(time_step, seed=policy_seed)
+        action_step = policy.action(time_step, progress.policy_state, seed=policy_seed)
         state = core.step(progress.state, action_step.action, env_seed)
         next_time_step = core.time_step(state)
         row = trajectory.from_transition(time_step, action_step, next_time_step)
+        over |= one_episode & time_step.is_last()
+        row = row._replace(
+            step_type=tf.where(over, ts.StepType.LAST, row.step_type),
+            next_step_type=tf.where(over, ts.StepType.LAST, row.next_step_type),
+            reward=tf.where(over, 0.0, row.reward),
+        )
 
         first, last = next_time_step.is_first(), next_time_step.is_last()
-        played = tf.cast(~first, tf.float32)
-        ended = tf.cast(last, tf.float32)
+        played = tf.cast(~first & ~over, tf.float32)
+        ended = tf.cast(last & ~over, tf.float32)
         episode_return = tf.where(first, 0.0, progress.episode_return + next_time_step.reward)
         episode_length = tf.where(first, 0.0, progress.episode_length + 1.0)
         tally = Tally(
@@ -82,7 +97,8 @@ def collect(
             battles_won=tally.battles_won + tf.reduce_sum(ended * tf.cast(core.info(state)["battle_won"], tf.float32)),
             env_steps_of_episodes=tally.env_steps_of_episodes + tf.reduce_sum(ended * episode_length),
         )
-        return Progress(state, episode_return, episode_length), next_time_step, tally, row
+        progress = Progress(state, action_step.state, episode_return, episode_length)
+        return progress, next_time_step, over, tally, row
 
     time_step = core.time_step(progress.state)
     tally = Tally(*[tf.constant(0.0)] * len(Tally._fields))
@@ -91,13 +107,14 @@ def collect(
         lambda spec: tf.TensorArray(spec.dtype, num_steps, element_shape=[core.num_envs, *spec.shape]), row_spec
     )
 
-    def body(t, progress, time_step, tally, rows):
-        progress, time_step, tally, row = step(t, progress, time_step, tally)
+    def body(t, progress, time_step, over, tally, rows):
+        progress, time_step, over, tally, row = step(t, progress, time_step, over, tally)
         rows = tf.nest.map_structure(lambda array, leaf: array.write(t, leaf), rows, row)
-        return t + 1, progress, time_step, tally, rows
+        return t + 1, progress, time_step, over, tally, rows
 
-    _, progress, time_step, tally, rows = tf.while_loop(
-        lambda t, *_: t < num_steps, body, (0, progress, time_step, tally, rows)
+    over = tf.zeros([core.num_envs], tf.bool)
+    _, progress, time_step, _, tally, rows = tf.while_loop(
+        lambda t, *_: t < num_steps, body, (0, progress, time_step, over, tally, rows)
     )
 
     def batch_first(array: tf.TensorArray) -> tf.Tensor:
@@ -112,7 +129,13 @@ class Collector(tf.Module):
     """Environments that go on from rollout to rollout; their state lives in variables, so a checkpoint holds it."""
 
     def __init__(
-        self, core: FunctionalCore, policy: tf_policy.TFPolicy, num_steps: int, seed: int, num_shards: int | None = None
+        self,
+        core: FunctionalCore,
+        policy: tf_policy.TFPolicy,
+        num_steps: int,
+        seed: int,
+        num_shards: int | None = None,
+        whole_episodes: bool = False,
     ):
         """
         Args:
@@ -121,19 +144,29 @@ class Collector(tf.Module):
             num_steps: T, of each rollout.
             seed: root of all chance in the rollouts.
             num_shards: programs side by side, a divisor of the number of environments; by default one a core.
+            whole_episodes: whether every rollout starts anew and holds one episode of each environment, at most T env
+                steps long.
         """
         super().__init__("collector")
-        self.num_shards = num_shards or shards_per_core(core.num_envs)
+        self.num_shards = num_shards or shards.per_core(core.num_envs)
         if core.num_envs % self.num_shards:
             raise ValueError(f"num_shards = {self.num_shards} does not divide num_envs = {core.num_envs}")
         shard = core.resize(core.num_envs // self.num_shards)
         self._seed = tf.constant([seed, 2], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
-        self._collect = tf.function(
-            lambda progress, seed: collect(shard, policy, progress, seed, num_steps), jit_compile=True
-        )
+
+        @tf.function(jit_compile=True)
+        def collect_shard(progress: Progress, seed: tf.Tensor) -> tuple[Progress, Rollout]:
+            if whole_episodes:
+                start_seed, seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+                progress = start(shard, policy, start_seed)
+            return collect(shard, policy, progress, seed, num_steps, one_episode=whole_episodes)
+
+        self._collect = collect_shard
         self._progress = [
-            tf.nest.map_structure(lambda leaf: tf.Variable(leaf, trainable=False), start(shard, self._shard_seed(i)))
+            tf.nest.map_structure(
+                lambda leaf: tf.Variable(leaf, trainable=False), start(shard, policy, self._shard_seed(i))
+            )
             for i in range(self.num_shards)
         ]
 
@@ -150,18 +183,9 @@ class Collector(tf.Module):
             after, rollout = self._collect(before, self._shard_seed(i))
             tf.nest.map_structure(lambda variable, leaf: variable.assign(leaf), variables, after)
             rollouts.append(rollout)
-        if self.num_shards == 1:
-            return rollouts[0]
         experience, final_time_step, tallies = zip(*rollouts, strict=True)
         return Rollout(
-            tf.nest.map_structure(lambda *shards: tf.concat(shards, axis=0), *experience),
-            tf.nest.map_structure(lambda *shards: tf.concat(shards, axis=0), *final_time_step),
-            tf.nest.map_structure(lambda *shards: tf.add_n(shards), *tallies),
+            shards.concat(experience),
+            shards.concat(final_time_step),
+            tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies),
         )
-
-
-def shards_per_core(num_envs: int) -> int:
-    """How many equal shards to deal environments out in: one a core, where that divides them; one on a GPU."""
-    if tf.config.list_physical_devices("GPU"):
-        return 1
-    return max(shards for shards in range(1, len(os.sched_getaffinity(0)) + 1) if num_envs % shards == 0)

@@ -13,7 +13,6 @@ from tf_marl import diagnostics
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
-from tf_marl.ops import categorical
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.rollout import Collector
 
@@ -49,12 +48,13 @@ class Trainer:
         eval_every_env_steps: Count = 100_000,
         eval_episodes: Count = 32,
         num_shards: Count | None = None,
+        whole_episodes: bool = False,
     ):
         """
         Args:
             environment: to train in; evaluation uses environments of its own.
             root_dir: holds the checkpoints, and in `best` the weights that evaluated best.
-            agent: (time_step_spec, action_spec, seed) -> the agent.
+            agent: (time_step_spec, action_spec, unit_types, seed) -> the agent.
             seed: root of the run's seed tree.
             num_env_steps: env steps to train for; one is one joint action in one environment.
             rollout_steps: T, env steps per environment between two updates.
@@ -62,19 +62,23 @@ class Trainer:
             eval_episodes: episodes per evaluation.
             num_shards: programs that collect side by side; None is one a core. The seed tree branches here: equal runs
                 need equal numbers.
+            whole_episodes: whether a rollout is one whole episode of each environment instead, of up to the map's time
+                limit, and `rollout_steps` is not asked for.
         Raises:
             ValueError: an argument is of the wrong type or size, or a rollout cannot fill the minibatches; names it.
         """
-        self.agent: ppo.PPOAgent = agent(environment.time_step_spec(), environment.action_spec(), seed=seed)
-        rows, minibatches = environment.batch_size * rollout_steps, self.agent.config.num_minibatches
-        if rows < minibatches:
-            raise ValueError(f"num_minibatches = {minibatches} is more than the {rows} rows of a rollout; lower it")
+        core = environment.core
+        self.agent: ppo.PPOAgent = agent(
+            environment.time_step_spec(), environment.action_spec(), unit_types=core.unit_types, seed=seed
+        )
+        num_steps = core.episode_limit if whole_episodes else rollout_steps
+        self.agent.num_sequences(core.num_envs, num_steps)  # whether it suits
         self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.num_env_steps = num_env_steps
         self._seed = seed
         self._eval_every = eval_every_env_steps
-        self._core = environment.core
-        self.collector = Collector(environment.core, self.agent.collect_policy, rollout_steps, seed, num_shards)
+        self._core = core
+        self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
         self._evaluator = self.evaluator(eval_episodes)
         self._checkpoints = tf.train.CheckpointManager(
             tf.train.Checkpoint(agent=self.agent, collector=self.collector, env_steps=self.env_steps),
@@ -150,13 +154,13 @@ class Trainer:
         def iteration() -> dict[str, tf.Tensor]:
             experience, final_time_step, tally = self.collector.collect()
             metrics = self.agent.update(experience, final_time_step)
-            new_team, _ = self.agent.actor(experience.observation)
             metrics |= diagnostics.trust_region(
                 experience.policy_info["logits"],
-                categorical.agent_distribution(new_team).logits_parameter(),
+                self.agent.logits(experience),
                 experience.action,
-                ppo.learning_mask(experience),
-                self.agent.config.clip_range,
+                self.agent.learning_mask(experience),
+                self.agent.epsilon(experience.observation["alive"]),
+                self.agent.ratio,
             )
             self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
             return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}

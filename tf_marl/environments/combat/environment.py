@@ -56,6 +56,8 @@ class Combat:
         self.scenario = scenario
         self.num_envs = num_envs
         self.options = options
+        self.unit_types = tuple(unit.name for unit in scenario.agents)
+        self.episode_limit = scenario.episode_limit
         self.physics = physics.Physics(scenario, scripted_enemies=options.enemy != "game")
         self.task = Task(scenario, options, self.physics)
         self._script = None if options.enemy == "game" else Script(options.enemy, scenario, self.task.enemies)

@@ -1,0 +1,71 @@
+"""How far a ratio may go from 1 before it is clipped: rules for epsilon, to be put together in gin.
+
+    ippo.clip_range = 0.2                   # or @fixed() with fixed.epsilon = 0.2
+
+    ippo.clip_range = @per_agent()          # alpha / N
+    per_agent.alpha = 1.0
+
+    ippo.clip_range = @linear()             # any of them, scaled down as training goes on
+    linear.rule = @per_agent()
+
+Theorem 3 bounds the joint policy's total variation where sum_k |ratio_k - 1| <= alpha, which N ratios in
+[1 - alpha / N, 1 + alpha / N] ensure: so a good epsilon depends on the number of agents.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+import gin
+import pydantic
+import tensorflow as tf
+
+from tf_marl.config import STRICT, naming
+
+# (alive [..., N] bool, progress [] in [0, 1]) -> epsilon, [] or [..., 1]
+Rule: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def _as_rule(given: Any) -> Rule:
+    if callable(given):
+        return given
+    if isinstance(given, int | float) and not isinstance(given, bool) and given > 0:
+        return lambda alive, progress: tf.constant(given, tf.float32)
+    raise ValueError("should be a positive number, or a rule such as @per_agent()")
+
+
+ClipRange = Annotated[Any, pydantic.AfterValidator(_as_rule)]  # a number means `fixed`
+
+
+def _rule(function: Callable[..., Rule]) -> Callable[..., Rule]:
+    """Makes it known to gin, and its errors name it."""
+    checked = naming(function.__name__)(pydantic.validate_call(config=STRICT)(function))
+    return gin.configurable(function.__name__, module="clip_range")(checked)
+
+
+@_rule
+def fixed(epsilon: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+    """Always epsilon."""
+    return _as_rule(epsilon)
+
+
+@_rule
+def per_agent(alpha: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+    """alpha / N, for a team of N agents (Theorem 3)."""
+    return lambda alive, progress: tf.constant(alpha / alive.shape[-1], tf.float32)
+
+
+@_rule
+def per_living_agent(alpha: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+    """alpha over the number of agents that live, at each state: the dead cannot move the joint policy."""
+
+    def epsilon(alive: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
+        living = tf.reduce_sum(tf.cast(alive, tf.float32), axis=-1, keepdims=True)
+        return alpha / tf.maximum(living, 1.0)
+
+    return epsilon
+
+
+@_rule
+def linear(rule: ClipRange = gin.REQUIRED, final: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0) -> Rule:
+    """Another rule's epsilon, scaled from 1 at the start of training down to `final` at its end."""
+    return lambda alive, progress: rule(alive, progress) * (1.0 - (1.0 - final) * progress)

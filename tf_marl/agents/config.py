@@ -1,0 +1,65 @@
+"""Everything a user may set about the learner; what suits an algorithm or a map is in `gin/`."""
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from tf_marl.agents.clip_range import ClipRange
+from tf_marl.config import STRICT, Count
+from tf_marl.networks import Architecture
+
+Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+Schedule = Literal["constant", "linear"]  # linear: to 0 at the end of training
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class PPOConfig(Architecture):
+    """The architecture's fields, and these."""
+
+    # Who shares weights: all agents, those of one unit type, or nobody.
+    parameter_sharing: Literal["all", "unit_type", "none"] = "all"
+    share_torso: bool = False  # of actor and critic, which then have one optimiser, the actor's, on one loss
+    critic_input: Literal["obs", "state", "state+obs"] = "obs"
+
+    gamma: Fraction = 0.99  # per env step
+    lambda_: Fraction = 0.95  # per env step
+    clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = 0.2  # of the ratio: see clip_range.py
+    entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
+    entropy_schedule: Schedule = "constant"
+    value_loss: Literal["squared", "huber"] = "squared"
+    huber_delta: pydantic.PositiveFloat = 10.0  # in the units of the values, normalised if they are
+    value_clip: pydantic.PositiveFloat | None = None  # how far a value may move from the old one, likewise
+    value_coefficient: pydantic.PositiveFloat = 0.5  # weight of the value loss beside the policy's, for a shared torso
+    normalize_values: bool = False  # PopArt
+    value_statistics_decay: Fraction = 0.99  # per update
+    death_masking: bool = True  # the dead are in no loss; else they are, with the one action they have
+
+    order: Literal["together", "critic_first"] = "together"  # critic_first: its epochs, advantages anew, the actor's
+    num_epochs: Count = 4  # passes over a rollout
+    num_critic_epochs: Count | None = None  # as many as num_epochs by default; others with order "critic_first" only
+    num_minibatches: Count = 4  # gradient steps per pass
+    sequence_length: Count | None = None  # env steps a recurrent network is unrolled over; a whole rollout by default
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    actor_learning_rate: pydantic.PositiveFloat = 5e-4
+    critic_learning_rate: pydantic.PositiveFloat = 1e-3
+    learning_rate_schedule: Schedule = "constant"
+    adam_epsilon: pydantic.PositiveFloat = 1e-5
+    weight_decay: pydantic.NonNegativeFloat = 0.01  # of AdamW
+    max_grad_norm: pydantic.PositiveFloat | None = 0.5  # of each network by itself; None does not clip
+    seed: pydantic.NonNegativeInt = 0  # of the weights and of the minibatches
+    # The passes over a rollout by XLA, a program a core; else by TensorFlow's operations, each on all cores. On a CPU, XLA
+    # takes two thirds of the time for a GRU's many small operations, and 1.4 times as long for dense layers alone.
+    jit_compile: bool | None = None  # by default where there is a GRU
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self):
+        if self.order == "together" and self.num_critic_epochs not in (None, self.num_epochs):
+            raise ValueError('num_critic_epochs needs order = "critic_first"')
+        if self.share_torso and self.order == "critic_first":
+            raise ValueError('share_torso needs order = "together"')
+        if self.share_torso and self.critic_input != "obs":
+            raise ValueError('share_torso needs critic_input = "obs", which is what the actor sees')
+        if self.sequence_length and self.rnn == "none":
+            raise ValueError('sequence_length needs rnn = "gru"')
+        return self
