@@ -1,13 +1,21 @@
-"""Times the environments, collection or training: python -m launch.benchmark --what=env --map=2s3z --json"""
+"""Times the environments, collection or training: python -m launch.benchmark --what=env --map=2s3z --json
 
+Or writes training down for any XLA device: python -m launch.benchmark --what=export --out=DIR
+"""
+
+import pathlib
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from launch import app
+
+if TYPE_CHECKING:
+    from tf_marl.training.train import Trainer
 
 FLAGS = flags.FLAGS
 
@@ -17,25 +25,32 @@ app.define_seed_flag()
 flags.DEFINE_enum(
     "what",
     "train",
-    ["env", "collect", "train", "smac_api"],
+    ["env", "collect", "train", "smac_api", "export"],
     "env: random legal actions, observations made but not kept; collect: the policy's actions, everything kept; train:"
-    " all of it; smac_api: one battle in SMAC's own loop.",
+    " all of it, and what its parts take; smac_api: one battle in SMAC's own loop; export: no timing, but one iteration"
+    " of training as a StableHLO module, for any XLA client (see launch/run_exported.py).",
 )
 flags.DEFINE_string("map", "2s3z", "SMAC map.")
 flags.DEFINE_integer("num_envs", 128, "Environments side by side; smac_api has one.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed repetitions, after one that compiles.", lower_bound=1)
+flags.DEFINE_string("out", None, "With --what=export: the folder to write to.")
 flags.DEFINE_bool("profile", False, "With --what=env: what the battle, observing it and choosing actions each take.")
 
 
 def main() -> int:
     paths = app.gin_paths(FLAGS.gin_file or ["ippo.gin"])
+    if (FLAGS.what == "export") != bool(FLAGS.out):
+        raise app.BadInput("--out=DIR names the folder that --what=export writes to; give both or neither")
+    out = app.writable_folder(FLAGS.out, "out") if FLAGS.out else None
     app.import_quietly()
     num_envs = 1 if FLAGS.what == "smac_api" else FLAGS.num_envs
     bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {num_envs}"]
     app.parse_gin(paths, [*bindings, *FLAGS.gin_bindings])
 
-    works = {"env": _random_play, "smac_api": _smac_loop}
-    work = works.get(FLAGS.what, _training)()
+    if out:
+        return _export(out)
+    works = {"env": _random_play, "collect": _collecting, "train": _training, "smac_api": _smac_loop}
+    work = works[FLAGS.what]()
     compile_seconds, speeds = time_env_steps(work, FLAGS.repeats)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {
@@ -57,6 +72,15 @@ def main() -> int:
     if FLAGS.profile and FLAGS.what == "env":
         result["microseconds_per_env_step"] = parts = _profile(result["env_steps_per_second"])
         print("  of an env step's time: " + ", ".join(f"{part} {us:.2f} us" for part, us in parts.items()))
+    if FLAGS.what == "train":
+        parts = _parts()
+        result |= parts
+        print(
+            "  of an iteration: "
+            + ", ".join(f"{part} {parts[f'{part}_seconds']:.3f} s" for part in ("collect", "advantage", "update"))
+            + f"; the update computes at {parts['update_gflops_per_second']:.0f} GFLOP/s,"
+            + f" one product of large matrices at {parts['gemm_gflops_per_second']:.0f}"
+        )
     if FLAGS.json:
         app.print_json(result)
     return 0
@@ -122,21 +146,28 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
     return work
 
 
-def _training() -> Callable[[], float]:
-    """One iteration of training, or the collecting half of it."""
+def _trainer() -> "Trainer":
     import tempfile
-
-    import tensorflow as tf
 
     from tf_marl import environments
     from tf_marl.training.train import Trainer
 
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(environment=environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
-    if FLAGS.what == "train":
-        iteration = trainer.build_iteration()
-        return lambda: float(iteration()["tally/env_steps"])
+        return Trainer(environment=environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
+
+
+def _training() -> Callable[[], float]:
+    """One iteration of training."""
+    iteration = _trainer().build_iteration()
+    return lambda: float(iteration()["tally/env_steps"])
+
+
+def _collecting() -> Callable[[], float]:
+    """The collecting half of it."""
+    import tensorflow as tf
+
+    trainer = _trainer()
 
     @tf.function
     def collect() -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -145,6 +176,59 @@ def _training() -> Callable[[], float]:
         return rollout.tally.env_steps, [tf.reshape(leaf, [-1])[-1] for leaf in tf.nest.flatten(rollout)]
 
     return lambda: float(collect()[0])
+
+
+def _parts() -> dict[str, float]:
+    """Median seconds of an iteration's parts by themselves, and how fast the update computes beside one large product.
+
+    Counted are the products of the forward and the backward pass of every epoch; whatever else is computed counts as
+    nothing.
+    """
+    import tensorflow as tf
+
+    trainer = _trainer()
+    agent = trainer.agent
+    collect = tf.function(trainer.collector.collect)
+    experience, final_time_step, _ = collect()
+    advantage = tf.function(lambda: agent.batch(experience, final_time_step))
+    update = tf.function(lambda: agent.update(experience, final_time_step))
+    large = tf.random.stateless_normal([2048, 2048], [FLAGS.seed, 0])
+    multiply = tf.function(lambda: tf.matmul(large, large))
+
+    def seconds(function: Callable[[], object]) -> float:
+        speeds = time_env_steps(lambda: float(bool(tf.nest.flatten(function())[0].numpy().size)), FLAGS.repeats)[1]
+        return 1.0 / statistics.median(speeds)
+
+    advantage_seconds = seconds(advantage)
+    update_seconds = seconds(update) - advantage_seconds
+    num_rows = experience.reward.shape[0] * experience.reward.shape[1]
+    return {
+        "collect_seconds": seconds(collect),
+        "advantage_seconds": advantage_seconds,
+        "update_seconds": update_seconds,
+        "update_gflops_per_second": agent.training_flops() * num_rows / update_seconds / 1e9,
+        "gemm_gflops_per_second": 2 * 2048**3 / seconds(multiply) / 1e9,
+    }
+
+
+def _export(out: pathlib.Path) -> int:
+    """One iteration as a module: one program, as on a GPU."""
+    import gin
+
+    from tf_marl import stablehlo
+
+    agent = gin.query_parameter("train.agent").configurable.name
+    with gin.unlock_config():
+        # XLA compiles the whole, so that no part is a program of its own.
+        gin.parse_config(["train.num_shards = 1", f"{agent}.jit_compile = False"])
+    trainer = _trainer()
+    facts = {"map": FLAGS.map, "num_envs": FLAGS.num_envs, "algorithm": agent, "seed": FLAGS.seed}
+    size = stablehlo.write(trainer.iteration, out, facts)
+    size_mib = size / 2**20
+    print(f"{out}: {agent} on {FLAGS.map}, num_envs={FLAGS.num_envs}, an iteration as StableHLO ({size_mib:.1f} MiB)")
+    if FLAGS.json:
+        app.print_json(facts | {"out": str(out), "module_bytes": size})
+    return 0
 
 
 def _smac_loop() -> Callable[[], float]:

@@ -86,6 +86,7 @@ class AgentDense(tf.keras.layers.Layer):
         units: outputs.
         initializer: of the kernel; a bias starts at 0.
         bias: whether there is one.
+        is_first: whether the input is an observation, which nobody asks a gradient for.
     """
 
     def __init__(
@@ -94,12 +95,16 @@ class AgentDense(tf.keras.layers.Layer):
         units: int,
         initializer: tf.keras.initializers.Initializer,
         bias: bool = True,
+        is_first: bool = False,
         name: str = "dense",
     ):
         super().__init__(name=name)
         self._groups, self._units, self._initializer, self._has_bias = groups, units, initializer, bias
+        self._num_products = 2 if is_first else 3
 
     def build(self, shape):
+        num_inputs = shape[-2] if max(self._groups) == 0 else len(self._groups)
+        self.training_flops = self._num_products * 2 * num_inputs * shape[-1] * self._units
         self.kernel = _add_weights(self, "kernel", self._groups, [shape[-1], self._units], self._initializer)
         if self._has_bias:
             self.bias = _add_weights(self, "bias", self._groups, [self._units])
@@ -134,6 +139,10 @@ class GRU(tf.keras.layers.Layer):
             lambda shape, dtype=None: tf.concat([initializer([units, units], dtype) for _ in range(3)], axis=-1),
         )
         self._bias = _add_weights(self, "bias", groups, [units])
+        self._units = units
+
+    def build(self, shape):
+        self.training_flops = 3 * 2 * shape[-2] * self._units * 3 * self._units
 
     def call(self, x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         """Args: state [B, N, units] before the first step; keep [T, B], 0 where the step forgets it."""
@@ -172,12 +181,13 @@ class Torso(tf.keras.layers.Layer):
         }
         self._activation = tf.keras.activations.get(architecture.activation)
         self._first = {
-            name: AgentDense(groups, first, initializer, bias=name == inputs[0], name=f"first_{name}")
+            name: AgentDense(groups, first, initializer, bias=name == inputs[0], is_first=True, name=f"first_{name}")
             for name in inputs
         }
         self._agent_id = self.add_weight("agent_id", [len(groups), first], initializer="zeros")
         self._rest = [AgentDense(groups, units, initializer, name=f"hidden_{i}") for i, units in enumerate(rest)]
-        self._gru, self.state_spec = None, ()
+        self._gru = None
+        self.state_spec: Any = ()
         if architecture.rnn == "gru":
             self._gru = GRU(groups, architecture.rnn_units, seeds)
             self.state_spec = tf.TensorSpec([len(groups), architecture.rnn_units], tf.float32, "gru")
@@ -194,6 +204,8 @@ class Torso(tf.keras.layers.Layer):
             x = self._activation(layer(x))
         if self._gru is None:
             return x, ()
+        if isinstance(state, tuple):  # none given
+            state = tf.zeros([tf.shape(x)[0], *self.state_spec.shape])
         if len(x.shape) == 3:  # one step
             x = self._gru(x[None], state, _keep(step_type, x)[None])[0]
             return x, x
@@ -358,14 +370,17 @@ class Critic(network.Network):
 class ActorCritic(tf.Module):
     """Actor and critic in one pass, of a torso of their own each or of one that they share.
 
-    `state_spec` is that of both: {"actor": ..., "critic": ...}; who shares the actor's torso has no state of its own.
+    `state_spec` is {"actor": ..., "critic": ...} if they are recurrent, where a shared torso's state is the actor's;
+    else it is ().
     """
 
     def __init__(self, actor: Actor, critic: Critic):
         super().__init__("actor_critic")
         self.actor, self.critic = actor, critic
         self.shares_torso = actor.torso is critic.torso
-        self.state_spec = {"actor": actor.state_spec, "critic": () if self.shares_torso else critic.state_spec}
+        self.state_spec: Any = ()
+        if actor.state_spec:
+            self.state_spec = {"actor": actor.state_spec, "critic": () if self.shares_torso else critic.state_spec}
         actor.create_variables()
         critic.create_variables()
 
@@ -373,10 +388,16 @@ class ActorCritic(tf.Module):
         self, observation: types.NestedTensor, step_type: tf.Tensor, state: types.NestedTensor
     ) -> tuple[tfd.Independent, tf.Tensor, types.NestedTensor]:
         """Returns: team distribution, values [..., N or 1], the state after the last step."""
+        actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
         if self.shares_torso:
-            features, after = self.actor.torso(observation, step_type, state["actor"])
-            policy = self.actor.policy(features, observation)
-            return policy, self.critic.value(features, observation), {"actor": after, "critic": ()}
-        team, actor_state = self.actor(observation, step_type, state["actor"])
-        value, critic_state = self.critic(observation, step_type, state["critic"])
-        return team, value, {"actor": actor_state, "critic": critic_state}
+            features, actor_state = self.actor.torso(observation, step_type, actor_state)
+            team, value = self.actor.policy(features, observation), self.critic.value(features, observation)
+        else:
+            team, actor_state = self.actor(observation, step_type, actor_state)
+            value, critic_state = self.critic(observation, step_type, critic_state)
+        return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
+
+
+def training_flops(networks: tf.Module) -> int:
+    """Floating-point operations of all matrix products in a forward and a backward pass over one row of a rollout."""
+    return sum(getattr(layer, "training_flops", 0) for layer in networks.submodules)

@@ -1,7 +1,7 @@
-"""One compiled program a core: XLA keeps one core of a CPU busy, so a batch is dealt out in equal shards side by side."""
+"""One compiled program a core: XLA keeps one core of a CPU busy, so a batch is dealt out in shards, side by side."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -28,7 +28,7 @@ def side_by_side(function: Callable[..., Any], *rows: Any) -> list[Any]:
     return [function(*tf.nest.pack_sequence_as(rows, shard)) for shard in zip(*flat, strict=True)]
 
 
-def concat(results: list[Any]) -> Any:
+def concat(results: Sequence[Any]) -> Any:
     """The rows of all shards in one, in order."""
     if len(results) == 1:
         return results[0]

@@ -12,7 +12,6 @@ from tf_agents.networks import network
 from tf_agents.policies import policy_saver
 from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
-from tf_agents.trajectories import trajectory
 
 from tf_marl import agents, environments
 from tf_marl.environments.functional import FunctionalEnvironment
@@ -22,21 +21,9 @@ from tf_marl.training.train import Trainer
 
 # One best joint action out of nine, and a step of one agent alone never leads away from it.
 EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])
-NUM_ENVS, NUM_STEPS, NUM_AGENTS, NUM_ACTIONS = 4, 12, 3, 4
-TIME_STEP_SPEC = ts.time_step_spec(
-    {
-        "obs": tf.TensorSpec([NUM_AGENTS, 5], tf.float32),
-        "state": tf.TensorSpec([6], tf.float32),
-        "avail_actions": tf.TensorSpec([NUM_AGENTS, NUM_ACTIONS], tf.bool),
-        "alive": tf.TensorSpec([NUM_AGENTS], tf.bool),
-    }
-)
-ACTION_SPEC = MatrixGame(np.zeros([NUM_ACTIONS] * NUM_AGENTS), num_envs=1).action_spec
+NUM_AGENTS, NUM_ACTIONS = 3, 4
 SMALL = {"hidden": (16,), "num_epochs": 2, "num_minibatches": 2}
-
-
-def small_agent(**options):
-    return agents.ippo(TIME_STEP_SPEC, ACTION_SPEC, **SMALL | options)
+RECURRENT = {"rnn": "gru", "rnn_units": 8}
 
 
 def weights(agent):
@@ -49,37 +36,6 @@ def assert_equal(actual, expected):
 
 def differ(some, others):
     return any((a != b).any() for a, b in zip(some, others, strict=True))
-
-
-@pytest.fixture
-def experience(rng, random_team):
-    """[B, T + 1] rows of a made-up task: the dead have action 0 alone, episodes end in both ways, all values vary."""
-    shape = NUM_ENVS, NUM_STEPS + 1
-    logits, avail = random_team(shape, NUM_AGENTS, NUM_ACTIONS)
-    ends = rng.random(shape) < 0.25
-    ends[:, 1:] &= ~ends[:, :-1]
-    first, mid, last = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
-    step_type = np.where(ends, last, mid).astype(np.int32)
-    step_type[:, 1:][ends[:, :-1]] = first
-    step_type[:, 0] = first
-    discount = np.ones(shape, np.float32)
-    discount[:, :-1][step_type[:, 1:] == last] = rng.integers(2, size=(step_type[:, 1:] == last).sum())
-    observation = {
-        "obs": rng.normal(size=(*shape, NUM_AGENTS, 5)).astype(np.float32),
-        "state": rng.normal(size=(*shape, 6)).astype(np.float32),
-        "avail_actions": avail,
-        "alive": avail.sum(axis=-1) > 1,
-    }
-    rows = trajectory.Trajectory(
-        step_type=step_type,
-        observation=observation,
-        action=np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1).astype(np.int32),
-        policy_info={"logits": logits},
-        next_step_type=np.concatenate([step_type[:, 1:], np.full((NUM_ENVS, 1), mid)], axis=1).astype(np.int32),
-        reward=np.where(step_type == last, 0, rng.normal(size=shape)).astype(np.float32),
-        discount=discount,
-    )
-    return tf.nest.map_structure(tf.constant, rows)
 
 
 def rows_and_final_time_step(experience):
@@ -115,7 +71,7 @@ def perturbed(experience, rng):
     )
 
 
-def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, perturbed):
+def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, perturbed, small_agent):
     agent, other = small_agent(), small_agent()
     before = weights(agent)
     assert_equal(update(other, perturbed), update(agent, experience))
@@ -123,7 +79,7 @@ def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, pertu
     assert differ(before, weights(agent))
 
 
-def test_living_agents_do_influence_an_update(experience):
+def test_living_agents_do_influence_an_update(experience, small_agent):
     agent, other = small_agent(), small_agent()
     alive, obs = experience.observation["alive"], experience.observation["obs"]
     changed = experience._replace(
@@ -134,12 +90,12 @@ def test_living_agents_do_influence_an_update(experience):
     assert differ(weights(other), weights(agent))
 
 
-def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(experience, rng):
+def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(experience, rng, small_agent):
     agent = small_agent()
-    batch = agent._batch(*rows_and_final_time_step(experience))
+    batch = agent.batch(*rows_and_final_time_step(experience))
     learns = batch.learns
     inside = (experience.step_type[:, :-1] != ts.StepType.LAST)[..., None]
-    expected = tf.reshape(experience.observation["alive"][:, :-1] & inside, [-1, NUM_AGENTS])
+    expected = tf.reshape(experience.observation["alive"][:, :-1] & inside, [-1, 1, NUM_AGENTS])
     np.testing.assert_array_equal(learns, expected)
 
     def noise(leaf):
@@ -155,19 +111,15 @@ def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(exper
 
     def losses_and_gradients(batch):
         with tf.GradientTape(persistent=True) as tape:
-            policy_loss, entropy = agent.policy_loss(batch)
-            value_loss = agent.value_loss(batch)
-        actor, critic = agent.actor.trainable_variables, agent.critic.trainable_variables
-        gradients = [tape.gradient(loss, actor) for loss in (policy_loss, entropy)] + [
-            tape.gradient(value_loss, critic)
-        ]
-        return [policy_loss, entropy, value_loss, gradients]
+            losses = agent.losses(batch)
+        variables = agent.actor.trainable_variables + agent.critic.trainable_variables
+        return losses, [tape.gradient(loss, variables, unconnected_gradients="zero") for loss in losses.values()]
 
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     tf.nest.map_structure(close, losses_and_gradients(other), losses_and_gradients(batch))
 
 
-def test_update_starts_from_ratio_1(experience):
+def test_update_starts_from_ratio_1(experience, small_agent):
     """With the actor's own logits on record, the first gradient step's policy loss is minus the mean advantage: 0."""
     agent = small_agent(num_epochs=1, num_minibatches=1)
     logits = categorical.agent_distribution(agent.actor(experience.observation)[0]).logits_parameter()
@@ -175,7 +127,7 @@ def test_update_starts_from_ratio_1(experience):
     np.testing.assert_allclose(metrics["loss/policy"], 0.0, atol=1e-6)
 
 
-def test_equal_seeds_give_bit_identical_weights(experience):
+def test_equal_seeds_give_bit_identical_weights(experience, small_agent):
     agent, twin, stranger = small_agent(seed=3), small_agent(seed=3), small_agent(seed=4)
     assert_equal(weights(agent), weights(twin))
     for _ in range(2):
@@ -185,7 +137,7 @@ def test_equal_seeds_give_bit_identical_weights(experience):
     assert differ(weights(agent), weights(stranger))
 
 
-def test_the_seed_orders_the_minibatches(experience):
+def test_the_seed_orders_the_minibatches(experience, small_agent):
     agent, stranger = small_agent(seed=3), small_agent(seed=4)
     stranger.actor.set_weights(agent.actor.get_weights())
     stranger.critic.set_weights(agent.critic.get_weights())
@@ -194,7 +146,7 @@ def test_the_seed_orders_the_minibatches(experience):
     assert differ(weights(agent), weights(stranger))
 
 
-def test_learning_rate_falls_linearly_to_0_with_progress(experience):
+def test_learning_rate_falls_linearly_to_0_with_progress(experience, small_agent):
     agent = small_agent(learning_rate_schedule="linear")
     update(agent, experience)
     before = weights(agent)
@@ -203,7 +155,7 @@ def test_learning_rate_falls_linearly_to_0_with_progress(experience):
     assert_equal(weights(agent), before)
 
 
-def test_train_on_a_tf_agents_trajectory_is_update(experience):
+def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent):
     agent, twin = small_agent(), small_agent()
     loss_info = agent.train(experience)
     metrics = update(twin, experience)
@@ -260,9 +212,9 @@ def test_ippo_solves_the_matrix_game(tmp_path):
         ({"seed": -1}, r"ippo\.seed: .*-1"),
     ],
 )
-def test_unfit_option_is_named(options, message):
+def test_unfit_option_is_named(options, message, small_agent):
     with pytest.raises(ValueError, match=rf"^{message}"):
-        agents.ippo(TIME_STEP_SPEC, ACTION_SPEC, **options)
+        small_agent(**options)
 
 
 class MaskedActor(network.Network):

@@ -1,17 +1,9 @@
-"""Ratios and objectives: closed forms, where gradients go, and TF-Agents' PPO as the witness."""
-
-import functools
+"""Ratios and objectives: closed forms, and where gradients go."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from tf_agents.agents.ppo import ppo_clip_agent
-from tf_agents.networks import network
-from tf_agents.trajectories import time_step as ts
 
-from tf_marl import agents
-from tf_marl.agents.ppo import Batch
-from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import surrogate
 
 
@@ -57,6 +49,49 @@ def test_value_loss_is_half_the_squared_error_and_returns_are_constant():
 
 
 @pytest.mark.parametrize(
+    ("error", "loss", "slope"),  # with a delta of 2
+    [
+        (0.0, 0.0, 0.0),
+        (1.5, 0.5 * 1.5**2, 1.5),
+        (-1.5, 0.5 * 1.5**2, -1.5),
+        (2.0, 0.5 * 2.0**2, 2.0),  # where both forms meet
+        (5.0, 2.0 * (5.0 - 2.0 / 2), 2.0),
+        (-5.0, 2.0 * (5.0 - 2.0 / 2), -2.0),
+    ],
+)
+def test_huber_loss_is_squared_up_to_delta_and_linear_beyond_and_returns_are_constant(error, loss, slope):
+    value, returns = tf.constant([7.0 + error]), tf.constant([7.0])
+    with tf.GradientTape() as tape:
+        tape.watch([value, returns])
+        actual = surrogate.huber_value_loss(value, returns, 2.0)
+    np.testing.assert_allclose(actual, [loss])
+    to_value, to_returns = tape.gradient(actual, [value, returns])
+    np.testing.assert_allclose(to_value, [slope])
+    assert to_returns is None
+
+
+def test_huber_loss_of_a_far_delta_is_the_squared_one(rng):
+    value, returns = normal(rng, 4, 3), normal(rng, 4, 3)
+    expected = surrogate.squared_value_loss(value, returns)
+    np.testing.assert_allclose(surrogate.huber_value_loss(value, returns, 100.0), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "clipped", "slope"),  # the old value is 3, the clip 0.5
+    [(3.2, 3.2, 1.0), (2.6, 2.6, 1.0), (4.0, 3.0 + 0.5, 0.0), (1.0, 3.0 - 0.5, 0.0)],
+)
+def test_clipped_value_stays_near_the_old_one_which_is_constant(value, clipped, slope):
+    value, old_value = tf.constant([value]), tf.constant([3.0])
+    with tf.GradientTape() as tape:
+        tape.watch([value, old_value])
+        actual = surrogate.clip_value(value, old_value, 0.5)
+    np.testing.assert_allclose(actual, [clipped], rtol=1e-6)
+    to_value, to_old_value = tape.gradient(actual, [value, old_value])
+    np.testing.assert_allclose(to_value, [slope])
+    assert to_old_value is None
+
+
+@pytest.mark.parametrize(
     ("ratio", "advantage", "gain", "slope"),
     [
         (1.1, 2.0, 1.1 * 2.0, 2.0),
@@ -84,6 +119,20 @@ def test_masked_mean_ignores_masked_entries(rng):
     np.testing.assert_array_equal(surrogate.masked_mean(other, mask), surrogate.masked_mean(x, mask))
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_masked_mean_along_an_axis_ignores_masked_entries_and_is_0_where_there_are_no_others(rng, axis, keepdims):
+    x, mask = rng.normal(size=(4, 3)).astype(np.float32), rng.random((4, 3)) < 0.5
+    mask[1] = mask[:, 2] = False
+    mask[0, 0] = True
+    count = mask.sum(axis, keepdims=keepdims)
+    expected = np.where(mask, x, 0.0).sum(axis, keepdims=keepdims) / np.maximum(count, 1)
+    assert (count == 0).any()
+    actual = surrogate.masked_mean(np.where(mask, x, np.float32(np.nan)), mask, axis, keepdims)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
 def test_masked_mean_of_nothing_is_0():
     assert surrogate.masked_mean(tf.ones([3]), tf.zeros([3], tf.bool)) == 0.0
 
@@ -98,64 +147,3 @@ def test_normalise_ignores_masked_entries(rng):
 
 def test_normalise_of_equal_entries_is_0():
     assert not np.any(surrogate.normalise(tf.fill([4], 7.0), tf.ones([4], tf.bool)))
-
-
-class Value(network.Network):
-    """TF-Agents wants a value network; the policy loss does not."""
-
-    def call(self, observation, step_type=None, network_state=(), training=False):
-        return observation["state"][..., 0], network_state
-
-
-@pytest.mark.parametrize("scale", [0.1, 3.0])  # hardly a ratio clipped; most of them
-def test_policy_loss_of_one_agent_is_that_of_tf_agents(rng, scale):
-    core = MatrixGame(np.arange(5), num_envs=1)
-    spec = core.time_step_spec
-    ours = agents.ippo(spec, core.action_spec, hidden=(16,), clip_range=0.2)
-    for variable in ours.actor.trainable_variables:
-        variable.assign(normal(rng, *variable.shape))
-    theirs = ppo_clip_agent.PPOClipAgent(
-        spec,
-        core.action_spec,
-        optimizer=tf.keras.optimizers.legacy.Adam(),
-        actor_net=ours.actor,
-        value_net=Value(spec.observation),
-        importance_ratio_clipping=0.2,
-        normalize_observations=False,
-        normalize_rewards=False,
-    )
-    rows = 64
-    observation = {
-        "obs": normal(rng, rows, 1, 6),
-        "state": normal(rng, rows, 6),
-        "avail_actions": tf.ones([rows, 1, 5], tf.bool),
-        "alive": tf.ones([rows, 1], tf.bool),
-    }
-    action = tf.constant(rng.integers(5, size=(rows, 1)), tf.int32)
-    team, _ = ours.actor(observation)
-    old_log_prob = team.log_prob(action) + scale * normal(rng, rows)
-    advantage = normal(rng, rows)
-
-    def our_loss():
-        learns = tf.ones([rows, 1], tf.bool)
-        batch = Batch(observation, action, old_log_prob[:, None], advantage[:, None], advantage[:, None], learns)
-        return ours.policy_loss(batch)[0]
-
-    def their_loss():
-        zeros = tf.zeros([rows])
-        return theirs.policy_gradient_loss(
-            ts.TimeStep(tf.ones([rows], tf.int32), zeros, zeros + 1.0, observation),
-            action,
-            old_log_prob,
-            advantage,
-            ours.actor(observation)[0],
-            weights=tf.ones([rows]),
-        )
-
-    def with_gradient(loss):
-        with tf.GradientTape() as tape:
-            value = loss()
-        return [value, *tape.gradient(value, ours.actor.trainable_variables)]
-
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    tf.nest.map_structure(close, with_gradient(our_loss), with_gradient(their_loss))

@@ -12,6 +12,7 @@ Theorem 3 bounds the joint policy's total variation where sum_k |ratio_k - 1| <=
 [1 - alpha / N, 1 + alpha / N] ensure: so a good epsilon depends on the number of agents.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
@@ -26,9 +27,9 @@ Rule: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def _as_rule(given: Any) -> Rule:
-    if callable(given):
+    if callable(given) and not hasattr(given, "makes_rule"):
         return given
-    if isinstance(given, int | float) and not isinstance(given, bool) and given > 0:
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < math.inf:
         return lambda alive, progress: tf.constant(given, tf.float32)
     raise ValueError("should be a positive number, or a rule such as @per_agent()")
 
@@ -39,23 +40,25 @@ ClipRange = Annotated[Any, pydantic.AfterValidator(_as_rule)]  # a number means 
 def _rule(function: Callable[..., Rule]) -> Callable[..., Rule]:
     """Makes it known to gin, and its errors name it."""
     checked = naming(function.__name__)(pydantic.validate_call(config=STRICT)(function))
-    return gin.configurable(function.__name__, module="clip_range")(checked)
+    known = gin.configurable(function.__name__, module="clip_range")(checked)
+    known.makes_rule = True  # so is no rule itself, which `@per_agent` without its parentheses is taken for
+    return known
 
 
 @_rule
-def fixed(epsilon: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+def fixed(epsilon: pydantic.PositiveFloat) -> Rule:
     """Always epsilon."""
     return _as_rule(epsilon)
 
 
 @_rule
-def per_agent(alpha: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+def per_agent(alpha: pydantic.PositiveFloat) -> Rule:
     """alpha / N, for a team of N agents (Theorem 3)."""
     return lambda alive, progress: tf.constant(alpha / alive.shape[-1], tf.float32)
 
 
 @_rule
-def per_living_agent(alpha: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
+def per_living_agent(alpha: pydantic.PositiveFloat) -> Rule:
     """alpha over the number of agents that live, at each state: the dead cannot move the joint policy."""
 
     def epsilon(alive: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
@@ -66,6 +69,6 @@ def per_living_agent(alpha: pydantic.PositiveFloat = gin.REQUIRED) -> Rule:
 
 
 @_rule
-def linear(rule: ClipRange = gin.REQUIRED, final: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0) -> Rule:
+def linear(rule: ClipRange, final: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0) -> Rule:
     """Another rule's epsilon, scaled from 1 at the start of training down to `final` at its end."""
     return lambda alive, progress: rule(alive, progress) * (1.0 - (1.0 - final) * progress)

@@ -66,9 +66,9 @@ class RecordingPolicy(TeamPolicy):
     Args:
         time_step_spec, action_spec, greedy: as above.
         networks: actor and critic.
-        record: any of `logits` [B, N, A], the masked ones that acted, from which a learner knows the old policy in full;
-            `value` [B, N or 1]; `policy_state`, the recurrent states before the step, from which a learner takes up a
-            sequence anywhere.
+        record: any of `logits` [B, N, A], the masked ones that acted, from which a learner knows the old policy in
+            full; `value` [B, N or 1]; `policy_state`, the recurrent states before the step, from which a learner takes
+            up a sequence anywhere.
     """
 
     def __init__(

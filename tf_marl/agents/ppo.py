@@ -20,7 +20,7 @@ from tf_agents.typing import types
 from tf_marl import shards
 from tf_marl.agents.config import PPOConfig
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
-from tf_marl.networks import ActorCritic
+from tf_marl.networks import ActorCritic, training_flops
 from tf_marl.ops import categorical, returns, surrogate
 
 Metrics = dict[str, tf.Tensor]
@@ -90,9 +90,8 @@ class PPOAgent(tf_agent.TFAgent):
             self._phases = [phase(["critic"], config.num_critic_epochs), phase(["actor"], config.num_epochs)]
         else:
             self._phases = [phase(self._learners, config.num_epochs)]
-        recurrent = bool(tf.nest.flatten(networks.state_spec))
         # Recurrent critics run along anyway; a value from others is cheaper in one pass over the rollout.
-        record = ["logits", "value", "policy_state"] if recurrent else ["logits"]
+        record = ["logits", "value", "policy_state"] if networks.state_spec else ["logits"]
         # What the greedy one does, and the critic's value with it.
         self.watched_policy = RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True)
         super().__init__(
@@ -118,14 +117,14 @@ class PPOAgent(tf_agent.TFAgent):
         """
         metrics: Metrics = {}
         for i, phase in enumerate(self._phases):
-            batch = self._batch(experience, final_time_step, critic_is_new=i > 0)
+            batch = self.batch(experience, final_time_step, critic_is_new=i > 0)
             if i == 0:
                 self.critic.observe_returns(batch.returns, self._per_value(batch.learns))
             metrics |= self._learn(batch, phase)
         # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
         learns = self.learning_mask(experience)
-        for network in (self.actor, self.critic):
-            network.torso.observe(experience.observation, learns)
+        for torso in dict.fromkeys([self.actor.torso, self.critic.torso]):
+            torso.observe(experience.observation, learns)
         self.train_step_counter.assign_add(1)
         return metrics
 
@@ -163,6 +162,11 @@ class PPOAgent(tf_agent.TFAgent):
         """Half-width of the clip range as it is now: [] or [..., 1]. Args: alive [..., N] bool."""
         return self.config.clip_range(alive, self.progress)
 
+    def training_flops(self) -> int:
+        """Floating-point operations of an update's matrix products, per row of the rollout."""
+        parts = {"actor": self.actor, "critic": self.critic, "actor_critic": self.networks}
+        return sum(phase.num_epochs * training_flops(parts[n]) for phase in self._phases for n in phase.learners)
+
     def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
         """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation's value."""
         del weights
@@ -177,10 +181,15 @@ class PPOAgent(tf_agent.TFAgent):
 
     # The advantages.
 
-    def _batch(
+    def batch(
         self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep, critic_is_new: bool = False
     ) -> Batch:
-        """Args: critic_is_new, whether it has learned since the rollout, so that values on record are not its own."""
+        """A rollout with advantages, cut into sequences.
+
+        Args:
+            experience, final_time_step: as for `update`.
+            critic_is_new: whether it has learned since the rollout, so that values on record are not its own.
+        """
         if critic_is_new or "value" not in experience.policy_info:
             values = self._on_shards(self._compiled_values, experience, final_time_step)
             value, bootstrap_value = shards.concat(values)
@@ -286,14 +295,12 @@ class PPOAgent(tf_agent.TFAgent):
         num_sequences, num_minibatches = batch.action.shape[0], self.config.num_minibatches
         size = num_sequences // num_minibatches
         seed = tf.random.experimental.stateless_fold_in([self.config.seed, 1], self.train_step_counter)
-        names = [*_LOSSES, *(f"grad_norm/{learner}" for learner in phase.learners)]
+        names = [name for learner in phase.learners for name in (*_LOSSES[learner], f"grad_norm/{learner}")]
         totals = dict.fromkeys(names, tf.constant(0.0))
         for epoch in tf.range(phase.num_epochs):
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(num_sequences), tf.random.experimental.stateless_fold_in(seed, epoch)
-            )
-            for i in tf.range(num_minibatches):
-                rows = tf.reshape(order[i * size : (i + 1) * size], [size])
+            chance = tf.random.stateless_uniform([num_sequences], tf.random.experimental.stateless_fold_in(seed, epoch))
+            order = tf.argsort(chance)[: size * num_minibatches]  # XLA knows no stateless_shuffle
+            for rows in tf.reshape(order, [num_minibatches, size]):
                 step = self._gradient_step(_take(batch, rows) if num_minibatches > 1 else batch, phase)
                 totals = {name: total + step[name] for name, total in totals.items()}
         return {name: total / (phase.num_epochs * num_minibatches) for name, total in totals.items()}
@@ -314,6 +321,7 @@ class PPOAgent(tf_agent.TFAgent):
             with tf.GradientTape() as tape:
                 losses = self._losses(batch, share, agent_share)
                 objective = tf.add_n([self._objective(losses, learner) for learner in learners])
+            losses = {name: losses[name] for learner in learners for name in _LOSSES[learner]}
             return losses, tape.gradient(objective, {name: self._learners[name][1] for name in learners})
 
         return of_shard
@@ -340,7 +348,9 @@ class PPOAgent(tf_agent.TFAgent):
         return tf.keras.optimizers.legacy.Adam(rate, epsilon=self.config.adam_epsilon)
 
 
-_LOSSES = ("loss/policy", "loss/value", "loss/entropy")
+# What is told of each optimiser's steps; nothing else need be computed for them.
+_LOSSES = {"actor": ("loss/policy", "loss/entropy"), "critic": ("loss/value",)}
+_LOSSES["actor_critic"] = _LOSSES["actor"] + _LOSSES["critic"]
 
 
 class _Rate(tf.keras.optimizers.schedules.LearningRateSchedule):

@@ -84,12 +84,14 @@ def _agent(
     """Args: joint, whether the ratio, the value and the advantage are the team's."""
     with naming(name):
         config = PPOConfig(**options)
-    if config.parameter_sharing == "unit_type" and unit_types is None:
-        raise ValueError(f'{name}.parameter_sharing: "unit_type" needs the argument unit_types, a name for each agent')
-    observation_spec = time_step_spec.observation
     num_agents = action_spec.shape[0]
-    owners = {"all": ["all"] * num_agents, "unit_type": unit_types, "none": range(num_agents)}[config.parameter_sharing]
-    groups = np.unique(list(owners), return_inverse=True)[1].tolist()
+    if config.parameter_sharing == "unit_type":
+        if unit_types is None:
+            raise ValueError(f'{name}.parameter_sharing: "unit_type" needs the argument unit_types, a name per agent')
+        groups = [sorted(set(unit_types)).index(unit_type) for unit_type in unit_types]
+    else:
+        groups = [0] * num_agents if config.parameter_sharing == "all" else list(range(num_agents))
+    observation_spec = time_step_spec.observation
     actor_seed, critic_seed = (int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(2))
     actor = Actor(observation_spec, groups, config, actor_seed)
     critic = Critic(

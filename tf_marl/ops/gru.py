@@ -24,7 +24,7 @@ def unroll(x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, kernel: tf.Tensor, b
     Returns:
         [T, B, N, H].
     """
-    keep = keep[..., None, None]
+    keep, state = keep[..., None, None], tf.stop_gradient(state)
     agent = "n" if len(kernel.shape) == 3 else ""
 
     def step(x: tf.Tensor, h: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -144,28 +144,24 @@ class Trainer:
             evaluation = self._evaluate_and_save(record)
         return Result(int(self.env_steps), evaluation, interrupted=int(self.env_steps) < self.num_env_steps)
 
+    def iteration(self) -> dict[str, tf.Tensor]:
+        """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
+        experience, final_time_step, tally = self.collector.collect()
+        metrics = self.agent.update(experience, final_time_step)
+        metrics |= diagnostics.trust_region(
+            experience.policy_info["logits"],
+            self.agent.logits(experience),
+            experience.action,
+            self.agent.learning_mask(experience),
+            self.agent.epsilon(experience.observation["alive"]),
+            self.agent.ratio,
+        )
+        self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
+        return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
+
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
-        """One turn of the loop, compiled: a rollout, the update on it, and how far that moved the policy.
-
-        On a GPU all of it is one XLA program. On a CPU only the rollout is: matrix products outside XLA use all cores.
-        """
-
-        @tf.function(jit_compile=bool(tf.config.list_physical_devices("GPU")))
-        def iteration() -> dict[str, tf.Tensor]:
-            experience, final_time_step, tally = self.collector.collect()
-            metrics = self.agent.update(experience, final_time_step)
-            metrics |= diagnostics.trust_region(
-                experience.policy_info["logits"],
-                self.agent.logits(experience),
-                experience.action,
-                self.agent.learning_mask(experience),
-                self.agent.epsilon(experience.observation["alive"]),
-                self.agent.ratio,
-            )
-            self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
-            return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
-
-        return iteration
+        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
+        return tf.function(self.iteration, jit_compile=bool(tf.config.list_physical_devices("GPU")))
 
     def _evaluate_and_save(self, record: Callable[[int, Metrics], None]) -> Metrics:
         seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)

@@ -1,0 +1,192 @@
+"""Clip ranges: each rule's arithmetic, how gin puts them together, and what is refused."""
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_marl import agents
+from tf_marl.agents import clip_range
+from tf_marl.agents.config import PPOConfig
+from tf_marl.config import naming
+from tf_marl.environments.matrix_game import MatrixGame
+
+ALIVE = tf.constant([[True, True, True, True], [True, False, False, True], [False] * 4])  # 4, 2 and 0 of 4
+ALPHA, EPSILON = 0.8, 0.2
+
+
+@pytest.fixture(autouse=True)
+def _clean_gin():
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+def epsilons(rule, progress=0.0):
+    """[3], for the teams of `ALIVE`."""
+    epsilon = rule(ALIVE, tf.constant(progress))
+    assert epsilon.dtype == tf.float32
+    assert epsilon.shape in ([], [3, 1])
+    return np.broadcast_to(epsilon, [3, 1])[:, 0]
+
+
+RULES = {
+    "fixed": (lambda: clip_range.fixed(EPSILON), [EPSILON] * 3),
+    "per_agent": (lambda: clip_range.per_agent(ALPHA), [ALPHA / 4] * 3),
+    "per_living_agent": (lambda: clip_range.per_living_agent(ALPHA), [ALPHA / 4, ALPHA / 2, ALPHA]),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
+def test_a_rule_gives_its_value_whatever_the_progress(name, progress):
+    rule, expected = RULES[name]
+    np.testing.assert_allclose(epsilons(rule(), progress), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("final", [0.0, 0.25, 1.0])
+def test_linear_leads_any_rule_from_its_value_to_a_share_of_it(name, final):
+    rule, full = RULES[name]
+    linear = clip_range.linear(rule(), final)
+    np.testing.assert_allclose(epsilons(linear, 0.0), full, rtol=1e-6)
+    np.testing.assert_allclose(epsilons(linear, 0.5), np.multiply(full, (1.0 + final) / 2), rtol=1e-6)
+    np.testing.assert_allclose(epsilons(linear, 1.0), np.multiply(full, final), rtol=1e-6)
+
+
+def test_linear_ends_at_0_by_default_and_takes_a_number():
+    linear = clip_range.linear(EPSILON)
+    np.testing.assert_allclose(epsilons(linear, 0.75), EPSILON * 0.25, rtol=1e-6)
+    assert not epsilons(linear, 1.0).any()
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 5)])
+def test_a_rule_broadcasts_against_ratios_of_any_batch(rng, shape):
+    alive = tf.constant(rng.random(shape) < 0.5)
+    epsilon = clip_range.per_living_agent(ALPHA)(alive, tf.constant(0.0))
+    assert epsilon.shape == [*shape[:-1], 1]
+    living = np.maximum(alive.numpy().sum(axis=-1, keepdims=True), 1)
+    np.testing.assert_allclose(epsilon, ALPHA / living, rtol=1e-6)
+
+
+def test_ratios_within_the_range_per_agent_keep_the_sum_of_their_distances_within_alpha():
+    np.testing.assert_allclose(epsilons(clip_range.per_agent(ALPHA)) * ALIVE.shape[-1], ALPHA, rtol=1e-6)
+    living = np.sum(ALIVE, axis=-1)[:2]
+    np.testing.assert_allclose(epsilons(clip_range.per_living_agent(ALPHA))[:2] * living, ALPHA, rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [EPSILON, 1])
+def test_a_number_in_the_config_is_always_that(number):
+    np.testing.assert_allclose(epsilons(PPOConfig(clip_range=number).clip_range, 0.5), [number] * 3, rtol=1e-6)
+
+
+def test_the_config_has_a_rule_by_default_and_takes_one():
+    np.testing.assert_allclose(epsilons(PPOConfig().clip_range), [0.2] * 3, rtol=1e-6)
+    rule = clip_range.per_agent(ALPHA)
+    assert PPOConfig(clip_range=rule).clip_range is rule
+
+
+# Through gin
+
+
+def ippo(*bindings):
+    gin.parse_config(bindings)
+    core = MatrixGame(np.zeros([2] * 4), num_envs=1)
+    return agents.ippo(core.time_step_spec, core.action_spec, hidden=(4,))
+
+
+@pytest.mark.parametrize(
+    ("bindings", "expected"),  # halfway through training
+    [
+        (["ippo.clip_range = 0.2"], [0.2] * 3),
+        (["ippo.clip_range = @fixed()", "fixed.epsilon = 0.2"], [0.2] * 3),
+        (["ippo.clip_range = @per_agent()", "per_agent.alpha = 1.0"], [1.0 / 4] * 3),
+        (["ippo.clip_range = @per_living_agent()", "per_living_agent.alpha = 1.0"], [1.0 / 4, 1.0 / 2, 1.0]),
+        (["ippo.clip_range = @linear()", "linear.rule = 0.2"], [0.2 / 2] * 3),
+        (
+            ["ippo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 1.0"],
+            [1.0 / 4 / 2] * 3,
+        ),
+        (
+            ["ippo.clip_range = @linear()", "linear.rule = @fixed()", "fixed.epsilon = 0.2", "linear.final = 0.5"],
+            [0.2 * 0.75] * 3,
+        ),
+    ],
+)
+def test_gin_puts_rules_together(bindings, expected):
+    np.testing.assert_allclose(epsilons(ippo(*bindings).config.clip_range, 0.5), expected, rtol=1e-6)
+
+
+# Refused
+
+
+def complaint(function, *args, **kwargs):
+    """Its one line; gin adds a second about where, which a launcher leaves off."""
+    with pytest.raises(ValueError, match=": ") as refusal:
+        function(*args, **kwargs)
+    line, *rest = str(refusal.value).split("\n")
+    assert all("In call to configurable" in more for more in rest)
+    return line
+
+
+UNFIT = [-0.2, 0.0, "0.2", True, float("nan")]
+
+
+@pytest.mark.parametrize("value", [*UNFIT, None, [0.2]])
+def test_an_unfit_clip_range_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"ippo\.clip_range") as refusal, naming("ippo"):
+        PPOConfig(clip_range=value)
+    assert str(refusal.value) == (
+        f"ippo.clip_range: should be a positive number, or a rule such as @per_agent(), not {value!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "setting"),
+    [
+        (clip_range.fixed, "fixed.epsilon"),
+        (clip_range.per_agent, "per_agent.alpha"),
+        (clip_range.per_living_agent, "per_living_agent.alpha"),
+        (clip_range.linear, "linear.rule"),
+    ],
+)
+@pytest.mark.parametrize("value", UNFIT)
+def test_an_unfit_setting_of_a_rule_is_refused_by_name(rule, setting, value):
+    line = complaint(rule, **{setting.split(".")[1]: value})
+    assert line.startswith(f"{setting}: ")
+    assert line.endswith(f", not {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "setting"),
+    [
+        ("fixed", "epsilon"),
+        ("per_agent", "alpha"),
+        ("per_living_agent", "alpha"),
+        ("linear", "rule"),
+    ],
+)
+def test_a_missing_setting_of_a_rule_is_named(rule, setting):
+    assert complaint(ippo, f"ippo.clip_range = @{rule}()") == f"{rule}.{setting}: missing required argument"
+
+
+@pytest.mark.parametrize("final", [-0.1, 1.5, "0", True])
+def test_an_unfit_end_of_linear_is_refused_by_name(final):
+    assert complaint(clip_range.linear, rule=EPSILON, final=final).startswith("linear.final: ")
+
+
+def test_an_unknown_setting_of_a_rule_is_refused_by_name():
+    assert complaint(clip_range.fixed, epsilon=EPSILON, nonsense=1) == "fixed.nonsense: unexpected keyword argument"
+
+
+@pytest.mark.parametrize(
+    ("bindings", "says"),
+    [
+        (["ippo.clip_range = -1"], "ippo.clip_range: should be a positive number"),
+        (["ippo.clip_range = 'wide'"], "ippo.clip_range: should be a positive number"),
+        (["ippo.clip_range = @per_agent()", "per_agent.alpha = -1.0"], "per_agent.alpha: "),
+        (["ippo.clip_range = @linear()", "linear.rule = True"], "linear.rule: should be a positive number"),
+    ],
+)
+def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says):
+    assert complaint(ippo, *bindings).startswith(says)

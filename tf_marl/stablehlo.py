@@ -1,0 +1,60 @@
+"""A compiled function as a file that any XLA client can run: its StableHLO module and the arguments to call it with.
+
+A folder holds `module.mlir`; `arguments.npz`, arrays named 0000, 0001 and so on in the order of the module's
+parameters; and `module.json`: the `outputs` by name, and for every parameter in `feedback` which output is its value
+for the next call, or null if that stays as it is. So a caller that keeps nothing but arrays can go on as it likes.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Boolean constants as TensorFlow's MLIR prints them, eight to a byte; newer ones read a byte each.
+_PACKED_BITS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<((?:\d+x)+)i1>')
+# Which output is whose new value: every variable that the function assigns may share its memory.
+_ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>")
+
+
+def write(function: Callable[[], dict[str, tf.Tensor]], folder: pathlib.Path, facts: dict[str, Any]) -> int:
+    """Compiles a function that reads and assigns variables, and writes it down with their present values.
+
+    Args:
+        function: without arguments; returns tensors by name.
+        folder: exists.
+        facts: go into `module.json` as they are.
+    Returns:
+        The size of the module in bytes.
+    """
+    compiled = tf.function(function, jit_compile=True)
+    concrete = compiled.get_concrete_function()
+    module = _PACKED_BITS.sub(_spelled_out, compiled.experimental_get_compiler_ir()(stage="stablehlo"))
+    arguments = [_value(captured) for captured in concrete.captured_inputs]
+    assigned = {int(parameter): int(output) for parameter, output in _ALIAS.findall(module)}
+    feedback = [assigned.get(i) for i in range(len(arguments))]
+    (folder / "module.mlir").write_text(module)
+    named: dict[str, Any] = {f"{i:04}": value for i, value in enumerate(arguments)}
+    np.savez(folder / "arguments.npz", **named)
+    about = facts | {"outputs": sorted(concrete.structured_outputs), "feedback": feedback}
+    (folder / "module.json").write_text(json.dumps(about, indent=1))
+    return len(module)
+
+
+def _value(captured: tf.Tensor) -> np.ndarray:
+    """What a captured tensor holds, or the variable that it is the handle of."""
+    if captured.dtype != tf.resource:
+        return captured.numpy()
+    dtype = tf.as_dtype(captured._handle_data.shape_and_type[0].dtype)
+    return tf.raw_ops.ReadVariableOp(resource=captured, dtype=dtype).numpy()
+
+
+def _spelled_out(constant: re.Match[str]) -> str:
+    """A boolean constant as nested lists, which every MLIR reads."""
+    shape = [int(size) for size in constant[2].split("x")[:-1]]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(constant[1]), np.uint8), bitorder="little")
+    values = bits[: np.prod(shape)].reshape(shape).astype(bool).tolist()
+    return f"dense<{json.dumps(values)}> : tensor<{constant[2]}i1>"
