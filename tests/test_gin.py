@@ -5,8 +5,8 @@ import pathlib
 import gin
 import pytest
 
-import tf_marl.training.train  # noqa: F401
 from tf_marl import environments
+from tf_marl.training.train import Trainer
 
 GIN_FOLDER = pathlib.Path(__file__).parent.parent / "gin"
 GIN_FILES = sorted(GIN_FOLDER.rglob("*.gin"))
@@ -15,6 +15,7 @@ GIN_FILES = sorted(GIN_FOLDER.rglob("*.gin"))
 @pytest.fixture(autouse=True)
 def _clean_gin():
     gin.clear_config()
+    gin.add_config_file_search_path(str(GIN_FOLDER))
     yield
     gin.clear_config()
 
@@ -27,6 +28,19 @@ def test_every_gin_file_parses_and_names_a_map_there_is(path):
     )
     assert gin.query_parameter("environment.map_name") in environments.map_names()
     assert gin.query_parameter("train.agent").configurable.name
+
+
+ALGORITHM_FILES = [path for path in GIN_FILES if path.parent != GIN_FOLDER / "maps" and path.stem != "common"]
+
+
+@pytest.mark.parametrize("path", ALGORITHM_FILES, ids=lambda path: str(path.relative_to(GIN_FOLDER)))
+def test_an_algorithms_file_makes_a_trainer(path, tmp_path):
+    """Every setting in it is known and fits the others."""
+    bindings = ["environment.num_envs = 4", "train.num_shards = 1"]
+    gin.parse_config_files_and_bindings([str(path), str(GIN_FOLDER / "maps" / "3m.gin")], bindings)
+    trainer = Trainer(environment=environments.load(), root_dir=str(tmp_path))
+    assert path.stem.endswith(gin.query_parameter("train.agent").configurable.name) or path.stem.endswith("_rnn")
+    assert bool(trainer.agent.networks.state_spec) == ("rnn" in path.stem or path.parent != GIN_FOLDER)
 
 
 def test_every_map_has_a_gin_file_of_its_name():

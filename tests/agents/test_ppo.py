@@ -17,6 +17,7 @@ from tf_marl import agents, environments
 from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import categorical
+from tf_marl.training.rollout import Collector
 from tf_marl.training.train import Trainer
 
 # One best joint action out of nine, and a step of one agent alone never leads away from it.
@@ -35,7 +36,7 @@ def assert_equal(actual, expected):
 
 
 def differ(some, others):
-    return any((a != b).any() for a, b in zip(some, others, strict=True))
+    return any(np.any(a != b) for a, b in zip(some, others, strict=True))
 
 
 def rows_and_final_time_step(experience):
@@ -167,6 +168,192 @@ def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent):
     assert agent.train_step_counter == 1
 
 
+class TestRecurrent:
+    """What memory adds: stored states, sequences cut into chunks, and episodes that know nothing of one another."""
+
+    @pytest.fixture(scope="class")
+    def rollout(self):
+        """Two agents of one seed, trained on whole rollouts and on chunks, and a rollout that begins mid-episode."""
+        battle = environments.load("3m", num_envs=4)
+        made = [
+            agents.mappo(battle.time_step_spec(), battle.action_spec(), **SMALL | RECURRENT | options)
+            for options in ({"num_minibatches": 1, "num_epochs": 1}, {"num_minibatches": 1, "sequence_length": 8})
+        ]
+        collector = Collector(battle.core, made[0].collect_policy, 40, seed=0)
+        collector.collect()
+        return made, collector.collect()
+
+    def test_the_rollout_begins_mid_episode_and_holds_episode_starts(self, rollout):
+        _, (experience, _, _) = rollout
+        assert (experience.step_type[:, 0] != ts.StepType.FIRST).numpy().any()
+        assert (experience.step_type[:, 1:] == ts.StepType.FIRST).numpy().any()
+        assert np.any(experience.policy_info["policy_state"]["actor"][:, 0])
+
+    @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
+    def test_training_passes_start_from_ratio_1_and_the_values_on_record(self, rollout, which):
+        made, (experience, final_time_step, _) = rollout
+        agent = made[which]
+        batch = agent.batch(experience, final_time_step)
+        assert batch.action.shape[:2] == ((4, 40), (20, 8))[which]
+        team, value, _ = agent.networks(batch.observation, batch.step_type, batch.state)
+        new, old = team.distribution.log_prob(batch.action), batch.old_log_prob
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(value, batch.old_value, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(agent.losses(batch)["loss/policy"], 0.0, atol=1e-5)
+
+    def test_values_on_record_give_the_advantages_that_a_pass_of_the_critic_gives(self, rollout):
+        (agent, _), (experience, final_time_step, _) = rollout
+        on_record = agent.batch(experience, final_time_step)
+        passed = agent.batch(experience, final_time_step, critic_is_new=True)
+        np.testing.assert_allclose(passed.old_value, on_record.old_value, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(passed.advantage, on_record.advantage, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
+    def test_an_episode_leaks_nothing_into_the_next_ones_gradient(self, rollout, which, rng):
+        made, (experience, final_time_step, _) = rollout
+        agent = made[which]
+        rows = np.arange(40)
+        starts = np.array([np.flatnonzero(row == ts.StepType.FIRST)[-1] for row in experience.step_type.numpy()])
+        later = rows >= starts[:, None]  # [B, T], the last episode of each environment
+        assert (~later).any(axis=1).all()
+
+        def gradients(experience):
+            batch = agent.batch(experience, final_time_step)
+            counts = tf.reshape(tf.constant(later), batch.learns.shape[:2])[..., None]
+            fixed = tf.ones_like(batch.advantage)  # of the rollout as a whole, and no part of what is tested
+            batch = batch._replace(learns=batch.learns & counts, advantage=fixed, returns=fixed)
+            with tf.GradientTape() as tape:
+                losses = agent.losses(batch)
+                total = tf.add_n(list(losses.values()))
+            return tape.gradient(total, agent.actor.trainable_variables + agent.critic.trainable_variables)
+
+        def other(leaf):
+            noise = tf.constant(rng.normal(size=leaf.shape), tf.float32)
+            return tf.where(tf.reshape(later, [*later.shape, *[1] * (len(leaf.shape) - 2)]), leaf, noise)
+
+        seen = experience.observation
+        changed = experience._replace(observation=seen | {name: other(seen[name]) for name in ("obs", "state")})
+        expected = gradients(experience)
+        assert_equal(gradients(changed), expected)
+        later = later & (rows > starts[:, None])  # within one episode it does matter
+        assert differ(
+            gradients(changed), gradients(experience._replace(observation=seen | {"obs": other(seen["obs"])}))
+        )
+
+    def test_updates_change_actor_and_critic(self, rollout):
+        (_, agent), (experience, final_time_step, _) = rollout
+        before = weights(agent)
+        metrics = agent.update(experience, final_time_step)
+        assert all(np.isfinite(value) for value in metrics.values())
+        assert all((a != b).any() for a, b in zip(before, weights(agent), strict=True) if "count" not in str(a))
+
+
+def test_critic_first_gives_the_actor_the_trained_critics_advantages(experience, small_agent):
+    """As if an agent with that critic had trained its actor alone."""
+    one_batch = {"num_minibatches": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
+    agent = small_agent(order="critic_first", num_critic_epochs=5, **one_batch)
+    untrained = agent.critic.get_weights()
+    update(agent, experience)
+    assert differ(untrained, agent.critic.get_weights())
+    twin = small_agent(**one_batch)
+    twin.critic.set_weights(agent.critic.get_weights())
+    update(twin, experience)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    tf.nest.map_structure(close, agent.actor.get_weights(), twin.actor.get_weights())
+    hasty = small_agent(**one_batch)
+    update(hasty, experience)
+    assert differ(hasty.actor.get_weights(), agent.actor.get_weights())
+
+
+def test_values_are_clipped_around_the_old_ones(experience, small_agent):
+    agent = small_agent(agents.jr_ppo, value_clip=0.1)
+    batch = agent.batch(*rows_and_final_time_step(experience))
+    value = batch.old_value  # the critic has not learned since
+    # The critic's value is 1 above the old one, the return another 1 above: clipped, the error is 1.9, and counts.
+    batch = batch._replace(old_value=value - 1.0, returns=value + 1.0)
+    np.testing.assert_allclose(agent.losses(batch)["loss/value"], 0.5 * 1.9**2, rtol=1e-4)
+    huber = small_agent(agents.jr_ppo, value_loss="huber", huber_delta=0.5)
+    np.testing.assert_allclose(huber.losses(batch)["loss/value"], 0.5 * (1.0 - 0.25), rtol=1e-4)
+
+
+def test_observation_statistics_move_after_the_update_only(experience, small_agent):
+    agent = small_agent(normalize_observations=True, num_epochs=1, num_minibatches=1)
+    before = agent.logits(rows_and_final_time_step(experience)[0])
+    rows = experience._replace(policy_info={"logits": agent.actor(experience.observation)[0].distribution.logits})
+    metrics = update(agent, rows)
+    np.testing.assert_allclose(metrics["loss/policy"], 0.0, atol=1e-5)  # ratio 1: the old statistics still held
+    (normalizer,) = agent.actor.torso.normalizers.values()
+    learns = agent.learning_mask(rows_and_final_time_step(experience)[0]).numpy()
+    seen = experience.observation["obs"][:, :-1].numpy()[learns]
+    np.testing.assert_allclose(normalizer.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(normalizer.std, seen.std(axis=0), rtol=1e-4)
+    assert before.shape == (4, 12, NUM_AGENTS, NUM_ACTIONS)
+
+
+def test_normalised_values_learn_returns_of_any_size(experience, small_agent):
+    """Returns in the thousands, which a critic of small weights cannot reach in a few steps."""
+    large = experience._replace(reward=1000.0 * experience.reward + 5000.0)
+    errors = []
+    for normalises in (False, True):
+        agent = small_agent(agents.jr_ppo, normalize_values=normalises, num_epochs=20, critic_learning_rate=1e-2)
+        batch = agent.batch(*rows_and_final_time_step(large))
+        update(agent, large)
+        value, _ = agent.critic(large.observation)
+        counts = tf.reduce_any(batch.learns, axis=-1)[:, 0].numpy()
+        error = tf.reshape(value[:, :-1], [-1]) - batch.returns[:, 0, 0]
+        errors.append(np.sqrt(np.mean(error.numpy()[counts] ** 2)) / np.std(batch.returns[:, 0, 0].numpy()[counts]))
+    assert errors[1] < 1.0 < 1.5 < errors[0], errors
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adamw"},
+        {"share_torso": True},
+        {"share_torso": True, **RECURRENT, "head_hidden": (8,)},
+        {"parameter_sharing": "none"},
+        {"parameter_sharing": "unit_type", "unit_types": ("a", "b", "a")},
+        {"death_masking": False},
+        {"max_grad_norm": None, "entropy_schedule": "linear"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_option_trains(options, small_agent, experience):
+    agent = small_agent(**options)
+    if agent.networks.state_spec:
+        zeros = tf.zeros([*experience.reward.shape, NUM_AGENTS, 8])
+        info = {"policy_state": {"actor": zeros, "critic": ()}, "value": zeros[..., 0]}
+        experience = experience._replace(policy_info=experience.policy_info | info)
+    before = weights(agent)
+    metrics = update(agent, experience)
+    assert all(np.isfinite(value) for value in metrics.values())
+    shared = "grad_norm/actor_critic" in metrics
+    assert shared == agent.config.share_torso
+    assert differ(weights(agent), before)
+
+
+def test_adamw_shrinks_weights_that_adam_leaves_alone(experience, small_agent):
+    """Where no gradient comes, as with no advantage, entropy bonus or error."""
+    still = experience._replace(reward=tf.zeros_like(experience.reward))
+    sizes = {}
+    for optimizer in ("adam", "adamw"):
+        agent = small_agent(optimizer=optimizer, weight_decay=0.5, entropy_coefficient=0.0, actor_learning_rate=0.1)
+        agent.critic.set_weights([np.zeros_like(w) for w in agent.critic.get_weights()])
+        kernel = next(variable for variable in agent.actor.trainable_variables if "kernel" in variable.name)
+        before = np.linalg.norm(kernel)
+        update(agent, still)
+        sizes[optimizer] = np.linalg.norm(kernel) / before
+    np.testing.assert_allclose(sizes["adam"], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(sizes["adamw"], (1 - 0.1 * 0.5) ** 4, rtol=1e-3)  # 2 epochs x 2 minibatches
+
+
+def test_the_dead_count_where_death_masking_is_off(experience, small_agent):
+    rows, _ = rows_and_final_time_step(experience)
+    inside = rows.step_type != ts.StepType.LAST
+    counted = small_agent(death_masking=False).learning_mask(rows)
+    np.testing.assert_array_equal(counted, tf.repeat(inside[..., None], NUM_AGENTS, axis=-1))
+
+
 def test_collect_policy_samples_and_records_the_logits_it_acted_with():
     core = MatrixGame(EASY_GAME, num_envs=64)
     agent = agents.ippo(core.time_step_spec, core.action_spec, **SMALL)
@@ -250,9 +437,9 @@ class TestWithTFAgents:
     def battle(self):
         return environments.load("3m", num_envs=4)
 
-    @pytest.fixture(scope="class")
-    def agent(self, battle):
-        return agents.ippo(battle.time_step_spec(), battle.action_spec(), **SMALL)
+    @pytest.fixture(scope="class", params=[{}, RECURRENT], ids=["dense", "gru"])
+    def agent(self, battle, request):
+        return agents.ippo(battle.time_step_spec(), battle.action_spec(), **SMALL | request.param)
 
     @staticmethod
     def drive(environment, agent, num_steps):
@@ -282,7 +469,13 @@ class TestWithTFAgents:
         policy_saver.PolicySaver(agent.policy).save(str(tmp_path))
         time_step = battle.reset()
         loaded = tf.compat.v2.saved_model.load(str(tmp_path))
-        np.testing.assert_array_equal(loaded.action(time_step).action, agent.policy.action(time_step).action)
+        policy_state = agent.policy.get_initial_state(4)
+        for _ in range(2):
+            ours, theirs = agent.policy.action(time_step, policy_state), loaded.action(time_step, policy_state)
+            np.testing.assert_array_equal(theirs.action, ours.action)
+            close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+            tf.nest.map_structure(close, theirs.state, ours.state)
+            time_step, policy_state = battle.step(ours.action), ours.state
 
     def test_ppo_clip_agent_trains_unchanged(self, battle):
         observation_spec = battle.observation_spec()

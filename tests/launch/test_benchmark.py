@@ -1,5 +1,9 @@
 """Timing the parts of training."""
 
+import json
+import re
+
+import numpy as np
 import pytest
 
 
@@ -21,5 +25,36 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
         "num_envs": num_envs,
         "repeats": 2,
     }
+    if what == "train":
+        assert all(result[f"{part}_seconds"] > 0 for part in ("collect", "advantage", "update"))
+        assert 0 < result["update_gflops_per_second"] < 2 * result["gemm_gflops_per_second"]
     fastest, slowest = result["env_steps_per_second_max"], result["env_steps_per_second_min"]
     assert 0 < slowest <= result["env_steps_per_second"] <= fastest
+
+
+def test_export_writes_a_module_with_its_arguments(warm_launch, tmp_path):
+    small = ("--gin_bindings=ippo.hidden = (16,)", "--gin_bindings=train.rollout_steps = 8", "--num_envs=4")
+    outcome = warm_launch("launch.benchmark", "--what=export", "--map=3m", f"--out={tmp_path}", *small, "--json")
+    assert outcome.json()["module_bytes"] == (tmp_path / "module.mlir").stat().st_size
+    main = re.search(r"func\.func (?:public )?@main\((.*?)\) -> \((.*?)\) \{", (tmp_path / "module.mlir").read_text())
+    parameters, results = (re.findall(r"tensor<([^>]*)>", side) for side in main.groups())
+    about = json.loads((tmp_path / "module.json").read_text())
+    assert (about["map"], about["num_envs"]) == ("3m", 4)
+    kinds = {"float32": "f32", "int32": "i32", "int64": "i64", "bool": "i1"}
+    with np.load(tmp_path / "arguments.npz") as file:
+        arguments = [file[name] for name in sorted(file)]
+    described = ["x".join([*map(str, value.shape), kinds[str(value.dtype)]]) for value in arguments]
+    assert described == parameters
+    assert {"loss/policy", "tally/env_steps", "trust_region/agent_tv_max"} <= set(about["outputs"])
+    # What goes round is of one type: after the results by name come the variables' new values, each once.
+    assert [results[j] for j in about["feedback"] if j is not None] == [
+        parameter for parameter, j in zip(parameters, about["feedback"], strict=True) if j is not None
+    ]
+    assert sorted(j for j in about["feedback"] if j is not None) == list(range(len(about["outputs"]), len(results)))
+
+
+def test_export_needs_a_folder_and_only_export_takes_one(warm_launch, tmp_path):
+    for arguments in (("--what=export",), ("--what=env", f"--out={tmp_path}")):
+        outcome = warm_launch("launch.benchmark", *arguments)
+        assert outcome.code == 2
+        assert outcome.stderr.startswith("error: --out=DIR")

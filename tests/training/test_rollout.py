@@ -7,15 +7,14 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents, environments
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
-from tf_marl.ops import categorical
 from tf_marl.training.rollout import Collector, Tally
 
 NUM_ENVS = 4
 
 
-def collector(core, num_steps, seed=0, num_shards=1):
-    agent = agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,))
-    return agent, Collector(core, agent.collect_policy, num_steps, seed, num_shards)
+def collector(core, num_steps, seed=0, num_shards=1, whole_episodes=False, **agent_options):
+    agent = agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,), **agent_options)
+    return agent, Collector(core, agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
 
 
 def collect_twice(core, num_steps, **options):
@@ -34,12 +33,13 @@ def game_rollouts(game):
     return collect_twice(game, num_steps=9)
 
 
-@pytest.fixture(scope="module", params=["matrix game", "3m"])
+@pytest.fixture(scope="module", params=["matrix game", "3m", "3m, recurrent"])
 def played(request):
     """An agent and its first two rollouts, one continuing the other."""
-    if request.param == "3m":
-        return collect_twice(environments.load("3m", num_envs=NUM_ENVS).core, num_steps=48)
-    return request.getfixturevalue("game_rollouts")
+    if request.param == "matrix game":
+        return request.getfixturevalue("game_rollouts")
+    options = {"rnn": "gru", "rnn_units": 8} if "recurrent" in request.param else {}
+    return collect_twice(environments.load("3m", num_envs=NUM_ENVS).core, num_steps=48, **options)
 
 
 @pytest.fixture
@@ -94,12 +94,45 @@ def test_tally_of_the_matrix_game_is_known_in_advance(game_rollouts):
         assert rollout.tally.battles_won == won.sum()
 
 
-def test_actions_are_available_and_the_logits_on_record_are_the_actors(played, rows):
-    agent, _ = played
+def test_actions_are_available_and_the_logits_on_record_are_the_agents(played, rows):
+    """Recurrent agents too: unrolled from the state on record, they are what they were step by step."""
+    agent, rollouts = played
     taken = np.take_along_axis(rows.observation["avail_actions"], rows.action[..., None], axis=-1)
     assert taken.all()
-    expected = categorical.agent_distribution(agent.actor(rows.observation)[0]).logits_parameter()
-    np.testing.assert_allclose(rows.policy_info["logits"], expected, rtol=1e-4, atol=1e-5)
+    for rollout in rollouts:
+        experience = tf.nest.map_structure(tf.constant, rollout.experience)
+        np.testing.assert_allclose(experience.policy_info["logits"], agent.logits(experience), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    """Two rollouts of one whole episode each in every environment, by recurrent agents."""
+    core = environments.load("3m", num_envs=NUM_ENVS).core
+    options = {"whole_episodes": True, "rnn": "gru", "rnn_units": 8}
+    _, rollouts = collect_twice(core, core.episode_limit, **options)
+    return core, rollouts
+
+
+def test_a_whole_episode_starts_at_its_start_and_all_after_its_end_is_boundary(episodes):
+    core, rollouts = episodes
+    for experience, _, tally in rollouts:
+        assert (experience.step_type[:, 0] == ts.StepType.FIRST).all()
+        for state in experience.policy_info["policy_state"].values():
+            assert not state[:, 0].any()
+        boundary = experience.step_type == ts.StepType.LAST
+        assert (experience.step_type[:, 1:][~boundary[:, 1:]] == ts.StepType.MID).all()
+        assert (boundary[:, 1:] >= boundary[:, :-1]).all()  # once over, always over
+        lengths = (~boundary).sum(axis=1)
+        assert (experience.next_step_type[boundary] == ts.StepType.LAST).all()
+        ends = np.take_along_axis(experience.next_step_type, lengths[:, None] - 1, axis=1)
+        assert (ends == ts.StepType.LAST).all()
+        assert not experience.reward[boundary].any()
+        assert tally.episodes == NUM_ENVS
+        assert tally.env_steps == tally.env_steps_of_episodes == lengths.sum()
+        assert lengths.max() <= core.episode_limit
+        np.testing.assert_allclose(tally.returns, experience.reward.sum(), rtol=1e-5)
+    first, second = (rollout.experience.action for rollout in rollouts)
+    assert (first != second).any()
 
 
 def test_shapes_are_those_of_the_policys_trajectory(played):
