@@ -213,6 +213,21 @@ def test_a_second_start_resumes(finished, tiny, warm_launch, tmp_path):
     assert finished.store.checkpoints()[-1] == result["env_steps"]
 
 
+def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains_and_plays(tiny, warm_launch, tmp_path):
+    store = store_in(tmp_path)
+    rules = ("jr_ppo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 0.6")
+    sizes = ("jr_ppo.rnn_units = 8", "jr_ppo.hidden = (8,)", "jr_ppo.num_epochs = 1", "train.num_env_steps = 60")
+    bindings = [f"--gin_bindings={binding}" for binding in (*rules, *sizes)]
+    result = warm_launch("launch.train", *tiny, "--gin_file=jr_ppo_rnn.gin", *bindings, *store.flags).json()
+    run = store.only_run()
+    assert run.data.tags["algorithm"] == "jr_ppo"
+    history = mlflow.MlflowClient(store.tracking_uri).get_metric_history(result["run_id"], "trust_region/epsilon")
+    # alpha / N = 0.6 / 3, scaled by what is left of 60 env steps when an update of 32 begins
+    assert [metric.value for metric in history] == pytest.approx([0.2, 0.2 * (1 - history[0].step / 60)], rel=1e-5)
+    played = warm_launch("launch.evaluate", f"--root_dir={store.root_dir}", "--episodes=4", "--json").json()
+    assert played["env_steps"] == result["env_steps"]
+
+
 def test_ctrl_c_ends_a_run_in_order(interrupted):
     assert interrupted.outcome.code == 130
     assert "Traceback" not in interrupted.outcome.stderr

@@ -128,6 +128,45 @@ def test_restored_run_goes_on_bit_identically(uninterrupted, interrupted):
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
 
 
+def test_a_run_with_memory_and_statistics_goes_on_bit_identically(tmp_path):
+    """Recurrent states, running statistics and the optimisers' own are all in the checkpoint."""
+    memory = {"rnn": "gru", "rnn_units": 4, "normalize_observations": True, "normalize_values": True}
+    options = {"agent": functools.partial(agents.mappo, hidden=(8,), num_epochs=1, num_minibatches=2, **memory)}
+    options |= {"rollout_steps": 10, "num_env_steps": 8 * 30}  # episodes of 3 env steps: rollouts cut them
+    whole = make_trainer(tmp_path / "whole", **options)
+    _, record = run(whole)
+    _, first = run(make_trainer(tmp_path / "broken", **options), interrupt_at=4)
+    trainer = make_trainer(tmp_path / "broken", **options)
+    assert trainer.restore()
+    _, rest = run(trainer)
+    assert [*first.updates(), *rest.updates()] == record.updates()
+    assert len(rest.updates()) >= 2
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sequence_length": 5}, "sequence_length = 5 does not divide the 8 env steps"),
+        (
+            {"sequence_length": 8, "num_minibatches": 5},
+            "num_minibatches = 5 is more than the 4 sequences of 8 env steps",
+        ),
+    ],
+)
+def test_sequences_that_do_not_fit_a_rollout_are_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, agent=functools.partial(agents.ippo, rnn="gru", **options))
+
+
+def test_whole_episodes_are_learned_from(tmp_path):
+    trainer = make_trainer(tmp_path, whole_episodes=True, rollout_steps=1)
+    _, record = run(trainer)
+    # 4 environments play an episode of 3 env steps for every update.
+    assert [env_steps for env_steps, _ in record.updates()] == list(range(12, NUM_ENV_STEPS + 1, 12))
+    assert {metrics["train/episode_length_mean"] for _, metrics in record.updates()} == {3.0}
+
+
 def test_finished_run_is_not_trained_further(uninterrupted):
     trainer, result, _ = uninterrupted
     before = weights(trainer)
