@@ -1,6 +1,7 @@
 # Every target alone, on a machine with python3.11 or newer, pip and make, builds .venv if it is missing or stale.
 
 PYTHON ?= python3
+ALGORITHM ?= ippo
 MAP ?= 3m
 SEED ?= 0
 ARGS ?=
@@ -23,8 +24,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(UV) pip install --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-train: $(STAMP)  ## IPPO on 3m; MAP=2s3z, SEED=1, ARGS='--root_dir=...'
-	@$(BIN)/python -m launch.train --gin_file=ippo.gin --gin_file=maps/$(MAP).gin --seed=$(SEED) $(ARGS)
+train: $(STAMP)  ## IPPO on 3m; ALGORITHM=mappo, MAP=2s3z, SEED=1, ARGS='--root_dir=...'
+	@$(BIN)/python -m launch.train --gin_file=$(ALGORITHM).gin --gin_file=maps/$(MAP).gin --seed=$(SEED) $(ARGS)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)

@@ -14,11 +14,9 @@ from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents, environments
-from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import categorical
 from tf_marl.training.rollout import Collector
-from tf_marl.training.train import Trainer
 
 # One best joint action out of nine, and a step of one agent alone never leads away from it.
 EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])
@@ -365,24 +363,6 @@ def test_collect_policy_samples_and_records_the_logits_it_acted_with():
     greedy = agent.policy.action(time_step)
     assert len(np.unique(greedy.action, axis=0)) == 1
     assert greedy.info == ()
-
-
-def test_ippo_solves_the_matrix_game(tmp_path):
-    environment = FunctionalEnvironment(MatrixGame(EASY_GAME, num_envs=16))
-    trainer = Trainer(
-        environment=environment,
-        root_dir=str(tmp_path),
-        agent=functools.partial(agents.ippo, hidden=(32,), actor_learning_rate=1e-2),
-        num_env_steps=5_000,
-        rollout_steps=16,
-        eval_every_env_steps=5_000,
-        eval_episodes=4,
-    )
-    won = []
-    result = trainer.run(lambda _, metrics: won.append(metrics.get("train/battle_won_mean")))
-    assert won[0] < 0.5
-    assert result.evaluation["eval/battle_won_mean"] == 1.0
-    assert result.evaluation["eval/return_mean"] == 8.0
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_age
         np.testing.assert_array_equal(team.distribution.log_prob(experience.action).numpy()[~alive.numpy()], 0.0)
 
 
-@pytest.mark.parametrize("algorithm", [agents.mappo, agents.jr_ppo])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_solves_the_matrix_game(algorithm, tmp_path):
     trainer = Trainer(
         environment=FunctionalEnvironment(MatrixGame(EASY_GAME, num_envs=16)),
@@ -205,6 +205,7 @@ def test_it_solves_the_matrix_game(algorithm, tmp_path):
     result = trainer.run(lambda _, metrics: won.append(metrics.get("train/battle_won_mean")))
     assert won[0] < 0.5
     assert result.evaluation["eval/battle_won_mean"] == 1.0
+    assert result.evaluation["eval/return_mean"] == 8.0
 
 
 @pytest.mark.parametrize(
