@@ -49,8 +49,12 @@ def main() -> int:
 
     if out:
         return _export(out)
-    works = {"env": _random_play, "collect": _collecting, "train": _training, "smac_api": _smac_loop}
-    work = works[FLAGS.what]()
+    works = {"env": _random_play, "smac_api": _smac_loop}
+    if FLAGS.what in works:
+        work = works[FLAGS.what]()
+    else:
+        trainer = _trainer()
+        work = (_training if FLAGS.what == "train" else _collecting)(trainer)
     compile_seconds, speeds = time_env_steps(work, FLAGS.repeats)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result = {
@@ -73,7 +77,7 @@ def main() -> int:
         result["microseconds_per_env_step"] = parts = _profile(result["env_steps_per_second"])
         print("  of an env step's time: " + ", ".join(f"{part} {us:.2f} us" for part, us in parts.items()))
     if FLAGS.what == "train":
-        parts = _parts()
+        parts = _parts(trainer)
         result |= parts
         print(
             "  of an iteration: "
@@ -157,17 +161,15 @@ def _trainer() -> "Trainer":
         return Trainer(environment=environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
 
 
-def _training() -> Callable[[], float]:
+def _training(trainer: "Trainer") -> Callable[[], float]:
     """One iteration of training."""
-    iteration = _trainer().build_iteration()
+    iteration = trainer.build_iteration()
     return lambda: float(iteration()["tally/env_steps"])
 
 
-def _collecting() -> Callable[[], float]:
+def _collecting(trainer: "Trainer") -> Callable[[], float]:
     """The collecting half of it."""
     import tensorflow as tf
-
-    trainer = _trainer()
 
     @tf.function
     def collect() -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -178,7 +180,7 @@ def _collecting() -> Callable[[], float]:
     return lambda: float(collect()[0])
 
 
-def _parts() -> dict[str, float]:
+def _parts(trainer: "Trainer") -> dict[str, float]:
     """Median seconds of an iteration's parts by themselves, and how fast the update computes beside one large product.
 
     Counted are the products of the forward and the backward pass of every epoch; whatever else is computed counts as
@@ -186,7 +188,6 @@ def _parts() -> dict[str, float]:
     """
     import tensorflow as tf
 
-    trainer = _trainer()
     agent = trainer.agent
     collect = tf.function(trainer.collector.collect)
     experience, final_time_step, _ = collect()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageColor
+from tf_agents.policies import tf_policy
 
 from tf_marl import replay
 from tf_marl.environments.combat.environment import Combat
@@ -24,6 +25,24 @@ def random_policy(core):
     return ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
 
 
+class Valuing(tf_policy.TFPolicy):
+    """Random actions, and a value that can be told from what was seen: [B, N], or [B, 1] for the team."""
+
+    def __init__(self, core, of_team=False):
+        self._acts, self._of_team = random_policy(core), of_team
+        shape = [1] if of_team else core.action_spec.shape
+        info_spec = {"value": tf.TensorSpec(shape, tf.float32)}
+        super().__init__(core.time_step_spec, core.action_spec, info_spec=info_spec)
+
+    def _variables(self):
+        return []
+
+    def _action(self, time_step, policy_state, seed=None):
+        value = tf.reduce_sum(time_step.observation["obs"], axis=-1)
+        value = tf.reduce_sum(value, axis=-1, keepdims=True) if self._of_team else value
+        return self._acts.action(time_step, policy_state, seed)._replace(info={"value": value})
+
+
 @pytest.fixture(scope="module")
 def core():
     return Combat(scenario("3m"), 4)
@@ -31,10 +50,7 @@ def core():
 
 @pytest.fixture(scope="module")
 def episodes(core):
-    def value(observation):
-        return tf.reduce_sum(observation["obs"], axis=-1)
-
-    return replay.record(core, random_policy(core), SEED, core.num_envs, value)
+    return replay.record(core, Valuing(core), SEED, core.num_envs)
 
 
 @pytest.fixture
@@ -64,6 +80,13 @@ def test_what_is_kept_is_what_the_simulator_shows(core, episodes):
         values = core.time_step(state).observation["obs"].numpy().sum(axis=-1)
         np.testing.assert_allclose([episode.value[t] for episode in episodes], values, rtol=1e-4)
         state = step(state, np.array([episode.action[t] for episode in episodes]), tf.constant(t))
+
+
+def test_a_teams_value_is_every_agents(core, episodes):
+    (episode,) = replay.record(core, Valuing(core, of_team=True), SEED, 1)
+    assert episode.value.shape == episodes[0].value.shape == (episode.num_steps + 1, 3)
+    total = episodes[0].value.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(episode.value, np.repeat(total, 3, axis=1), rtol=1e-5)
 
 
 def test_episodes_are_those_of_an_evaluation_with_that_seed(core, episodes):

@@ -82,7 +82,7 @@ def test_time_steps_match_their_spec(payoff):
 def test_resize_changes_the_number_of_games_only():
     core = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=3, time_limit=True).resize(5)
     assert core.num_envs == 5
-    assert core.episode_length == 3
+    assert core.episode_limit == 3
     assert core.time_limit
     (_, step), _ = play(core, np.ones((5, 2)))
     np.testing.assert_array_equal(step.reward, [7] * 5)
