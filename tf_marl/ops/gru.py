@@ -6,7 +6,7 @@ Cho et al. 2014 in cuDNN's form, where the reset gate meets the product (Keras' 
 What belongs to the input, x = input W_x + b_x, is one product over all steps and comes from outside.
 
 Automatic differentiation adds up the kernel's gradient step by step; here it is one product over all steps at the end,
-and the loop back keeps nothing but what the next step needs: half the time of an update under XLA on a CPU.
+and the loop back keeps nothing but what the next step needs: half the time of a recurrence under XLA on a CPU.
 """
 
 import tensorflow as tf
@@ -44,7 +44,7 @@ def unroll(x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, kernel: tf.Tensor, b
             x, keep = row
             h, r, z, *_ = last
             # The zero has XLA keep the gates in memory. Where no gradient asks for them, it would compute them within
-            # the loop of n, which it then does not vectorise: three times the time.
+            # the loop of n, which it then does not vectorise: up to three times the time.
             before = h * keep + 0.0 * (r + z)
             return (*step(x, before, kernel, bias), before)
 
