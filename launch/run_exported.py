@@ -15,9 +15,14 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--repeats", type=int, default=7, help="timed calls, after one that warms up")
     arguments = parser.parse_args()
-    import jax
-    import numpy as np
-    from jax.extend import backend
+    if not (arguments.folder / "module.json").is_file():
+        parser.error(f"{arguments.folder} holds no module.json; launch.benchmark --what=export --out=DIR writes one")
+    try:
+        import jax
+        import numpy as np
+        from jax.extend import backend
+    except ImportError as missing:
+        parser.error(f"{missing}; pip install jax")
 
     about = json.loads((arguments.folder / "module.json").read_text())
     jax.config.update("jax_enable_x64", True)  # the counters are 64 bits wide

@@ -1,10 +1,15 @@
 """Timing the parts of training."""
 
 import json
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+
+import launch
 
 
 @pytest.mark.parametrize(("what", "num_envs"), [("env", 4), ("collect", 4), ("train", 4), ("smac_api", 1)])
@@ -58,3 +63,10 @@ def test_export_needs_a_folder_and_only_export_takes_one(warm_launch, tmp_path):
         outcome = warm_launch("launch.benchmark", *arguments)
         assert outcome.code == 2
         assert outcome.stderr.startswith("error: --out=DIR")
+
+
+def test_a_folder_without_a_module_is_named(tmp_path):
+    script = pathlib.Path(launch.__file__).with_name("run_exported.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{tmp_path} holds no module.json" in done.stderr
