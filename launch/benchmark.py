@@ -192,7 +192,7 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
     collect = tf.function(trainer.collector.collect)
     experience, final_time_step, _ = collect()
     advantage = tf.function(lambda: agent.batch(experience, final_time_step))
-    update = tf.function(lambda: agent.update(experience, final_time_step))
+    update = tf.function(lambda: agent.update(experience, final_time_step).metrics)
     large = tf.random.stateless_normal([2048, 2048], [FLAGS.seed, 0])
     multiply = tf.function(lambda: tf.matmul(large, large))
 

@@ -1,8 +1,10 @@
 """Checking what users set: strict types and ranges by pydantic, and one-line errors that name the setting."""
 
 import contextlib
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
+import gin
 import pydantic
 
 # Strict, because a string where a number belongs is a mistake; unknown names are mistakes too.
@@ -28,3 +30,18 @@ def naming(section: str):
         message = error["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
         raise ValueError(f"{setting}: {message}{given}") from None
+
+
+def maker(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates what makes one setting's value out of others: gin knows it, and errors in its arguments name it.
+
+    Args: module, gin's.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        checked = naming(function.__name__)(pydantic.validate_call(config=STRICT)(function))
+        known = gin.configurable(function.__name__, module=module)(checked)
+        known.is_maker = True  # so is no value itself, which `@name` without its parentheses is taken for
+        return known
+
+    return decorate

@@ -1,56 +1,215 @@
-"""How far an update moved the policy: the trust region, measured from the full distributions."""
+"""How far an update moved the policy, and what the paper's Theorem 2 promises for that: measured, not assumed.
+
+`trust_region` and `certificate` are cheap, compile, and are recorded of every update; `Full.distribution` is the whole
+story, epoch by epoch, and asked for by `diagnostics.full_every`. All of it is about the states of one rollout: a bound
+that holds at each of them says nothing of states that were not visited.
+
+Shapes: B environments, T steps, N agents, A actions; K is N, or 1 where the ratio and the advantage are the team's.
+"""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import gin
+import numpy as np
+import pydantic
 import tensorflow as tf
+import tensorflow_probability as tfp
 
+from tf_marl.config import STRICT, Count, naming
 from tf_marl.ops import categorical, surrogate, total_variation
 
+Metrics = dict[str, tf.Tensor]
 
-def trust_region(
-    old_logits: tf.Tensor,
-    new_logits: tf.Tensor,
-    action: tf.Tensor,
-    learns: tf.Tensor,
-    epsilon: tf.Tensor,
-    ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = surrogate.independent_ratio,
-) -> dict[str, tf.Tensor]:
-    """Old policy against new, on the rows that were learned from.
+_WORST_STATES = 32  # where the joint total variation is estimated at every update
+_WORST_SAMPLES = 2048  # at each of them: a standard error of 0.01 at most
+_PERCENTILES = np.arange(101, dtype=np.float64)
+
+
+class PolicyChange(NamedTuple):
+    """A policy before and after an update, on the rollout it learned from."""
+
+    old_logits: tf.Tensor  # [B, T, N, A], masked; of the policy that collected it
+    new_logits: tf.Tensor  # [B, T, N, A], masked
+    action: tf.Tensor  # [B, T, N] int32, as taken
+    learns: tf.Tensor  # [B, T, N] bool: decisions of living agents outside episode boundaries
+    epsilon: tf.Tensor  # half-width of the clip range, [] or [B, T, 1]
+    ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = surrogate.independent_ratio  # the one that training clipped
+
+    def teams(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Old and new logits, the new ones only where somebody learned: nothing else counts as a change."""
+        return self.old_logits, tf.where(self.learns[..., None], self.new_logits, self.old_logits)
+
+    def states(self) -> tf.Tensor:
+        """[B, T] bool: where anybody decides."""
+        return tf.reduce_any(self.learns, axis=-1)
+
+    def ratios(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """[B, T, K], 1 where it does not count, and [B, T, K] bool where it does."""
+        old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in self.teams())
+        ratio = self.ratio(new.log_prob(self.action), old.log_prob(self.action))
+        if len(ratio.shape) == len(self.learns.shape):
+            return ratio, self.learns
+        return ratio[..., None], self.states()[..., None]  # the team's
+
+
+def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
+    """Sizes of a policy change, as scalars.
 
     Args:
-        old_logits: [B, T, N, A], masked; the policy that collected the rollout.
-        new_logits: [B, T, N, A], masked; the policy after the update.
-        action: [B, T, N] int32, as taken.
-        learns: [B, T, N] bool, decisions of living agents outside episode boundaries.
-        epsilon: half-width of the clip range, [] or [B, T, 1].
-        ratio: the one that training clipped, of `ops.surrogate`.
+        change: of one update.
+        seed: [2] int32, of the Monte Carlo estimate.
     Returns:
-        Scalars, each with the prefix `trust_region/`. `ratio_min`, `ratio_max`: of that ratio; `clip_fraction`: share
-        of ratios outside [1 - epsilon, 1 + epsilon]; `kl_mean`: KL(old || new) of an agent, nats; `agent_tv_max`,
-        `agent_tv_mean`: total variation of an agent; `joint_tv_sum_max`, `joint_tv_sum_mean`: over states, the sum of
-        the agents' total variations at one state, which bounds the joint policy's; `epsilon`: its mean over states.
+        Each with the prefix `trust_region/`:
+        `ratio_min`, `ratio_max`, `ratio_mean`: of the ratio that was clipped; `clip_fraction`: share of those outside
+        [1 - epsilon, 1 + epsilon]; `epsilon`: mean over states; `ratio_deviation_sum`: sum_k max |ratio_k - 1|, which
+        Theorem 3 wants below alpha; `alpha`: what the clip range would make of it, the largest sum over a state's
+        living agents of epsilon; `kl_mean`: KL(old || new) of an agent, nats; `agent_tv_max`, `agent_tv_mean`: total
+        variation of an agent; over states, `joint_tv_sum_max`, `joint_tv_sum_mean`, `joint_tv_product_max`,
+        `joint_tv_product_mean`: upper bounds on the joint policy's; `joint_tv_max`: its largest Monte Carlo estimate
+        (standard error below 0.01) among the 32 states where the product bound is largest.
     """
-    old = categorical.agent_distribution(categorical.team_distribution(old_logits))
-    new = categorical.agent_distribution(categorical.team_distribution(new_logits))
-    ratios = ratio(new.log_prob(action), old.log_prob(action))
-    states = tf.reduce_any(learns, axis=-1)  # those where anybody decides
-    if len(ratios.shape) == len(states.shape):  # the team's
-        ratios = ratios[..., None]
-    counts = learns if ratios.shape[-1] == learns.shape[-1] else states[..., None]
-    ratios = tf.where(counts, ratios, 1.0)
-    # Only rows that count: a boundary's observation is the one the episode ended on, nobody acts on it.
-    tv = tf.where(learns, total_variation.agent_tv(old_logits, new_logits), 0.0)
-    tv_sum = tf.reduce_sum(tv, axis=-1)
-    mean = surrogate.masked_mean
-    metrics = {
-        "ratio_min": tf.reduce_min(ratios),
-        "ratio_max": tf.reduce_max(ratios),
-        "clip_fraction": mean(tf.cast(tf.abs(ratios - 1.0) > epsilon, tf.float32), counts),
+    states, learns, mean = change.states(), change.learns, surrogate.masked_mean
+    old_logits, new_logits = change.teams()
+    old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
+    tv = total_variation.agent_tv(old_logits, new_logits)
+    tv_sum, tv_product = tf.reduce_sum(tv, axis=-1), total_variation.product_bound(tv)
+    metrics = _ratio_metrics(change) | {
         "kl_mean": mean(old.kl_divergence(new), learns),
         "agent_tv_max": tf.reduce_max(tv),
         "agent_tv_mean": mean(tv, learns),
         "joint_tv_sum_max": tf.reduce_max(tv_sum),
         "joint_tv_sum_mean": mean(tv_sum, states),
-        "epsilon": mean(tf.broadcast_to(epsilon, states[..., None].shape)[..., 0], states),
+        "joint_tv_product_max": tf.reduce_max(tv_product),
+        "joint_tv_product_mean": mean(tv_product, states),
+        "joint_tv_max": _joint_tv_at_worst(old_logits, new_logits, tv_product, seed),
     }
     return {f"trust_region/{name}": value for name, value in metrics.items()}
+
+
+def _ratio_metrics(change: PolicyChange) -> Metrics:
+    ratio, counts = change.ratios()
+    deviation, states = tf.abs(ratio - 1.0), change.states()
+    epsilon = tf.broadcast_to(change.epsilon, [*states.shape, 1])
+    living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
+    return {
+        "ratio_min": tf.reduce_min(ratio),
+        "ratio_max": tf.reduce_max(ratio),
+        "ratio_mean": surrogate.masked_mean(ratio, counts),
+        "clip_fraction": surrogate.masked_mean(tf.cast(deviation > epsilon, tf.float32), counts),
+        "epsilon": surrogate.masked_mean(epsilon[..., 0], states),
+        "ratio_deviation_sum": tf.reduce_sum(tf.reduce_max(deviation, axis=[0, 1])),
+        "alpha": tf.reduce_max(epsilon * living),
+    }
+
+
+def _joint_tv_at_worst(old: tf.Tensor, new: tf.Tensor, bound: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    num_states = min(_WORST_STATES, bound.shape.num_elements())
+    _, worst = tf.math.top_k(tf.reshape(bound, [-1]), num_states)
+    old, new = (tf.gather(tf.reshape(team, [-1, *team.shape[2:]]), worst) for team in (old, new))
+    estimate, _ = total_variation.joint_tv_monte_carlo(old, new, _WORST_SAMPLES, seed)
+    return tf.reduce_max(estimate)
+
+
+def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes: Metrics) -> Metrics:
+    """The lower bound on an update's improvement by the paper's Theorem 2, from what one rollout shows.
+
+        improvement >= surrogate - penalty,   penalty = 4 max|A| gamma / (1 - gamma)^2 alpha^2
+
+    `surrogate` is sum_k E[(ratio_k - 1) A_k] / (1 - gamma), the expectation over the rollout's states, not discounted
+    ones, as PPO takes it; alpha is the largest total variation of the joint policy. The advantages are estimates, so
+    this is the theorem's arithmetic on measured quantities, no proof. Where the penalty is the larger one, the bound is
+    vacuous: it allows for a loss.
+
+    Args:
+        change: of one update.
+        advantage: [B, T, K], in units of reward, not normalised.
+        gamma: discount per env step, below 1.
+        sizes: what `trust_region` makes of it.
+    Returns:
+        Scalars with the prefix `certificate/`: `surrogate`, `advantage_max`, `alpha`, `penalty`, `lower_bound` with the
+        measured joint total variation; `vacuous`, 1 where that bound is not above 0; `alpha_needed`, below which it
+        would be; and other readings of the bound: `lower_bound_product` and `lower_bound_sum`, with the bounds on the
+        joint total variation in its place, and `lower_bound_clip`, with what it could be at most had all ratios stayed
+        in the clip range: then TV_k <= epsilon / 2, which is half of what Theorem 3 counts on.
+    """
+    ratio, counts = change.ratios()
+    gain = tf.where(counts, (ratio - 1.0) * advantage, 0.0)
+    surrogate_sum = surrogate.masked_mean(tf.reduce_sum(gain, axis=-1), change.states()) / (1.0 - gamma)
+    advantage_max = tf.reduce_max(tf.where(counts, tf.abs(advantage), 0.0))
+    per_alpha_squared = 4.0 * advantage_max * gamma / (1.0 - gamma) ** 2
+
+    def lower_bound(alpha: tf.Tensor) -> tf.Tensor:
+        return surrogate_sum - per_alpha_squared * tf.square(alpha)
+
+    living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
+    clip = tf.reduce_max(1.0 - (1.0 - tf.minimum(change.epsilon / 2.0, 1.0)) ** living)
+    alpha = sizes["trust_region/joint_tv_max"]
+    metrics = {
+        "surrogate": surrogate_sum,
+        "advantage_max": advantage_max,
+        "alpha": alpha,
+        "penalty": per_alpha_squared * tf.square(alpha),
+        "lower_bound": lower_bound(alpha),
+        "vacuous": tf.cast(lower_bound(alpha) <= 0.0, tf.float32),
+        "alpha_needed": tf.sqrt(tf.math.divide_no_nan(tf.maximum(surrogate_sum, 0.0), per_alpha_squared)),
+        "lower_bound_product": lower_bound(sizes["trust_region/joint_tv_product_max"]),
+        "lower_bound_sum": lower_bound(sizes["trust_region/joint_tv_sum_max"]),
+        "lower_bound_clip": lower_bound(clip),
+    }
+    return {f"certificate/{name}": value for name, value in metrics.items()}
+
+
+@gin.configurable("diagnostics")
+class Full:
+    """What is measured of an update beyond that, before each of its epochs and after the last, now and then.
+
+    Args:
+        full_every: updates from one that is measured in full to the next, from the first on; 0 is never.
+        max_joint_actions: up to which the joint total variation is exact, at each state; see `joint_tv`.
+        num_samples: of the Monte Carlo estimates at other states.
+    """
+
+    @naming("diagnostics")
+    @pydantic.validate_call(config=STRICT)
+    def __init__(
+        self,
+        full_every: pydantic.NonNegativeInt = 0,
+        max_joint_actions: Count = 2**22,
+        num_samples: Count = 256,
+    ):
+        self._every = full_every
+        self._max_joint_actions = max_joint_actions
+        self._num_samples = num_samples
+
+    def due(self, update: int) -> bool:
+        """Whether an update is measured in full. Args: update, counted from 0."""
+        return bool(self._every) and update % self._every == 0
+
+    def distribution(self, change: PolicyChange, seed: tf.Tensor) -> Metrics:
+        """The distributions over states, and the ratios; not for XLA.
+
+        Args:
+            change: up to one epoch.
+            seed: [2] int32, of Monte Carlo estimates.
+        Returns:
+            Scalars `ratio_min` and so on as of `trust_region`, without prefix; `exact`, the share of states where the
+            joint total variation is exact. [101] each, the percentiles 0 to 100: of `agent_tv`, over decisions, and
+            of `joint_tv_sum`, `joint_tv_product`, `joint_tv_lower` and `joint_tv`, over states.
+        """
+        old, new = (tf.boolean_mask(team, change.states()) for team in change.teams())
+        learns = tf.boolean_mask(change.learns, change.states())
+        tv = total_variation.agent_tv(old, new)
+        joint = total_variation.joint_tv(old, new, self._max_joint_actions, self._num_samples, seed)
+        distributions = {
+            "agent_tv": tf.boolean_mask(tv, learns),
+            "joint_tv_sum": tf.reduce_sum(tv, axis=-1),
+            "joint_tv_product": total_variation.product_bound(tv),
+            "joint_tv_lower": tf.reduce_max(tv, axis=-1),
+            "joint_tv": joint.value,
+        }
+        percentiles = {
+            name: tf.cast(tfp.stats.percentile(values, _PERCENTILES, interpolation="nearest"), tf.float32)
+            for name, values in distributions.items()
+        }
+        return _ratio_metrics(change) | {"exact": tf.reduce_mean(tf.cast(joint.exact, tf.float32))} | percentiles

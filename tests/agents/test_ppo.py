@@ -47,7 +47,7 @@ def rows_and_final_time_step(experience):
 
 
 def update(agent, experience):
-    return agent.update(*rows_and_final_time_step(experience))
+    return agent.update(*rows_and_final_time_step(experience)).metrics
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ class TestRecurrent:
     def test_updates_change_actor_and_critic(self, rollout):
         (_, agent), (experience, final_time_step, _) = rollout
         before = weights(agent)
-        metrics = agent.update(experience, final_time_step)
+        metrics = agent.update(experience, final_time_step).metrics
         assert all(np.isfinite(value) for value in metrics.values())
         assert all((a != b).any() for a, b in zip(before, weights(agent), strict=True) if "count" not in str(a))
 

@@ -138,7 +138,7 @@ def test_of_one_agent_with_one_critic_input_all_three_are_the_same(experience, o
         zeros = tf.zeros([*rows.reward.shape, 1, 8])
         record = {"policy_state": {"actor": zeros, "critic": zeros}, "value": rows.reward[..., None]}
         rows = rows._replace(policy_info=rows.policy_info | record)
-    metrics = [agent.update(*split(rows)) for agent in made]
+    metrics = [agent.update(*split(rows)).metrics for agent in made]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     for agent, measured in zip(made[1:], metrics[1:], strict=True):
         tf.nest.map_structure(close, measured, metrics[0])
@@ -150,7 +150,7 @@ def test_of_several_agents_they_differ(experience, small_agent):
     ippo, mappo, jr_ppo = (small_agent(algorithm) for algorithm in ALGORITHMS)
     for agent in (mappo, jr_ppo):
         agent.actor.set_weights(ippo.actor.get_weights())
-    metrics = [agent.update(*split(experience)) for agent in (ippo, mappo, jr_ppo)]
+    metrics = [agent.update(*split(experience)).metrics for agent in (ippo, mappo, jr_ppo)]
     assert len({float(m["loss/policy"]) for m in metrics}) == 3
     assert [agent.critic(experience.observation)[0].shape[-1] for agent in (ippo, mappo, jr_ppo)] == [3, 3, 1]
 
@@ -180,8 +180,8 @@ def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_age
     changed = experience._replace(
         observation=experience.observation | {"obs": tf.where(alive[..., None], obs, noise(obs))},
     )
-    metrics = agent.update(*split(experience))
-    assert {name: float(value) for name, value in other.update(*split(changed)).items()} == {
+    metrics = agent.update(*split(experience)).metrics
+    assert {name: float(value) for name, value in other.update(*split(changed)).metrics.items()} == {
         name: float(value) for name, value in metrics.items()
     }
     tf.nest.map_structure(np.testing.assert_array_equal, weights(other), weights(agent))

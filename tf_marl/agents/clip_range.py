@@ -16,18 +16,17 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
-import gin
 import pydantic
 import tensorflow as tf
 
-from tf_marl.config import STRICT, naming
+from tf_marl.config import maker
 
 # (alive [..., N] bool, progress [] in [0, 1]) -> epsilon, [] or [..., 1]
 Rule: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def _as_rule(given: Any) -> Rule:
-    if callable(given) and not hasattr(given, "makes_rule"):
+    if callable(given) and not hasattr(given, "is_maker"):
         return given
     if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < math.inf:
         return lambda alive, progress: tf.constant(given, tf.float32)
@@ -37,27 +36,19 @@ def _as_rule(given: Any) -> Rule:
 ClipRange = Annotated[Any, pydantic.AfterValidator(_as_rule)]  # a number means `fixed`
 
 
-def _rule(function: Callable[..., Rule]) -> Callable[..., Rule]:
-    """Makes it known to gin, and its errors name it."""
-    checked = naming(function.__name__)(pydantic.validate_call(config=STRICT)(function))
-    known = gin.configurable(function.__name__, module="clip_range")(checked)
-    known.makes_rule = True  # so is no rule itself, which `@per_agent` without its parentheses is taken for
-    return known
-
-
-@_rule
+@maker("clip_range")
 def fixed(epsilon: pydantic.PositiveFloat) -> Rule:
     """Always epsilon."""
     return _as_rule(epsilon)
 
 
-@_rule
+@maker("clip_range")
 def per_agent(alpha: pydantic.PositiveFloat) -> Rule:
     """alpha / N, for a team of N agents (Theorem 3)."""
     return lambda alive, progress: tf.constant(alpha / alive.shape[-1], tf.float32)
 
 
-@_rule
+@maker("clip_range")
 def per_living_agent(alpha: pydantic.PositiveFloat) -> Rule:
     """alpha over the number of agents that live, at each state: the dead cannot move the joint policy."""
 
@@ -68,7 +59,7 @@ def per_living_agent(alpha: pydantic.PositiveFloat) -> Rule:
     return epsilon
 
 
-@_rule
+@maker("clip_range")
 def linear(rule: ClipRange, final: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0) -> Rule:
     """Another rule's epsilon, scaled from 1 at the start of training down to `final` at its end."""
     return lambda alive, progress: rule(alive, progress) * (1.0 - (1.0 - final) * progress)

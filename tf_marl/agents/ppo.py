@@ -8,6 +8,7 @@ for feed-forward networks, whole rollouts or chunks of them for recurrent ones. 
 and the advantage are the team's.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl import shards
+from tf_marl import diagnostics, shards
 from tf_marl.agents.config import PPOConfig
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
 from tf_marl.networks import ActorCritic, training_flops
@@ -40,11 +41,20 @@ class Batch(NamedTuple):
     learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
 
 
+class Update(NamedTuple):
+    """What there is to tell of an update."""
+
+    metrics: Metrics  # scalars
+    advantage: tf.Tensor  # [B, T, K], in units of reward: what the actor learned from, before it was normalised
+    history: Any  # what `watch` made of the policy, [epochs + 1, ...]; () without one
+
+
 class Phase(NamedTuple):
     """Epochs in a row, for which the advantages stay as they are."""
 
     learners: tuple[str, ...]  # the optimisers at work: actor, critic, or one for both
     num_epochs: int
+    moves_actor: bool
     gradients: Callable[..., tuple[Metrics, dict[str, list[tf.Tensor]]]]  # compiled; of a shard
 
 
@@ -77,6 +87,8 @@ class PPOAgent(tf_agent.TFAgent):
         self.ratio = ratio
         # How much of training is done, in [0, 1]; whoever runs the training keeps it up to date.
         self.progress = tf.Variable(0.0, trainable=False, name="progress")
+        # What enforcement makes of the clip range.
+        self.epsilon_scale = tf.Variable(1.0, trainable=False, name="epsilon_scale")
         self._learners = self._make_learners()
         jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
         self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
@@ -84,7 +96,9 @@ class PPOAgent(tf_agent.TFAgent):
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
 
         def phase(learners: Iterable[str], num_epochs: int | None) -> Phase:
-            return Phase(tuple(learners), num_epochs or config.num_epochs, compiled(self._gradients(tuple(learners))))
+            learners = tuple(learners)
+            moves_actor = learners != ("critic",)
+            return Phase(learners, num_epochs or config.num_epochs, moves_actor, compiled(self._gradients(learners)))
 
         if config.order == "critic_first":
             self._phases = [phase(["critic"], config.num_critic_epochs), phase(["actor"], config.num_epochs)]
@@ -103,30 +117,47 @@ class PPOAgent(tf_agent.TFAgent):
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step"),
         )
 
-    def update(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> Metrics:
+    def update(
+        self,
+        experience: trajectory.Trajectory,
+        final_time_step: ts.TimeStep,
+        watch: Callable[[diagnostics.PolicyChange], Any] | None = None,
+    ) -> Update:
         """One PPO update from a fresh rollout.
 
         Args:
             experience: [B, T, ...]; `policy_info` is the collect policy's.
             final_time_step: [B, ...], what the environments showed after the last row.
+            watch: is shown the policy before each of the actor's epochs and after the last; returns a nest of tensors.
         Returns:
-            Scalars averaged over the gradient steps: `loss/policy`, `loss/value`, `loss/entropy` (nats),
-            `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping).
+            Its metrics, averaged over the gradient steps, are `loss/policy`, `loss/value`, `loss/entropy` (nats),
+            `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping);
+            `trust_region/epochs`, how many epochs the actor learned for; and what `enforcement` tells.
         Raises:
             ValueError: see `num_sequences`.
         """
         metrics: Metrics = {}
+        history: Any = ()
+        before = [tf.identity(weight) for weight in self.actor_weights] if self.config.enforce else []
         for i, phase in enumerate(self._phases):
             batch = self.batch(experience, final_time_step, critic_is_new=i > 0)
             if i == 0:
                 self.critic.observe_returns(batch.returns, self._per_value(batch.learns))
-            metrics |= self._learn(batch, phase)
+            if phase.moves_actor:
+                learned, epochs, history = self._learn(batch, phase, experience, watch)
+                learned["trust_region/epochs"] = tf.cast(epochs, tf.float32)
+            else:
+                learned, *_ = self._learn(batch, phase)
+            metrics |= learned
+        for rule in self.config.enforce:
+            metrics |= rule.settle(self, experience, before)
         # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
         learns = self.learning_mask(experience)
         for torso in dict.fromkeys([self.actor.torso, self.critic.torso]):
             torso.observe(experience.observation, learns)
         self.train_step_counter.assign_add(1)
-        return metrics
+        advantage = tf.reshape(batch.returns - batch.old_value, [*experience.reward.shape, -1])
+        return Update(metrics, advantage, history)
 
     def num_sequences(self, num_envs: int, num_steps: int) -> tuple[int, int]:
         """S and L: what a rollout is cut into.
@@ -160,7 +191,23 @@ class PPOAgent(tf_agent.TFAgent):
 
     def epsilon(self, alive: tf.Tensor) -> tf.Tensor:
         """Half-width of the clip range as it is now: [] or [..., 1]. Args: alive [..., N] bool."""
-        return self.config.clip_range(alive, self.progress)
+        return self.config.clip_range(alive, self.progress) * self.epsilon_scale
+
+    def policy_change(self, experience: trajectory.Trajectory) -> diagnostics.PolicyChange:
+        """From the policy that collected a rollout to the present one."""
+        return diagnostics.PolicyChange(
+            old_logits=experience.policy_info["logits"],
+            new_logits=self.logits(experience),
+            action=experience.action,
+            learns=self.learning_mask(experience),
+            epsilon=self.epsilon(experience.observation["alive"]),
+            ratio=self.ratio,
+        )
+
+    @property
+    def actor_weights(self) -> list[tf.Variable]:
+        """What an update of the actor moves; with a shared torso, the critic's head moves along."""
+        return self._learners["actor_critic" if self.networks.shares_torso else "actor"][1]
 
     def training_flops(self) -> int:
         """Floating-point operations of an update's matrix products, per row of the rollout."""
@@ -176,7 +223,7 @@ class PPOAgent(tf_agent.TFAgent):
             discount=experience.discount[:, -1],
             observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
         )
-        metrics = self.update(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final)
+        metrics = self.update(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final).metrics
         return tf_agent.LossInfo(loss=metrics["loss/policy"] + metrics["loss/value"], extra=metrics)
 
     # The advantages.
@@ -291,19 +338,38 @@ class PPOAgent(tf_agent.TFAgent):
 
     # The update.
 
-    def _learn(self, batch: Batch, phase: Phase) -> Metrics:
+    def _learn(
+        self,
+        batch: Batch,
+        phase: Phase,
+        experience: trajectory.Trajectory | None = None,
+        watch: Callable[[diagnostics.PolicyChange], Any] | None = None,
+    ) -> tuple[Metrics, tf.Tensor, Any]:
+        """The epochs of a phase; where the actor moves, the rollout is given, to stop early by and to be watched on.
+
+        Returns: means over the gradient steps, the number of epochs, and what was watched.
+        """
         num_sequences, num_minibatches = batch.action.shape[0], self.config.num_minibatches
         size = num_sequences // num_minibatches
         seed = tf.random.experimental.stateless_fold_in([self.config.seed, 1], self.train_step_counter)
         names = [name for learner in phase.learners for name in (*_LOSSES[learner], f"grad_norm/{learner}")]
         totals = dict.fromkeys(names, tf.constant(0.0))
+        rules = self.config.enforce if phase.moves_actor else ()
+        epochs = tf.constant(0)
+        history = _rows(watch(self.policy_change(experience)), phase.num_epochs + 1) if watch else ()
         for epoch in tf.range(phase.num_epochs):
             chance = tf.random.stateless_uniform([num_sequences], tf.random.experimental.stateless_fold_in(seed, epoch))
             order = tf.argsort(chance)[: size * num_minibatches]  # XLA knows no stateless_shuffle
             for rows in tf.reshape(order, [num_minibatches, size]):
                 step = self._gradient_step(_take(batch, rows) if num_minibatches > 1 else batch, phase)
                 totals = {name: total + step[name] for name, total in totals.items()}
-        return {name: total / (phase.num_epochs * num_minibatches) for name, total in totals.items()}
+            epochs += 1
+            if watch:
+                history = _put(history, epochs, watch(self.policy_change(experience)))
+            if rules and tf.reduce_any([rule.stops(self, experience) for rule in rules]):
+                break
+        num_steps = tf.cast(epochs * num_minibatches, tf.float32)
+        return {name: total / num_steps for name, total in totals.items()}, epochs, history
 
     def _gradient_step(self, batch: Batch, phase: Phase) -> Metrics:
         share, agent_share = _shares(self._per_value(batch.learns)), _shares(batch.learns)
@@ -365,6 +431,17 @@ class _Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 def _take(batch: Batch, rows: tf.Tensor) -> Batch:
     return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), batch)
+
+
+def _rows(first: Any, num_rows: int) -> Any:
+    """Room for so many of a nest of float tensors, the first of them in it and NaN in the others."""
+    return tf.nest.map_structure(
+        lambda leaf: tf.concat([leaf[None], tf.fill([num_rows - 1, *leaf.shape], math.nan)], axis=0), first
+    )
+
+
+def _put(rows: Any, index: tf.Tensor, row: Any) -> Any:
+    return tf.nest.map_structure(lambda all_, one: tf.tensor_scatter_nd_update(all_, [[index]], [one]), rows, row)
 
 
 def _shares(mask: tf.Tensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gin
+import numpy as np
 import pydantic
 import tensorflow as tf
 
@@ -17,6 +18,7 @@ from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.rollout import Collector
 
 Metrics = dict[str, float]
+History = dict[str, np.ndarray]
 
 
 class Result(NamedTuple):
@@ -80,6 +82,7 @@ class Trainer:
         self._core = core
         self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
         self._evaluator = self.evaluator(eval_episodes)
+        self._full = diagnostics.Full()
         self._checkpoints = tf.train.CheckpointManager(
             tf.train.Checkpoint(agent=self.agent, collector=self.collector, env_steps=self.env_steps),
             os.path.join(root_dir, "checkpoints"),
@@ -123,21 +126,33 @@ class Trainer:
         self._best.restore_or_initialize()
         return int(self._best_env_steps)
 
-    def run(self, record: Callable[[int, Metrics], None], stop: Callable[[], bool] = lambda: False) -> Result:
+    def run(
+        self,
+        record: Callable[[int, Metrics], None],
+        stop: Callable[[], bool] = lambda: False,
+        keep: Callable[[int, History], None] = lambda env_steps, history: None,
+    ) -> Result:
         """Trains until `num_env_steps`, evaluating greedily now and then and at the end.
 
         Args:
             record: is handed (env steps so far, metrics) after every update and every evaluation.
             stop: is asked before every update whether to end here, in order.
+            keep: is handed (env steps so far, history) of every update that `diagnostics.full_every` measures in full,
+                by `diagnostics.Full.distribution`: an array [epochs + 1, ...] for each name.
         """
-        iteration = self.build_iteration()
+        iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
         evaluation: Metrics = {}
         evaluated = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
             began = time.perf_counter()
             self.agent.progress.assign(before / self.num_env_steps)
-            metrics = {name: float(value) for name, value in iteration().items()}
+            full = self._full.due(int(self.agent.train_step_counter))
+            tensors, history = watched() if full else (iteration(), {})
+            metrics = {name: float(value) for name, value in tensors.items()}
             record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
+            if full:
+                rows = int(metrics["trust_region/epochs"]) + 1
+                keep(int(self.env_steps), {name: values.numpy()[:rows] for name, values in history.items()})
             if before // self._eval_every < int(self.env_steps) // self._eval_every:
                 evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
         if evaluated != int(self.env_steps):
@@ -146,18 +161,25 @@ class Trainer:
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
+        return self._iteration(watch=None)[0]
+
+    def watched_iteration(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The same, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
+        seed = tf.random.experimental.stateless_fold_in([self._seed, 8], self.agent.train_step_counter)
+        return self._iteration(watch=lambda change: self._full.distribution(change, seed))
+
+    def _iteration(
+        self, watch: Callable[[diagnostics.PolicyChange], Any] | None
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
-        metrics = self.agent.update(experience, final_time_step)
-        metrics |= diagnostics.trust_region(
-            experience.policy_info["logits"],
-            self.agent.logits(experience),
-            experience.action,
-            self.agent.learning_mask(experience),
-            self.agent.epsilon(experience.observation["alive"]),
-            self.agent.ratio,
-        )
+        update = self.agent.update(experience, final_time_step, watch)
+        seed = tf.random.experimental.stateless_fold_in([self._seed, 7], self.agent.train_step_counter)
+        change = self.agent.policy_change(experience)
+        sizes = diagnostics.trust_region(change, seed)
+        certificate = diagnostics.certificate(change, update.advantage, self.agent.config.gamma, sizes)
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
-        return metrics | {f"tally/{name}": value for name, value in tally._asdict().items()}
+        tallied = {f"tally/{name}": value for name, value in tally._asdict().items()}
+        return update.metrics | sizes | certificate | tallied, update.history
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
