@@ -46,7 +46,7 @@ class Update(NamedTuple):
 
     metrics: Metrics  # scalars
     advantage: tf.Tensor  # [B, T, K], in units of reward: what the actor learned from, before it was normalised
-    history: Any  # what `watch` made of the policy, [epochs + 1, ...]; () without one
+    history: Any  # what `watch` made of the policy, [num_epochs + 1, ...], NaN after an early stop; () without one
 
 
 class Phase(NamedTuple):
@@ -128,7 +128,8 @@ class PPOAgent(tf_agent.TFAgent):
         Args:
             experience: [B, T, ...]; `policy_info` is the collect policy's.
             final_time_step: [B, ...], what the environments showed after the last row.
-            watch: is shown the policy before each of the actor's epochs and after the last; returns a nest of tensors.
+            watch: is shown the policy before each of the actor's epochs and after the update; returns a nest of float
+                tensors.
         Returns:
             Its metrics, averaged over the gradient steps, are `loss/policy`, `loss/value`, `loss/entropy` (nats),
             `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping);
@@ -151,6 +152,10 @@ class PPOAgent(tf_agent.TFAgent):
             metrics |= learned
         for rule in self.config.enforce:
             metrics |= rule.settle(self, experience, before)
+        if watch and self.config.enforce:
+            history = _put(
+                history, tf.cast(metrics["trust_region/epochs"], tf.int32), watch(self.policy_change(experience))
+            )
         # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
         learns = self.learning_mask(experience)
         for torso in dict.fromkeys([self.actor.torso, self.critic.torso]):

@@ -172,9 +172,12 @@ class Trainer:
         self, watch: Callable[[diagnostics.PolicyChange], Any] | None
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
+        epsilon = self.agent.epsilon(
+            experience.observation["alive"]
+        )  # enforcement may have another for the next update
         update = self.agent.update(experience, final_time_step, watch)
         seed = tf.random.experimental.stateless_fold_in([self._seed, 7], self.agent.train_step_counter)
-        change = self.agent.policy_change(experience)
+        change = self.agent.policy_change(experience)._replace(epsilon=epsilon)
         sizes = diagnostics.trust_region(change, seed)
         certificate = diagnostics.certificate(change, update.advantage, self.agent.config.gamma, sizes)
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
