@@ -35,8 +35,8 @@ flags.DEFINE_multi_string("map", list(MAPS), "SMAC map; repeats.")
 flags.DEFINE_multi_enum("rule", list(RULES), list(RULES), "Rule; repeats.")
 flags.DEFINE_integer("seeds", 3, "Runs of each rule on each map.", lower_bound=1)
 flags.DEFINE_integer("env_steps", 200_000, "Env steps that a run trains for.", lower_bound=1)
-flags.DEFINE_float("alpha", 0.3, "What the joint total variation is to stay below.", lower_bound=0.0)
-flags.DEFINE_integer("full_every", 3, "Updates from one that is measured in full to the next.", lower_bound=1)
+flags.DEFINE_float("alpha", 0.2, "What the joint total variation is to stay below.", lower_bound=0.0)
+flags.DEFINE_integer("full_every", 5, "Updates from one that is measured in full to the next.", lower_bound=1)
 flags.DEFINE_string("out", str(RESULTS), "Folder for runs.csv and enforcement.md.")
 
 
@@ -116,11 +116,10 @@ def _write(runs: "pd.DataFrame", path: pathlib.Path) -> None:
     """The table to read: means over seeds."""
     columns = ["N", "map", "rule", "epsilon", "joint TV", "product bound", "sum bound"]
     columns += ["states within alpha: joint TV", "product", "sum", "step kept", "won", "return"]
-    command = (
-        f"python -m launch.enforcement --env_steps={FLAGS.env_steps} --alpha={FLAGS.alpha:g} --seeds={FLAGS.seeds}"
-    )
+    given = f"--env_steps={FLAGS.env_steps} --alpha={FLAGS.alpha:g} --seeds={FLAGS.seeds}"
     lines = [
-        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}, in {FLAGS.env_steps:,} env steps: `{command}`.",
+        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}, in {FLAGS.env_steps:,} env steps:",
+        f"`python -m launch.enforcement {given}`.",
         "Total variation from the policy that collected a rollout to the one after the update: the largest over the",
         "rollout's states, as a mean over updates and seeds, and in brackets the largest of all. Joint TV is exact at",
         "states with up to 2^22 joint actions; at others it is a Monte Carlo estimate of 64 samples, which makes its",
