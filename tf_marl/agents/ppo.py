@@ -10,7 +10,7 @@ and the advantage are the team's.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 from tf_agents.agents import tf_agent
@@ -39,6 +39,10 @@ class Batch(NamedTuple):
     advantage: tf.Tensor  # [S, L, K], normalised over what `learns` admits
     returns: tf.Tensor  # [S, L, K]
     learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
+
+
+# (epochs that the actor has learned for, [] int32; the change so far) -> a nest of float tensors
+Watch: TypeAlias = Callable[[tf.Tensor, diagnostics.PolicyChange], Any]
 
 
 class Update(NamedTuple):
@@ -121,15 +125,14 @@ class PPOAgent(tf_agent.TFAgent):
         self,
         experience: trajectory.Trajectory,
         final_time_step: ts.TimeStep,
-        watch: Callable[[diagnostics.PolicyChange], Any] | None = None,
+        watch: Watch | None = None,
     ) -> Update:
         """One PPO update from a fresh rollout.
 
         Args:
             experience: [B, T, ...]; `policy_info` is the collect policy's.
             final_time_step: [B, ...], what the environments showed after the last row.
-            watch: is shown the policy before each of the actor's epochs and after the update; returns a nest of float
-                tensors.
+            watch: is shown the policy before each of the actor's epochs and after the update; returns float tensors.
         Returns:
             Its metrics, averaged over the gradient steps, are `loss/policy`, `loss/value`, `loss/entropy` (nats),
             `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping);
@@ -153,9 +156,8 @@ class PPOAgent(tf_agent.TFAgent):
         for rule in self.config.enforce:
             metrics |= rule.settle(self, experience, before)
         if watch and self.config.enforce:
-            history = _put(
-                history, tf.cast(metrics["trust_region/epochs"], tf.int32), watch(self.policy_change(experience))
-            )
+            epochs = tf.cast(metrics["trust_region/epochs"], tf.int32)
+            history = _put(history, epochs, watch(epochs, self.policy_change(experience)))
         # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
         learns = self.learning_mask(experience)
         for torso in dict.fromkeys([self.actor.torso, self.critic.torso]):
@@ -348,7 +350,7 @@ class PPOAgent(tf_agent.TFAgent):
         batch: Batch,
         phase: Phase,
         experience: trajectory.Trajectory | None = None,
-        watch: Callable[[diagnostics.PolicyChange], Any] | None = None,
+        watch: Watch | None = None,
     ) -> tuple[Metrics, tf.Tensor, Any]:
         """The epochs of a phase; where the actor moves, the rollout is given, to stop early by and to be watched on.
 
@@ -361,7 +363,7 @@ class PPOAgent(tf_agent.TFAgent):
         totals = dict.fromkeys(names, tf.constant(0.0))
         rules = self.config.enforce if phase.moves_actor else ()
         epochs = tf.constant(0)
-        history = _rows(watch(self.policy_change(experience)), phase.num_epochs + 1) if watch else ()
+        history = _rows(watch(epochs, self.policy_change(experience)), phase.num_epochs + 1) if watch else ()
         for epoch in tf.range(phase.num_epochs):
             chance = tf.random.stateless_uniform([num_sequences], tf.random.experimental.stateless_fold_in(seed, epoch))
             order = tf.argsort(chance)[: size * num_minibatches]  # XLA knows no stateless_shuffle
@@ -370,7 +372,7 @@ class PPOAgent(tf_agent.TFAgent):
                 totals = {name: total + step[name] for name, total in totals.items()}
             epochs += 1
             if watch:
-                history = _put(history, epochs, watch(self.policy_change(experience)))
+                history = _put(history, epochs, watch(epochs, self.policy_change(experience)))
             if rules and tf.reduce_any([rule.stops(self, experience) for rule in rules]):
                 break
         num_steps = tf.cast(epochs * num_minibatches, tf.float32)

@@ -166,11 +166,9 @@ class Trainer:
     def watched_iteration(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The same, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 8], self.agent.train_step_counter)
-        return self._iteration(watch=lambda change: self._full.distribution(change, seed))
+        return self._iteration(watch=lambda _, change: self._full.distribution(change, seed))
 
-    def _iteration(
-        self, watch: Callable[[diagnostics.PolicyChange], Any] | None
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
         epsilon = self.agent.epsilon(
             experience.observation["alive"]
