@@ -74,7 +74,7 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
     old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
     tv = total_variation.agent_tv(old_logits, new_logits)
     tv_sum, tv_product = tf.reduce_sum(tv, axis=-1), total_variation.product_bound(tv)
-    metrics = _ratio_metrics(change) | {
+    metrics = ratio_sizes(change) | {
         "kl_mean": mean(old.kl_divergence(new), learns),
         "agent_tv_max": tf.reduce_max(tv),
         "agent_tv_mean": mean(tv, learns),
@@ -87,7 +87,8 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
     return {f"trust_region/{name}": value for name, value in metrics.items()}
 
 
-def _ratio_metrics(change: PolicyChange) -> Metrics:
+def ratio_sizes(change: PolicyChange) -> Metrics:
+    """What `trust_region` tells of the ratios and their clip range, without prefix."""
     ratio, counts = change.ratios()
     deviation, states = tf.abs(ratio - 1.0), change.states()
     epsilon = tf.broadcast_to(change.epsilon, [*states.shape, 1])
@@ -168,6 +169,7 @@ class Full:
         full_every: updates from one that is measured in full to the next, from the first on; 0 is never.
         max_joint_actions: up to which the joint total variation is exact, at each state; see `joint_tv`.
         num_samples: of the Monte Carlo estimates at other states.
+        max_states: on how many of the states, evenly spread, the joint total variation is measured; 0 is on all.
     """
 
     @naming("diagnostics")
@@ -177,30 +179,33 @@ class Full:
         full_every: pydantic.NonNegativeInt = 0,
         max_joint_actions: Count = 2**22,
         num_samples: Count = 256,
+        max_states: pydantic.NonNegativeInt = 0,
     ):
         self._every = full_every
         self._max_joint_actions = max_joint_actions
         self._num_samples = num_samples
+        self._max_states = max_states
 
     def due(self, update: int) -> bool:
         """Whether an update is measured in full. Args: update, counted from 0."""
         return bool(self._every) and update % self._every == 0
 
     def distribution(self, change: PolicyChange, seed: tf.Tensor) -> Metrics:
-        """The distributions over states, and the ratios; not for XLA.
+        """The distributions over states; not for XLA.
 
         Args:
             change: up to one epoch.
             seed: [2] int32, of Monte Carlo estimates.
         Returns:
-            Scalars `ratio_min` and so on as of `trust_region`, without prefix; `exact`, the share of states where the
-            joint total variation is exact. [101] each, the percentiles 0 to 100: of `agent_tv`, over decisions, and
-            of `joint_tv_sum`, `joint_tv_product`, `joint_tv_lower` and `joint_tv`, over states.
+            `exact`, the share of states where the joint total variation is exact, and [101] each, the percentiles 0 to
+            100: of `agent_tv`, over decisions, and of `joint_tv_sum`, `joint_tv_product`, `joint_tv_lower` and
+            `joint_tv`, over states.
         """
         old, new = (tf.boolean_mask(team, change.states()) for team in change.teams())
         learns = tf.boolean_mask(change.learns, change.states())
         tv = total_variation.agent_tv(old, new)
-        joint = total_variation.joint_tv(old, new, self._max_joint_actions, self._num_samples, seed)
+        stride = -(-tf.shape(old)[0] // self._max_states) if self._max_states else 1
+        joint = total_variation.joint_tv(old[::stride], new[::stride], self._max_joint_actions, self._num_samples, seed)
         distributions = {
             "agent_tv": tf.boolean_mask(tv, learns),
             "joint_tv_sum": tf.reduce_sum(tv, axis=-1),
@@ -212,4 +217,4 @@ class Full:
             name: tf.cast(tfp.stats.percentile(values, _PERCENTILES, interpolation="nearest"), tf.float32)
             for name, values in distributions.items()
         }
-        return _ratio_metrics(change) | {"exact": tf.reduce_mean(tf.cast(joint.exact, tf.float32))} | percentiles
+        return {"exact": tf.reduce_mean(tf.cast(joint.exact, tf.float32))} | percentiles

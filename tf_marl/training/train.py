@@ -137,8 +137,8 @@ class Trainer:
         Args:
             record: is handed (env steps so far, metrics) after every update and every evaluation.
             stop: is asked before every update whether to end here, in order.
-            keep: is handed (env steps so far, history) of every update that `diagnostics.full_every` measures in full,
-                by `diagnostics.Full.distribution`: an array [epochs + 1, ...] for each name.
+            keep: is handed (env steps so far, history) of every update that `diagnostics.full_every` measures in full:
+                an array [epochs + 1, ...] for each name of `diagnostics.ratio_sizes` and `Full.distribution`.
         """
         iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
         evaluation: Metrics = {}
@@ -166,7 +166,9 @@ class Trainer:
     def watched_iteration(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The same, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 8], self.agent.train_step_counter)
-        return self._iteration(watch=lambda _, change: self._full.distribution(change, seed))
+        return self._iteration(
+            watch=lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
+        )
 
     def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
