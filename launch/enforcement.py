@@ -87,9 +87,10 @@ def _train(algorithm_path: str, map_path: str, rule: str, seed: int) -> dict[str
     app.parse_gin([algorithm_path, map_path], settings + [line.format(alpha=FLAGS.alpha) for line in RULES[rule]])
     recorded: list[dict[str, float]] = []
     histories: list[dict[str, np.ndarray]] = []
-    with app.bad_input(), tempfile.TemporaryDirectory() as root_dir:
-        environment = environments.load(seed=seed)
-        trainer = Trainer(environment=environment, root_dir=root_dir, seed=seed)
+    with tempfile.TemporaryDirectory() as root_dir:
+        with app.bad_input():
+            environment = environments.load(seed=seed)
+            trainer = Trainer(environment=environment, root_dir=root_dir, seed=seed)
         result = trainer.run(lambda _, m: recorded.append(m), keep=lambda _, history: histories.append(history))
     row: dict[str, float] = {
         "num_agents": environment.core.action_spec.shape[0],
@@ -125,9 +126,10 @@ def _write(runs: "pd.DataFrame", path: pathlib.Path) -> None:
         f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}, in {FLAGS.env_steps:,} env steps:",
         f"`python -m launch.enforcement {given}`.",
         "Total variation from the policy that collected a rollout to the one after the update: the largest over the",
-        "rollout's states, as a mean over updates and seeds, and in brackets the largest of all. The bounds are those at",
-        "every state; joint TV is measured at the 32 states where the product bound is largest. States within alpha are",
-        f"counted every {FLAGS.full_every} updates, at all of them, for joint TV at 1,024. `won` and `return` are of 32 greedy episodes.",
+        "rollout's states, as a mean over updates and seeds, in brackets the largest of all. The bounds are those at",
+        "all states; joint TV is measured at the 32 states where the product bound is largest. States within alpha are",
+        f"counted every {FLAGS.full_every} updates: all of them, for joint TV 1,024. `won` and `return` are of the 32",
+        "greedy episodes at the end.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),

@@ -204,8 +204,11 @@ class Full:
         old, new = (tf.boolean_mask(team, change.states()) for team in change.teams())
         learns = tf.boolean_mask(change.learns, change.states())
         tv = total_variation.agent_tv(old, new)
-        stride = -(-tf.shape(old)[0] // self._max_states) if self._max_states else 1
-        joint = total_variation.joint_tv(old[::stride], new[::stride], self._max_joint_actions, self._num_samples, seed)
+        num_states = tf.shape(old)[0]
+        some = tf.range(0, num_states, -(-num_states // self._max_states) if self._max_states else 1)
+        joint = total_variation.joint_tv(
+            tf.gather(old, some), tf.gather(new, some), self._max_joint_actions, self._num_samples, seed
+        )
         distributions = {
             "agent_tv": tf.boolean_mask(tv, learns),
             "joint_tv_sum": tf.reduce_sum(tv, axis=-1),

@@ -7,6 +7,7 @@ import subprocess
 import urllib.parse
 from importlib import metadata
 
+import matplotlib.figure
 import requests
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -97,6 +98,14 @@ class Tracker:
     def text(self, text: str, name: str) -> None:
         """Keeps a text as an artifact."""
         self._mlflow.log_text(text, name)
+
+    def file(self, path: pathlib.Path) -> None:
+        """Keeps a file as an artifact, by its name."""
+        self._mlflow.log_artifact(str(path))
+
+    def figure(self, figure: matplotlib.figure.Figure, name: str) -> None:
+        """Keeps a plot as an artifact."""
+        self._mlflow.log_figure(figure, name)
 
     def finish(self, status: str, error: str | None = None) -> None:
         """Sends what is left and closes the run.

@@ -1,0 +1,244 @@
+"""Tables in, plots out: nothing here trains. Plots are readable in grey: what colours tell, line styles tell too."""
+
+import itertools
+import pathlib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+from matplotlib import axes, colormaps, figure
+from scipy import stats
+
+NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
+EPOCHS_COMPARED = (10, 50, 99)
+QUANTITIES = {
+    "joint_tv_sum": "sum bound (the paper's)",
+    "joint_tv_product": "product bound",
+    "joint_tv": "joint TV itself",
+}
+
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+
+
+def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """As pixels and as vectors: `name.png`, `name.svg`."""
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
+    for path in paths:
+        drawing.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return paths
+
+
+def published() -> pd.DataFrame:
+    """What the paper's data says of figure 1, at the learning rate of its experiments; means over its seeds."""
+    text = resources.files("tf_marl").joinpath("data/figure_1_published.csv")
+    with text.open() as file:
+        table = pd.read_csv(file, comment="#")
+    return table[table.actor_learning_rate == 5e-4]
+
+
+def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
+    """A run's trust region over training.
+
+    Args:
+        updates: a row per update: `env_steps` and the metrics `trust_region/alpha`, `trust_region/joint_tv_max`,
+            `trust_region/joint_tv_product_max`, `trust_region/joint_tv_sum_max`, `trust_region/agent_tv_max`.
+        title: of the plot.
+    """
+    drawing, [plot] = _panels(1, 1)
+    names = {
+        "joint_tv_sum_max": "sum bound",
+        "joint_tv_product_max": "product bound",
+        "joint_tv_max": "joint TV",
+        "agent_tv_max": "one agent's TV",
+    }
+    for (name, label), style in zip(names.items(), _STYLES, strict=False):
+        column = updates[f"trust_region/{name}"]
+        smooth = column.rolling(max(len(column) // 50, 1), min_periods=1).max()
+        plot.plot(updates.env_steps, smooth, linestyle=style, color=_grey(name == "joint_tv_max"), label=label)
+    plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
+    plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log", title=title)
+    plot.legend(fontsize="small")
+    return drawing
+
+
+def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
+    """One update epoch by epoch: the distribution of each quantity over states, as percentiles.
+
+    Args:
+        history: of `diagnostics.Full.distribution`, [epochs + 1, 101] for each quantity.
+        title: of the plot.
+    """
+    names = {"agent_tv": "one agent's TV"} | QUANTITIES
+    drawing, plots = _panels(1, len(names), sharey=True)
+    for plot, (name, label) in zip(plots, names.items(), strict=True):
+        for percentile, style in zip((100, 99, 90, 50), _STYLES, strict=False):
+            color = _grey(percentile == 100)
+            plot.plot(history[name][:, percentile], linestyle=style, color=color, label=_percentile(percentile))
+        plot.set(xlabel="epochs of the update", title=label)
+    plots[0].set_ylabel("total variation")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle(title)
+    return drawing
+
+
+def figure_1a(table: pd.DataFrame) -> figure.Figure:
+    """Ratios by epoch, a panel for each clip range. Args: table, as `launch.figure` makes it, here of one map."""
+    clips = sorted(table.clip_epsilon.unique())
+    drawing, plots = _panels(2, -(-len(clips) // 2), sharex=True)
+    theirs = published()
+    for plot, clip in itertools.zip_longest(plots, clips):
+        if clip is None:
+            plot.axis("off")
+            continue
+        ours = table[table.clip_epsilon == clip].groupby("epoch")
+        for name in ("ratio_max", "ratio_min"):
+            column = ours[name]
+            plot.fill_between(column.mean().index, column.min(), column.max(), color="0.8")
+            plot.plot(
+                column.mean(), color="0", label="ours: mean and range over seeds" if name == "ratio_max" else None
+            )
+            match = theirs[(theirs.map == table.map.iloc[0]) & (theirs.clip_epsilon == clip)]
+            if len(match):
+                label = "published mean" if name == "ratio_max" else None
+                plot.plot(match.epoch, match[f"{name}_mean"], "--", color="tab:blue", label=label)
+        if clip < NO_CLIPPING:
+            for edge in (1 - clip, 1 + clip):
+                plot.axhline(edge, color="tab:red", linewidth=1, linestyle=":")
+        plot.set(yscale="log", title=_clip(clip))
+        plot.yaxis.set_major_formatter("{x:g}")
+    for plot in plots[: len(clips)]:
+        plot.set(xlabel="epoch", ylabel="ratio, least and largest")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle(f"Figure 1a: ratios in the first update, {table.map.iloc[0]}; dotted: the clip range")
+    return drawing
+
+
+def figure_1b(percentiles: pd.DataFrame) -> figure.Figure:
+    """Distribution of one agent's total variation, by clip range and epoch. Args: percentiles, of one map."""
+    drawing, plots = _panels(1, len(EPOCHS_COMPARED), sharey=True)
+    theirs = published()
+    for plot, epoch in zip(plots, EPOCHS_COMPARED, strict=True):
+        rows = percentiles[(percentiles.epoch == epoch) & (percentiles.quantity == "agent_tv")]
+        for (clip, ours), style, color in zip(rows.groupby("clip_epsilon"), _STYLES, _colors(6), strict=False):
+            _cdf(plot, ours, style, color, _clip(clip))
+            match = theirs[(theirs.map == ours.map.iloc[0]) & (theirs.clip_epsilon == clip) & (theirs.epoch == epoch)]
+            plot.plot(match.max_agent_tv_mean, [1.0] * len(match), "v", color=color, clip_on=False)
+        plot.set(xlabel="one agent's total variation", title=f"epoch {epoch}", xscale="log", xlim=(1e-3, 1))
+    plots[0].set_ylabel("share of decisions")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle(f"Figure 1b: {percentiles.map.iloc[0]}; triangles: the published largest, mean over seeds")
+    return drawing
+
+
+def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
+    """Distribution of the joint total variation by number of agents, and its largest against that number.
+
+    Args: percentiles, table: of one clip range.
+    """
+    epoch = EPOCHS_COMPARED[-1]
+    drawing, plots = _panels(1, len(QUANTITIES) + 1)
+    theirs = published()
+    clip = table.clip_epsilon.iloc[0]
+    theirs = theirs[(theirs.clip_epsilon == clip) & (theirs.epoch == epoch)]
+    for plot, (name, label) in zip(plots, QUANTITIES.items(), strict=False):
+        rows = percentiles[(percentiles.epoch == epoch) & (percentiles.quantity == name)]
+        groups = rows.groupby(["num_agents", "map"])
+        for ((num_agents, map_name), ours), style, color in zip(groups, _STYLES, _colors(6), strict=False):
+            _cdf(plot, ours, style, color, f"{num_agents}: {map_name}")
+            if name == "joint_tv_sum":
+                match = theirs[theirs.map == map_name].max_joint_tv_sum_mean
+                plot.plot(match, [1.0] * len(match), "v", color=color, clip_on=False)
+        plot.set(xlabel=f"total variation: {label}", ylabel="share of states", title=label)
+    plots[0].legend(fontsize="small", title="agents")
+    for (name, label), marker, style in zip(QUANTITIES.items(), "sDo", _STYLES, strict=False):
+        fit = linear_fit(table, name, epoch)
+        plots[-1].plot(
+            fit.num_agents, fit.largest, marker, color=_grey(name == "joint_tv"), label=f"{label}: {fit.text}"
+        )
+        ends = np.array([1, 11])
+        plots[-1].plot(ends, fit.intercept + fit.slope * ends, style, color=_grey(name == "joint_tv"), linewidth=1)
+    plots[-1].plot(theirs.num_agents, theirs.max_joint_tv_sum_mean, "v", color="tab:blue", label="published sum")
+    plots[-1].set(xlabel="agents N", ylabel="largest over states, mean over seeds", title="against N", ylim=(0, None))
+    plots[-1].legend(fontsize="x-small")
+    drawing.suptitle(f"Figure 1c: {_clip(clip)}, epoch {epoch}; triangles: the published largest sum, mean over seeds")
+    return drawing
+
+
+def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
+    """Distribution of the joint total variation by epoch. Args: percentiles, of one map and one clip range."""
+    drawing, plots = _panels(1, len(QUANTITIES), sharey=True)
+    theirs = published()
+    map_name, clip = percentiles.map.iloc[0], percentiles.clip_epsilon.iloc[0]
+    theirs = theirs[(theirs.map == map_name) & (theirs.clip_epsilon == clip)]
+    for plot, (name, label) in zip(plots, QUANTITIES.items(), strict=True):
+        groups = percentiles[percentiles.quantity == name].groupby("epoch")
+        for (epoch, ours), style, color in zip(groups, itertools.cycle(_STYLES), _colors(len(groups)), strict=False):
+            _cdf(plot, ours, style, color, f"epoch {epoch}")
+            if name == "joint_tv_sum":
+                match = theirs[theirs.epoch == epoch].max_joint_tv_sum_mean
+                plot.plot(match, [1.0] * len(match), "v", color=color, clip_on=False)
+        plot.set(xlabel=f"total variation: {label}", title=label)
+    plots[0].set_ylabel("share of states")
+    plots[-1].legend(fontsize="small")
+    drawing.suptitle(f"Figure 1d: {map_name}, {_clip(clip)}; triangles: the published largest sum, mean over seeds")
+    return drawing
+
+
+class LinearFit:
+    """The largest of a quantity against the number of agents, means over seeds, and a straight line through it."""
+
+    def __init__(self, num_agents: Sequence[int], largest: Sequence[float]):
+        self.num_agents, self.largest = num_agents, largest
+        line = stats.linregress(num_agents, largest)
+        self.slope, self.intercept, self.r_squared = line.slope, line.intercept, line.rvalue**2
+        self.text = f"slope {self.slope:.4f}, R² {self.r_squared:.2f}"
+
+
+def linear_fit(table: pd.DataFrame, quantity: str, epoch: int) -> LinearFit:
+    """Args: table, of one clip range; quantity, of `QUANTITIES`; epoch."""
+    means = table[table.epoch == epoch].groupby("num_agents")[f"{quantity}_max"].mean()
+    return LinearFit(list(means.index), list(means))
+
+
+def compare(table: pd.DataFrame) -> pd.DataFrame:
+    """Ours over published, of the largest total variations: a row for each map, clip range and epoch they both have."""
+    names = {"agent_tv_max": "max_agent_tv_mean", "joint_tv_sum_max": "max_joint_tv_sum_mean"}
+    keys = ["map", "num_agents", "clip_epsilon", "epoch"]
+    ours = table[table.epoch.isin(EPOCHS_COMPARED)].groupby(keys)[list(names)].mean()
+    both = ours.join(published().set_index(keys)[list(names.values())], how="inner")
+    for our_name, their_name in names.items():
+        both[our_name.replace("_max", "_ratio")] = both[our_name] / both[their_name]
+    return both.reset_index().sort_values(["num_agents", "clip_epsilon", "epoch"])
+
+
+def _panels(rows: int, columns: int, **options) -> tuple[figure.Figure, list[axes.Axes]]:
+    drawing = figure.Figure(figsize=(1.5 + 4 * columns, 0.5 + 3.4 * rows), layout="constrained")
+    plots = drawing.subplots(rows, columns, squeeze=False, **options).ravel()
+    for plot in plots:
+        plot.grid(color="0.9")
+        plot.spines[["top", "right"]].set_visible(False)
+    return drawing, list(plots)
+
+
+def _cdf(plot: axes.Axes, rows: pd.DataFrame, style: object, color: object, label: str) -> None:
+    """Percentiles as a curve: the mean over seeds. Args: rows, with columns p0 to p100."""
+    columns = [name for name in rows.columns if name[0] == "p" and name[1:].isdigit()]
+    shares = [int(name[1:]) / 100 for name in columns]
+    plot.plot(rows[columns].mean(), shares, linestyle=style, color=color, label=label)
+
+
+def _colors(count: int) -> np.ndarray:
+    return colormaps["viridis"](np.linspace(0.0, 0.85, count))  # from dark to light
+
+
+def _grey(stressed: bool) -> str:
+    return "0" if stressed else "0.45"
+
+
+def _clip(clip: float) -> str:
+    return "no clipping" if clip >= NO_CLIPPING else f"clip {clip:g}"
+
+
+def _percentile(percentile: int) -> str:
+    return "largest" if percentile == 100 else f"{percentile}% are below"
