@@ -86,15 +86,24 @@ def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
     p, q, counts = _support(old, new)
     # Large and small in turn, so that the halves are alike.
     halves = [(p[:, i::2], q[:, i::2], counts[:, i::2]) for i in range(2)]
-    size = tf.reduce_max([tf.reduce_prod(tf.cast(count, tf.float64), axis=-1) for *_, count in halves], axis=0)
-    tf.debugging.assert_less_equal(
+    size = _larger_half(counts)
+    fits = tf.debugging.assert_less_equal(
         size, tf.cast(_LARGEST_HALF, size.dtype), "joint_tv_exact: too many joint actions; use joint_tv_monte_carlo"
     )
-    order = tf.argsort(size, direction="DESCENDING")
+    with tf.control_dependencies([fits]):  # else a graph makes the tables meanwhile
+        order = tf.argsort(size, direction="DESCENDING")
+
+    def too_large(states: tf.Tensor) -> tf.Tensor:
+        num_states = tf.shape(states)[0]
+        table = tf.cast(num_states, size.dtype) * _larger_half(tf.reduce_max(tf.gather(counts, states), axis=0))
+        return (table > _TABLE) & (num_states > 1)
 
     def batch(start: tf.Tensor, joint_tv: tf.Tensor):
-        num_states = tf.maximum(1, tf.cast(_TABLE / size[order[start]], tf.int32))
-        states = order[start : start + num_states]
+        most = tf.maximum(1, tf.cast(_TABLE / size[order[start]], tf.int32))
+        # Fewer, where states of like size owe it to other agents and would fill each other's tables up.
+        (states,) = tf.while_loop(
+            too_large, lambda states: (states[: (tf.shape(states)[0] + 1) // 2],), (order[start : start + most],)
+        )
         (p1, q1), (p2, q2) = (_joint(*(tf.gather(leaf, states) for leaf in half)) for half in halves)
         by_ratio = tf.argsort(tf.where(p2 > 0, q2 / p2, math.inf))
         p2, q2 = (tf.gather(leaf, by_ratio, batch_dims=1) for leaf in (p2, q2))
@@ -103,7 +112,7 @@ def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
             tf.gather(tf.pad(tf.cumsum(leaf, axis=1), [[0, 0], [1, 0]]), before, batch_dims=1) for leaf in (p2, q2)
         )
         tv = tf.reduce_sum(p1 * p_before - q1 * q_before, axis=1)
-        return start + num_states, tf.tensor_scatter_nd_update(joint_tv, states[:, None], tv)
+        return start + tf.shape(states)[0], tf.tensor_scatter_nd_update(joint_tv, states[:, None], tv)
 
     num_states = tf.shape(size)[0]
     _, joint_tv = tf.while_loop(
@@ -199,6 +208,12 @@ def _support(old: Team, new: Team) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     counts = tf.math.count_nonzero(p > 0, axis=-1, dtype=tf.int32)
     by_count = tf.argsort(counts, direction="DESCENDING")
     return tuple(tf.gather(leaf, by_count, batch_dims=1) for leaf in (p, q, counts))
+
+
+def _larger_half(counts: tf.Tensor) -> tf.Tensor:
+    """Joint actions of the larger half of a team, float64. Args: counts [..., N], of actions. Returns: [...]."""
+    halves = [tf.reduce_prod(tf.cast(counts[..., i::2], tf.float64), axis=-1) for i in range(2)]
+    return tf.reduce_max(halves, axis=0)
 
 
 def _joint(p: tf.Tensor, q: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
