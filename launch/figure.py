@@ -86,7 +86,7 @@ class Tables:
         """Whether there is a run."""
         table = self.table
         return len(table) > 0 and bool(
-            ((table.map == map_name) & (table.clip_epsilon == clip) & (table.seed == seed)).any()
+            ((table["map"] == map_name) & (table.clip_epsilon == clip) & (table.seed == seed)).any()
         )
 
     def add(self, rows: list[dict[str, Any]], percentiles: list[dict[str, Any]]) -> None:
@@ -141,7 +141,7 @@ def _draw(tables: Tables, panels: list[str], folder: pathlib.Path) -> tuple[dict
 
     def select(rows: "pd.DataFrame", panel: str) -> "pd.DataFrame":
         maps, clips = PANELS[panel]
-        return rows[rows.map.isin(maps) & rows.clip_epsilon.isin(clips) & (rows.seed < FLAGS.seeds)]
+        return rows[rows["map"].isin(maps) & rows.clip_epsilon.isin(clips) & (rows.seed < FLAGS.seeds)]
 
     files = [path for path in (folder / "table.csv", folder / "percentiles.csv")]
     draw = {

@@ -7,7 +7,7 @@ from importlib import resources
 
 import numpy as np
 import pandas as pd
-from matplotlib import axes, colormaps, figure
+from matplotlib import axes, colormaps, figure, ticker
 from scipy import stats
 
 NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
@@ -98,7 +98,7 @@ def figure_1a(table: pd.DataFrame) -> figure.Figure:
             plot.plot(
                 column.mean(), color="0", label="ours: mean and range over seeds" if name == "ratio_max" else None
             )
-            match = theirs[(theirs.map == table.map.iloc[0]) & (theirs.clip_epsilon == clip)]
+            match = theirs[(theirs["map"] == table["map"].iloc[0]) & (theirs.clip_epsilon == clip)]
             if len(match):
                 label = "published mean" if name == "ratio_max" else None
                 plot.plot(match.epoch, match[f"{name}_mean"], "--", color="tab:blue", label=label)
@@ -107,10 +107,12 @@ def figure_1a(table: pd.DataFrame) -> figure.Figure:
                 plot.axhline(edge, color="tab:red", linewidth=1, linestyle=":")
         plot.set(yscale="log", title=_clip(clip))
         plot.yaxis.set_major_formatter("{x:g}")
+        plot.yaxis.set_minor_formatter("{x:g}")
+        plot.yaxis.set_minor_locator(ticker.LogLocator(subs=(0.2, 0.3, 0.5, 0.7)))
     for plot in plots[: len(clips)]:
         plot.set(xlabel="epoch", ylabel="ratio, least and largest")
     plots[0].legend(fontsize="small")
-    drawing.suptitle(f"Figure 1a: ratios in the first update, {table.map.iloc[0]}; dotted: the clip range")
+    drawing.suptitle(f"Figure 1a: ratios in the first update, {table['map'].iloc[0]}; dotted: the clip range")
     return drawing
 
 
@@ -122,12 +124,14 @@ def figure_1b(percentiles: pd.DataFrame) -> figure.Figure:
         rows = percentiles[(percentiles.epoch == epoch) & (percentiles.quantity == "agent_tv")]
         for (clip, ours), style, color in zip(rows.groupby("clip_epsilon"), _STYLES, _colors(6), strict=False):
             _cdf(plot, ours, style, color, _clip(clip))
-            match = theirs[(theirs.map == ours.map.iloc[0]) & (theirs.clip_epsilon == clip) & (theirs.epoch == epoch)]
+            match = theirs[
+                (theirs["map"] == ours["map"].iloc[0]) & (theirs.clip_epsilon == clip) & (theirs.epoch == epoch)
+            ]
             plot.plot(match.max_agent_tv_mean, [1.0] * len(match), "v", color=color, clip_on=False)
         plot.set(xlabel="one agent's total variation", title=f"epoch {epoch}", xscale="log", xlim=(1e-3, 1))
     plots[0].set_ylabel("share of decisions")
     plots[0].legend(fontsize="small")
-    drawing.suptitle(f"Figure 1b: {percentiles.map.iloc[0]}; triangles: the published largest, mean over seeds")
+    drawing.suptitle(f"Figure 1b: {percentiles['map'].iloc[0]}; triangles: the published largest, mean over seeds")
     return drawing
 
 
@@ -147,7 +151,7 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
         for ((num_agents, map_name), ours), style, color in zip(groups, _STYLES, _colors(6), strict=False):
             _cdf(plot, ours, style, color, f"{num_agents}: {map_name}")
             if name == "joint_tv_sum":
-                match = theirs[theirs.map == map_name].max_joint_tv_sum_mean
+                match = theirs[theirs["map"] == map_name].max_joint_tv_sum_mean
                 plot.plot(match, [1.0] * len(match), "v", color=color, clip_on=False)
         plot.set(xlabel=f"total variation: {label}", ylabel="share of states", title=label)
     plots[0].legend(fontsize="small", title="agents")
@@ -167,10 +171,10 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
 
 def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
     """Distribution of the joint total variation by epoch. Args: percentiles, of one map and one clip range."""
-    drawing, plots = _panels(1, len(QUANTITIES), sharey=True)
+    drawing, plots = _panels(1, len(QUANTITIES), sharex=True, sharey=True)
     theirs = published()
-    map_name, clip = percentiles.map.iloc[0], percentiles.clip_epsilon.iloc[0]
-    theirs = theirs[(theirs.map == map_name) & (theirs.clip_epsilon == clip)]
+    map_name, clip = percentiles["map"].iloc[0], percentiles.clip_epsilon.iloc[0]
+    theirs = theirs[(theirs["map"] == map_name) & (theirs.clip_epsilon == clip)]
     for plot, (name, label) in zip(plots, QUANTITIES.items(), strict=True):
         groups = percentiles[percentiles.quantity == name].groupby("epoch")
         for (epoch, ours), style, color in zip(groups, itertools.cycle(_STYLES), _colors(len(groups)), strict=False):
@@ -213,7 +217,7 @@ def compare(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(rows: int, columns: int, **options) -> tuple[figure.Figure, list[axes.Axes]]:
-    drawing = figure.Figure(figsize=(1.5 + 4 * columns, 0.5 + 3.4 * rows), layout="constrained")
+    drawing = figure.Figure(figsize=(1 + 4 * columns, 1 + 3.2 * rows), layout="constrained")
     plots = drawing.subplots(rows, columns, squeeze=False, **options).ravel()
     for plot in plots:
         plot.grid(color="0.9")
