@@ -1,92 +1,363 @@
-"""The measured trust region against a NumPy reference, dead agents and boundaries left out."""
+"""The measured trust region and its certificate against NumPy references, dead agents and boundaries left out."""
 
+import itertools
+
+import gin
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 
 from tf_marl import diagnostics
+from tf_marl.ops import categorical, surrogate
 
 EPSILON = 0.2
+SEED = tf.constant([0, 1])
+RATIOS = {"independent": surrogate.independent_ratio, "joint": surrogate.joint_ratio}
 
 
-def trust_region_by_numpy(old_logits, new_logits, action, learns, epsilon):
-    old, new = (scipy.special.softmax(logits.astype(np.float64), axis=-1) for logits in (old_logits, new_logits))
-    tv = 0.5 * np.abs(new - old).sum(axis=-1)
+def softmax(logits):
+    return scipy.special.softmax(np.asarray(logits, np.float64), axis=-1)
+
+
+def ratios_by_numpy(change):
+    """[B, T, K] and [B, T, K] bool where they count."""
+    old, new = softmax(change.old_logits), softmax(change.new_logits)
+    old, new = (np.take_along_axis(p, change.action[..., None], axis=-1)[..., 0] for p in (old, new))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(change.learns, new / old, 1.0)
+    if change.ratio is surrogate.joint_ratio:
+        return ratio.prod(axis=-1, keepdims=True), change.learns.any(axis=-1, keepdims=True)
+    return ratio, change.learns
+
+
+def losses_by_enumeration(change):
+    """[B, T, J] each, of all joint actions: the old probability, and max(0, 1 - ratio), its mean the joint TV."""
+    num_agents, num_actions = change.old_logits.shape[-2:]
+    new_logits = np.where(change.learns[..., None], change.new_logits, change.old_logits)
+    actions = np.array(list(itertools.product(range(num_actions), repeat=num_agents)))
+    old, new = (softmax(p)[..., np.arange(num_agents), actions].prod(axis=-1) for p in (change.old_logits, new_logits))
+    return old, np.maximum(0.0, 1.0 - np.divide(new, old, out=np.ones_like(old), where=old > 0))
+
+
+def agent_tv_by_numpy(change):
+    return np.where(change.learns, 0.5 * np.abs(softmax(change.new_logits) - softmax(change.old_logits)).sum(-1), 0.0)
+
+
+def trust_region_by_numpy(change):
+    """All but `joint_tv_max`."""
+    old, new = softmax(change.old_logits), softmax(change.new_logits)
     with np.errstate(divide="ignore", invalid="ignore"):
         kl = np.where(old > 0, old * np.log(old / new), 0.0).sum(axis=-1)
-
-    def taken(probs):
-        return np.take_along_axis(probs, action[..., None], axis=-1)[..., 0]
-
-    ratio = taken(new) / taken(old)
-    tv_sum = np.where(learns, tv, 0.0).sum(axis=-1)
+    learns, states, tv = change.learns, change.learns.any(axis=-1), agent_tv_by_numpy(change)
+    ratio, counts = ratios_by_numpy(change)
+    epsilon = np.broadcast_to(change.epsilon, [*states.shape, 1])
+    tv_sum, tv_product = tv.sum(axis=-1), 1.0 - np.prod(1.0 - tv, axis=-1)
     return {
-        "ratio_min": ratio[learns].min(),
-        "ratio_max": ratio[learns].max(),
-        "clip_fraction": (np.abs(ratio[learns] - 1) > epsilon).mean(),
+        "ratio_min": ratio[counts].min(),
+        "ratio_max": ratio[counts].max(),
+        "ratio_mean": ratio[counts].mean(),
+        "clip_fraction": (np.abs(ratio - 1.0) > epsilon)[counts].mean(),
+        "epsilon": epsilon[states].mean(),
+        "ratio_deviation_sum": sum(np.abs(ratio[..., k] - 1.0).max() for k in range(ratio.shape[-1])),
+        "alpha": (epsilon[..., 0] * counts.sum(axis=-1)).max(),
         "kl_mean": kl[learns].mean(),
         "agent_tv_max": tv[learns].max(),
         "agent_tv_mean": tv[learns].mean(),
         "joint_tv_sum_max": tv_sum.max(),
-        "joint_tv_sum_mean": tv_sum[learns.any(axis=-1)].mean(),
-        "epsilon": epsilon,
+        "joint_tv_sum_mean": tv_sum[states].mean(),
+        "joint_tv_product_max": tv_product.max(),
+        "joint_tv_product_mean": tv_product[states].mean(),
     }
 
 
 @pytest.fixture
 def update(rng, random_team):
-    """(old_logits, new_logits, action, learns) of a [B, T, N] rollout with dead agents and boundaries."""
+    """The change of a [B, T, N] rollout with dead agents and boundaries, none of which is at first sight unchanged."""
     old, avail = random_team((4, 10))
     new = np.where(avail, old + 0.3 * rng.normal(size=old.shape), old).astype(np.float32)
-    gumbel = rng.gumbel(size=old.shape)
-    action = np.argmax(old + gumbel, axis=-1).astype(np.int32)
+    action = np.argmax(old + rng.gumbel(size=old.shape), axis=-1).astype(np.int32)
     alive = avail.sum(axis=-1) > 1
     boundary = rng.random((4, 10)) < 0.2
-    return old, new, action, alive & ~boundary[..., None]
+    assert (alive & boundary[..., None]).any()
+    assert (alive.any(axis=-1) & ~boundary).sum() > 20
+    return diagnostics.PolicyChange(old, new, action, alive & ~boundary[..., None], np.float32(EPSILON))
 
 
-def test_identical_policies_have_ratio_1_and_no_distance(update):
-    old, _, action, learns = update
-    metrics = diagnostics.trust_region(old, old, action, learns, EPSILON)
+@pytest.fixture(params=RATIOS)
+def any_update(update, request):
+    """With the ratios of IPPO and MAPPO, and with that of JR-PPO."""
+    return update._replace(ratio=RATIOS[request.param])
+
+
+# The trust region
+
+
+def test_identical_policies_have_ratio_1_and_no_distance(any_update):
+    change = any_update._replace(new_logits=any_update.old_logits)
+    metrics = diagnostics.trust_region(change, SEED)
     assert metrics.pop("trust_region/epsilon") == np.float32(EPSILON)
-    assert metrics.pop("trust_region/ratio_min") == 1.0
-    assert metrics.pop("trust_region/ratio_max") == 1.0
-    assert len(metrics) == 6
+    assert metrics.pop("trust_region/alpha") > 0.0
+    assert {metrics.pop(f"trust_region/ratio_{name}").numpy() for name in ("min", "max", "mean")} == {1.0}
+    assert len(metrics) == 10
     assert all(value == 0.0 for value in metrics.values()), metrics
 
 
-def test_metrics_match_numpy(update):
-    expected = trust_region_by_numpy(*update, EPSILON)
+@pytest.mark.parametrize("by_state", [False, True], ids=["one epsilon", "an epsilon a state"])
+def test_metrics_match_numpy(any_update, rng, by_state):
+    epsilon = rng.uniform(0.05, 0.5, size=(4, 10, 1)) if by_state else EPSILON
+    change = any_update._replace(epsilon=np.float32(epsilon))
+    expected = trust_region_by_numpy(change)
     assert 0 < expected["clip_fraction"] < 1
-    actual = diagnostics.trust_region(*update, EPSILON)
+    actual = diagnostics.trust_region(change, SEED)
+    del actual["trust_region/joint_tv_max"]
     assert actual.keys() == {f"trust_region/{name}" for name in expected}
     for name, value in expected.items():
         np.testing.assert_allclose(actual[f"trust_region/{name}"], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_what_is_not_learned_from_is_not_measured(update, rng):
-    old, new, action, learns = update
-    anything = np.where(learns[..., None], new, 5 * rng.normal(size=new.shape)).astype(np.float32)
-    other_action = np.where(learns, action, (action + 1) % new.shape[-1])
-    expected = diagnostics.trust_region(old, new, action, learns, EPSILON)
-    actual = diagnostics.trust_region(old, anything, other_action, learns, EPSILON)
-    assert {name: float(value) for name, value in actual.items()} == {
-        name: float(value) for name, value in expected.items()
+@pytest.mark.parametrize("xla", [False, True], ids=["TensorFlow", "XLA"])
+def test_the_largest_joint_tv_is_estimated_within_its_standard_error(update, xla):
+    old, loss = losses_by_enumeration(update)
+    joint_tv = (old * loss).sum(axis=-1)
+    error = np.sqrt(((old * loss**2).sum(axis=-1) - joint_tv**2).max() / 2048)
+    assert error < 0.01
+    trust_region = tf.function(diagnostics.trust_region, jit_compile=xla, autograph=False)
+    metrics = [trust_region(update, tf.constant([0, seed])) for seed in range(10)]
+    largest = np.array([each["trust_region/joint_tv_max"] for each in metrics])
+    assert len(set(largest)) > 5
+    assert (largest > joint_tv.max() - 4.0 * error).all()
+    assert (largest < joint_tv.max() + 5.0 * error).all()  # the largest of several estimates
+    for name, value in trust_region_by_numpy(update).items():
+        np.testing.assert_allclose(metrics[0][f"trust_region/{name}"], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_what_is_not_learned_from_is_not_measured(any_update, rng):
+    """Of the dead and at boundaries, neither policy counts, nor the action."""
+
+    def other(logits):
+        return np.where(learns[..., None], logits, 5 * rng.normal(size=logits.shape)).astype(np.float32)
+
+    learns = any_update.learns
+    changed = any_update._replace(
+        old_logits=other(any_update.old_logits),
+        new_logits=other(any_update.new_logits),
+        action=np.where(learns, any_update.action, (any_update.action + 1) % any_update.new_logits.shape[-1]),
+    )
+    expected, actual = (diagnostics.trust_region(change, SEED) for change in (any_update, changed))
+    tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
+
+
+def test_a_rollout_of_boundaries_alone_has_no_distance(any_update):
+    metrics = diagnostics.trust_region(any_update._replace(learns=np.zeros_like(any_update.learns)), SEED)
+    assert metrics["trust_region/ratio_min"] == metrics["trust_region/ratio_max"] == 1.0
+    for name in ("joint_tv_sum_mean", "joint_tv_product_max", "joint_tv_max", "kl_mean", "ratio_deviation_sum"):
+        assert metrics[f"trust_region/{name}"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "clip_fraction", "ratio_max", "deviation", "alpha"),
+    [
+        ("independent", 1 / 3, 1.4, 0.0 + 0.1 + 0.4, 3 * EPSILON),
+        ("joint", 1.0, 1.1 * 1.4, 1.1 * 1.4 - 1.0, EPSILON),
+    ],
+)
+def test_ratios_and_clip_range_worked_by_hand(ratio, clip_fraction, ratio_max, deviation, alpha):
+    old = np.log([[[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]]).astype(np.float32)
+    new = np.log([[[[0.5, 0.5], [0.55, 0.45], [0.7, 0.3]]]]).astype(np.float32)  # ratios 1, 1.1, 1.4
+    action, learns = np.zeros((1, 1, 3), np.int32), np.ones((1, 1, 3), bool)
+    change = diagnostics.PolicyChange(old, new, action, learns, np.float32(EPSILON), RATIOS[ratio])
+    metrics = diagnostics.trust_region(change, SEED)
+    expected = {
+        "clip_fraction": clip_fraction,
+        "ratio_max": ratio_max,
+        "ratio_deviation_sum": deviation,
+        "alpha": alpha,
+        "agent_tv_max": 0.2,
+        "joint_tv_sum_max": 0.0 + 0.05 + 0.2,
+        "joint_tv_product_max": 1.0 - 0.95 * 0.8,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[f"trust_region/{name}"], value, rtol=1e-5, err_msg=name)
+
+
+# The certificate
+
+
+def sizes(joint_tv, product=0.0, sum_=0.0):
+    measured = {"joint_tv_max": joint_tv, "joint_tv_product_max": product, "joint_tv_sum_max": sum_}
+    return {f"trust_region/{name}": tf.constant(value, tf.float32) for name, value in measured.items()}
+
+
+@pytest.fixture
+def two_states():
+    """One agent in two states, and a boundary; (change, advantage).
+
+    It took the first action of two, 0.5 before and 0.6 now, then the second, 0.5 before and 0.55 now.
+    """
+    old = np.log([[[[0.5, 0.5]], [[0.5, 0.5]], [[0.5, 0.5]]]]).astype(np.float32)
+    new = np.log([[[[0.6, 0.4]], [[0.45, 0.55]], [[0.1, 0.9]]]]).astype(np.float32)
+    action, learns = np.array([[[0], [1], [1]]]), np.array([[[True], [True], [False]]])
+    advantage = np.float32([[[2.0], [-1.0], [50.0]]])
+    return diagnostics.PolicyChange(old, new, action, learns, np.float32(EPSILON)), advantage
+
+
+def test_the_certificate_worked_by_hand(two_states):
+    change, advantage = two_states
+    actual = diagnostics.certificate(change, advantage, gamma=0.5, sizes=sizes(0.1, product=0.12, sum_=0.15))
+    gain = ((1.2 - 1) * 2.0 + (1.1 - 1) * -1.0) / 2 / (1 - 0.5)
+    assert gain == pytest.approx(0.3)
+    per_alpha_squared = 4 * 2.0 * 0.5 / (1 - 0.5) ** 2
+    assert per_alpha_squared == 16.0
+    expected = {
+        "surrogate": 0.3,
+        "advantage_max": 2.0,
+        "alpha": 0.1,
+        "penalty": 16 * 0.1**2,
+        "lower_bound": 0.3 - 16 * 0.1**2,
+        "vacuous": 0.0,
+        "alpha_needed": (0.3 / 16) ** 0.5,
+        "lower_bound_product": 0.3 - 16 * 0.12**2,
+        "lower_bound_sum": 0.3 - 16 * 0.15**2,
+        "lower_bound_clip": 0.3 - 16 * (EPSILON / 2) ** 2,
+    }
+    assert actual.keys() == {f"certificate/{name}" for name in expected}
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[f"certificate/{name}"], value, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("by_state", [False, True], ids=["one epsilon", "an epsilon a state"])
+def test_the_certificate_matches_numpy(any_update, rng, by_state):
+    epsilon = rng.uniform(0.05, 0.5, size=(4, 10, 1)) if by_state else EPSILON
+    change, gamma = any_update._replace(epsilon=np.float32(epsilon)), 0.97
+    ratio, counts = ratios_by_numpy(change)
+    advantage = rng.normal(size=ratio.shape).astype(np.float32)
+    measured = sizes(0.05, product=0.06, sum_=0.07)
+    actual = diagnostics.certificate(change, np.where(counts, advantage, np.float32(1e3)), gamma, measured)
+    states = counts.any(axis=-1)
+    gain = ((ratio - 1) * advantage * counts).sum(axis=-1)[states].mean() / (1 - gamma)
+    per_alpha_squared = 4 * np.abs(advantage[counts]).max() * gamma / (1 - gamma) ** 2
+    agent_tv = np.broadcast_to(change.epsilon / 2, counts.shape) * counts  # of an agent whose ratios are in the range
+    clip = (1 - np.prod(1 - agent_tv, axis=-1)).max()
+    expected = {
+        "surrogate": gain,
+        "penalty": per_alpha_squared * 0.05**2,
+        "lower_bound": gain - per_alpha_squared * 0.05**2,
+        "lower_bound_product": gain - per_alpha_squared * 0.06**2,
+        "lower_bound_sum": gain - per_alpha_squared * 0.07**2,
+        "lower_bound_clip": gain - per_alpha_squared * clip**2,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[f"certificate/{name}"], value, rtol=1e-4, err_msg=name)
+
+
+def test_the_bound_is_vacuous_from_the_alpha_needed_on(two_states):
+    change, advantage = two_states
+
+    def certificate(alpha, advantage=advantage):
+        metrics = diagnostics.certificate(change, advantage, 0.99, sizes(alpha))
+        return {name.removeprefix("certificate/"): float(value) for name, value in metrics.items()}
+
+    needed = certificate(0.0)["alpha_needed"]
+    assert 0.0 < needed < 1.0
+    assert certificate(0.999 * needed)["vacuous"] == 0.0 < certificate(0.999 * needed)["lower_bound"]
+    assert certificate(1.001 * needed)["vacuous"] == 1.0
+    assert certificate(1.001 * needed)["lower_bound"] < 0.0
+    losing = certificate(0.0, -advantage)
+    assert losing["surrogate"] < 0.0
+    assert losing["vacuous"] == 1.0
+    assert losing["alpha_needed"] == 0.0
+
+
+# In full
+
+
+@pytest.fixture
+def _clean_gin():
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def distributions(update):
+    """Of each name, what there is to take percentiles of."""
+    tv = agent_tv_by_numpy(update)
+    states = update.learns.any(axis=-1)
+    old, loss = losses_by_enumeration(update)
+    return {
+        "agent_tv": tv[update.learns],
+        "joint_tv_sum": tv.sum(axis=-1)[states],
+        "joint_tv_product": (1.0 - np.prod(1.0 - tv, axis=-1))[states],
+        "joint_tv_lower": tv.max(axis=-1)[states],
+        "joint_tv": (old * loss).sum(axis=-1)[states],
     }
 
 
-def test_a_rollout_of_boundaries_alone_has_no_distance(update):
-    old, new, action, learns = update
-    metrics = diagnostics.trust_region(old, new, action, np.zeros_like(learns), EPSILON)
-    assert metrics["trust_region/ratio_min"] == metrics["trust_region/ratio_max"] == 1.0
-    assert metrics["trust_region/joint_tv_sum_mean"] == metrics["trust_region/kl_mean"] == 0.0
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "tf.function"])
+def test_distributions_are_told_by_their_percentiles(update, distributions, compiled):
+    measure = diagnostics.Full().distribution
+    actual = (tf.function(measure) if compiled else measure)(update, SEED)
+    assert actual.keys() == {"exact", *distributions}
+    assert actual["exact"] == 1.0
+    for name, values in distributions.items():
+        expected = np.percentile(values, np.arange(101), method="nearest")
+        assert actual[name].dtype == tf.float32
+        np.testing.assert_allclose(actual[name], expected, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(actual[name][0], values.min(), atol=1e-6)
+        np.testing.assert_allclose(actual[name][100], values.max(), atol=1e-6)
 
 
-def test_the_clip_range_counts_ratios_outside_it_only():
-    old = np.log([[[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]]]).astype(np.float32)
-    new = np.log([[[[0.5, 0.5], [0.55, 0.45], [0.7, 0.3]]]]).astype(np.float32)  # ratios 1, 1.1, 1.4
-    metrics = diagnostics.trust_region(old, new, np.zeros((1, 1, 3), np.int32), np.ones((1, 1, 3), bool), EPSILON)
-    np.testing.assert_allclose(metrics["trust_region/clip_fraction"], 1 / 3)
-    np.testing.assert_allclose(metrics["trust_region/ratio_max"], 1.4, rtol=1e-6)
-    np.testing.assert_allclose(metrics["trust_region/agent_tv_max"], 0.2, rtol=1e-5)
-    np.testing.assert_allclose(metrics["trust_region/joint_tv_sum_max"], 0.0 + 0.05 + 0.2, rtol=1e-5)
+def test_states_with_many_joint_actions_are_estimated_and_the_share_of_the_others_told(update, distributions):
+    legal = (update.old_logits > categorical.MASKED_LOGIT / 2).sum(axis=-1)
+    number = legal.prod(axis=-1)[update.learns.any(axis=-1)]
+    limit = int(np.median(number))
+    actual = diagnostics.Full(max_joint_actions=limit, num_samples=4000).distribution(update, SEED)
+    np.testing.assert_allclose(actual["exact"], np.mean(number <= limit), rtol=1e-6)
+    assert 0.2 < actual["exact"] < 0.8
+    expected = np.percentile(distributions["joint_tv"], np.arange(101), method="nearest")
+    assert np.abs(actual["joint_tv"] - expected).max() > 1e-4
+    np.testing.assert_allclose(actual["joint_tv"], expected, atol=0.03)  # no standard error is above 0.008
+    again = diagnostics.Full(max_joint_actions=limit, num_samples=4000).distribution(update, SEED)
+    np.testing.assert_array_equal(again["joint_tv"], actual["joint_tv"])
+
+
+def test_the_joint_tv_may_be_measured_on_some_of_the_states(update, distributions):
+    (num_states,) = distributions["joint_tv"].shape
+    max_states = num_states // 3
+    actual = diagnostics.Full(max_states=max_states).distribution(update, SEED)
+    some = distributions["joint_tv"][:: -(-num_states // max_states)]
+    assert max_states // 2 < len(some) <= max_states
+    for name, values in (distributions | {"joint_tv": some}).items():
+        expected = np.percentile(values, np.arange(101), method="nearest")
+        np.testing.assert_allclose(actual[name], expected, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(("every", "due"), [(0, []), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6])])
+def test_every_so_many_updates_are_due_from_the_first_on(every, due):
+    full = diagnostics.Full(full_every=every)
+    assert [update for update in range(7) if full.due(update)] == due
+
+
+@pytest.mark.usefixtures("_clean_gin")
+def test_gin_says_how_often():
+    assert not diagnostics.Full().due(0)
+    gin.parse_config("diagnostics.full_every = 5")
+    full = diagnostics.Full()
+    assert [update for update in range(11) if full.due(update)] == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("full_every", -1),
+        ("full_every", 2.5),
+        ("max_joint_actions", 0),
+        ("num_samples", "64"),
+        ("max_states", -1),
+        ("every", 1),
+    ],
+)
+def test_an_unfit_option_is_named(option, value):
+    with pytest.raises(ValueError, match=rf"^diagnostics\.{option}: "):
+        diagnostics.Full(**{option: value})

@@ -7,7 +7,7 @@ from importlib import resources
 
 import numpy as np
 import pandas as pd
-from matplotlib import axes, colormaps, figure, ticker
+from matplotlib import axes, colormaps, figure
 from scipy import stats
 
 NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
@@ -106,9 +106,11 @@ def figure_1a(table: pd.DataFrame) -> figure.Figure:
             for edge in (1 - clip, 1 + clip):
                 plot.axhline(edge, color="tab:red", linewidth=1, linestyle=":")
         plot.set(yscale="log", title=_clip(clip))
+        low, high = plot.get_ylim()
+        ticks = (0.001, 0.01, 0.1, 1, 10) if high > 5 else (0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 4)
+        plot.set_yticks([tick for tick in ticks if low <= tick <= high])
         plot.yaxis.set_major_formatter("{x:g}")
-        plot.yaxis.set_minor_formatter("{x:g}")
-        plot.yaxis.set_minor_locator(ticker.LogLocator(subs=(0.2, 0.3, 0.5, 0.7)))
+        plot.minorticks_off()
     for plot in plots[: len(clips)]:
         plot.set(xlabel="epoch", ylabel="ratio, least and largest")
     plots[0].legend(fontsize="small")
