@@ -73,7 +73,7 @@ def trust_region_by_numpy(change):
 
 @pytest.fixture
 def update(rng, random_team):
-    """The change of a [B, T, N] rollout with dead agents and boundaries, none of which is at first sight unchanged."""
+    """The change of a [B, T, N] rollout with dead agents and boundaries, where the policy changes as well."""
     old, avail = random_team((4, 10))
     new = np.where(avail, old + 0.3 * rng.normal(size=old.shape), old).astype(np.float32)
     action = np.argmax(old + rng.gumbel(size=old.shape), axis=-1).astype(np.int32)
