@@ -12,7 +12,7 @@ from launch import app
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
     from tf_marl.tracking import Tracker
-    from tf_marl.training.train import Trainer
+    from tf_marl.training.train import History, Trainer
 
 FLAGS = flags.FLAGS
 REPLAY_NAME = "replay.html"  # among the run's artifacts
@@ -75,6 +75,7 @@ def main() -> int:
         )
 
     began = time.perf_counter()
+    updates: list[dict[str, float]] = []
     try:
         (root_dir / app.CONFIG_NAME).write_text(config)
         tracker.text(config, app.CONFIG_NAME)
@@ -85,8 +86,14 @@ def main() -> int:
             def record(env_steps: int, metrics: dict[str, float]) -> None:
                 tracker.record(env_steps, metrics)
                 progress(env_steps, metrics)
+                if "trust_region/alpha" in metrics:
+                    updates.append(metrics | {"env_steps": env_steps})
 
-            result = trainer.run(record, stop)
+            def keep(env_steps: int, history: "History") -> None:
+                log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
+
+            result = trainer.run(record, stop, keep)
+        log_trust_region(updates, name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
@@ -125,6 +132,24 @@ def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     seed = [FLAGS.seed, 5]  # not a seed of the evaluations
     episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
     tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+
+
+def log_trust_region(updates: list[dict[str, float]], name: str, tracker: "Tracker") -> None:
+    """Keeps a plot of the trust region over training among the run's artifacts."""
+    import pandas as pd
+
+    from tf_marl import figures
+
+    if updates:
+        tracker.figure(figures.trust_region(pd.DataFrame(updates), name), "trust_region.png")
+
+
+def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) -> None:
+    """Keeps what was measured of one update, epoch by epoch, as a table and a plot."""
+    from tf_marl import figures
+
+    tracker.text(figures.epochs_table(history).to_csv(float_format="%.5g"), f"trust_region/{name}.csv")
+    tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
 
 
 def flat_params(config: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ QUANTITIES = {
     "joint_tv": "joint TV itself",
 }
 
+_PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
 
@@ -80,6 +81,17 @@ def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
     plots[0].legend(fontsize="small")
     drawing.suptitle(title)
     return drawing
+
+
+def epochs_table(history: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The same as a table: a row per epoch; some percentiles of each distribution, and the scalars as they are."""
+    columns = {}
+    for name, values in history.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_p{percentile}": values[:, percentile] for percentile in _PERCENTILES}
+    return pd.DataFrame(columns).rename_axis("epoch")
 
 
 def figure_1a(table: pd.DataFrame) -> figure.Figure:

@@ -136,7 +136,8 @@ class PPOAgent(tf_agent.TFAgent):
         Returns:
             Its metrics, averaged over the gradient steps, are `loss/policy`, `loss/value`, `loss/entropy` (nats),
             `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping);
-            `trust_region/epochs`, how many epochs the actor learned for; and what `enforcement` tells.
+            `trust_region/epochs`, how many epochs the actor learned for; and, where rules hold the trust region, the
+            least `trust_region/alpha` of them and what they record.
         Raises:
             ValueError: see `num_sequences`.
         """
@@ -155,6 +156,8 @@ class PPOAgent(tf_agent.TFAgent):
             metrics |= learned
         for rule in self.config.enforce:
             metrics |= rule.settle(self, experience, before)
+        if self.config.enforce:
+            metrics["trust_region/alpha"] = tf.constant(min(rule.alpha for rule in self.config.enforce))
         if watch and self.config.enforce:
             epochs = tf.cast(metrics["trust_region/epochs"], tf.int32)
             history = _put(history, epochs, watch(epochs, self.policy_change(experience)))

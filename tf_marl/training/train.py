@@ -182,7 +182,7 @@ class Trainer:
         certificate = diagnostics.certificate(change, update.advantage, self.agent.config.gamma, sizes)
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
         tallied = {f"tally/{name}": value for name, value in tally._asdict().items()}
-        return update.metrics | sizes | certificate | tallied, update.history
+        return sizes | certificate | update.metrics | tallied, update.history
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
