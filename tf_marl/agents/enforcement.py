@@ -17,6 +17,7 @@ Optimisers stay as they are after the steps they took: Adam's moments are averag
 for weights in between as well.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
@@ -57,8 +58,12 @@ class Rule:
         self.alpha, self.quantity = alpha, quantity
 
     def tv(self, agent: Learner, experience: trajectory.Trajectory) -> tf.Tensor:
-        """Of the policy as it is now from the one that collected a rollout: the largest over its states, []."""
-        return tf.reduce_max(_QUANTITIES[self.quantity](*agent.policy_change(experience).teams()))
+        """Of the policy as it is now from the one that collected a rollout: the largest over its states, [].
+
+        Infinite where the policy is not a number any more.
+        """
+        tv = tf.reduce_max(_QUANTITIES[self.quantity](*agent.policy_change(experience).teams()))
+        return tf.where(tf.math.is_nan(tv), math.inf, tv)
 
     def stops(self, agent: Learner, experience: trajectory.Trajectory) -> tf.Tensor:
         """After each epoch: whether it is the last, [] bool."""
@@ -81,10 +86,10 @@ class Backtrack(Rule):
         weights = agent.actor_weights
         after = [tf.identity(weight) for weight in weights]
         tv, share, tries = self.tv(agent, experience), tf.constant(1.0), tf.constant(0)
-        while not tv <= self.alpha:  # nor is NaN
+        while tv > self.alpha and share > 0.0:
             tries += 1
             share *= tf.clip_by_value(0.95 * self.alpha / tv, 0.1, 0.9)  # for small steps the two are proportional
-            if tries == _MAX_BACKTRACKS or tf.math.is_nan(share):
+            if tries == _MAX_BACKTRACKS or tf.math.is_inf(tv):
                 share = tf.constant(0.0)
             for weight, old, new in zip(weights, before, after, strict=True):
                 weight.assign(tf.where(share > 0.0, old + share * (new - old), old))
