@@ -6,12 +6,14 @@ Nothing heavy is imported until the flags have been read, so `--help` answers at
 import contextlib
 import importlib
 import json
+import multiprocessing
 import os
 import pathlib
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -135,6 +137,15 @@ def import_quietly() -> None:
         importlib.import_module("tf_marl.training.train")
         tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
         tf.config.list_physical_devices()
+
+
+def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own, so that what TensorFlow and XLA keep for good is given back.
+
+    It starts from this one, in which TensorFlow is imported but has computed nothing yet.
+    """
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib.Path:

@@ -37,6 +37,7 @@ flags.DEFINE_integer("seeds", 3, "Runs of each rule on each map.", lower_bound=1
 flags.DEFINE_integer("env_steps", 150_000, "Env steps that a run trains for.", lower_bound=1)
 flags.DEFINE_float("alpha", 0.2, "What the joint total variation is to stay below.", lower_bound=0.0)
 flags.DEFINE_integer("full_every", 5, "Updates from one that is measured in full to the next.", lower_bound=1)
+flags.DEFINE_multi_string("gin_bindings", [], "Gin binding on top of ippo.gin; give another --out with it.")
 flags.DEFINE_string("out", str(RESULTS), "Folder for runs.csv and enforcement.md.")
 
 
@@ -54,7 +55,8 @@ def main() -> int:
         if any(asked.items() <= run.items() for run in runs):
             continue
         began = time.perf_counter()
-        runs.append(asked | _train(gin_paths[0], gin_paths[1 + FLAGS.map.index(map_name)], rule, seed))
+        map_path = gin_paths[1 + FLAGS.map.index(map_name)]
+        runs.append(asked | app.in_a_process(_train, gin_paths[0], map_path, rule, seed))
         pd.DataFrame(runs).to_csv(path, index=False, float_format="%.6g")
         seconds = time.perf_counter() - began
         print(f"{i + 1} of {len(todo)}: {map_name}, {rule}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
@@ -69,22 +71,19 @@ def main() -> int:
 
 def _train(algorithm_path: str, map_path: str, rule: str, seed: int) -> dict[str, float]:
     """One run: what it came to, and the sizes of its updates."""
-    import gin
     import numpy as np
-    import tensorflow as tf
 
     from tf_marl import environments
     from tf_marl.training.train import Trainer
 
-    gin.clear_config()
-    tf.keras.backend.clear_session()
     settings = [f"train.num_env_steps = {FLAGS.env_steps}", f"diagnostics.full_every = {FLAGS.full_every}"]
     settings += [
         "train.eval_every_env_steps = 1_000_000_000",
         "diagnostics.num_samples = 256",
         "diagnostics.max_states = 1024",
     ]
-    app.parse_gin([algorithm_path, map_path], settings + [line.format(alpha=FLAGS.alpha) for line in RULES[rule]])
+    settings += [line.format(alpha=FLAGS.alpha) for line in RULES[rule]]
+    app.parse_gin([algorithm_path, map_path], settings + FLAGS.gin_bindings)
     recorded: list[dict[str, float]] = []
     histories: list[dict[str, np.ndarray]] = []
     with tempfile.TemporaryDirectory() as root_dir:

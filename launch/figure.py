@@ -33,6 +33,8 @@ EPOCHS = (1, 3, 10, 20, 50, 99)  # that are measured in full
 NUM_EPOCHS = 100
 PERCENTILES = (*range(0, 100, 5), 99, 100)
 
+Rows = list[dict[str, Any]]
+
 app.define_json_flag()
 app.define_tracking_flags()
 flags.DEFINE_enum("figure", "1", [*PANELS, "1"], "Which; 1 is all of 1a to 1d, and a comparison with the paper's.")
@@ -61,7 +63,8 @@ def main() -> int:
         app.import_quietly()
     for i, ((seed, name), clips) in enumerate(todo.items()):
         began = time.perf_counter()
-        _run(tables, name, clips, seed)
+        for rows, percentiles in app.in_a_process(_run, name, clips, seed):
+            tables.add(rows, percentiles)
         seconds = time.perf_counter() - began
         print(f"{i + 1} of {len(todo)}: {name}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
 
@@ -89,7 +92,7 @@ class Tables:
             ((table["map"] == map_name) & (table.clip_epsilon == clip) & (table.seed == seed)).any()
         )
 
-    def add(self, rows: list[dict[str, Any]], percentiles: list[dict[str, Any]]) -> None:
+    def add(self, rows: Rows, percentiles: Rows) -> None:
         """Of one run; saved at once, the table last, which tells what there is."""
         import pandas as pd
 
@@ -101,17 +104,12 @@ class Tables:
             unfinished.replace(path)
 
 
-def _run(tables: Tables, map_name: str, clips: list[float], seed: int) -> None:
-    """The first update on a map, with each clip range."""
-    import gin
-    import tensorflow as tf
-
+def _run(map_name: str, clips: list[float], seed: int) -> list[tuple[Rows, Rows]]:
+    """The first update on a map, with each clip range: rows of the table and of the percentiles."""
     from tf_marl import diagnostics, environments
     from tf_marl.training.first_update import DISTRIBUTIONS, FirstUpdate
     from tf_marl.training.train import Trainer
 
-    gin.clear_config()
-    tf.keras.backend.clear_session()
     paths = app.gin_paths(["paper/ippo.gin", f"maps/{map_name}.gin"])
     app.parse_gin(paths, [f"ippo.num_epochs = {NUM_EPOCHS}", *FLAGS.gin_bindings])
     with tempfile.TemporaryDirectory() as root_dir:
@@ -119,10 +117,12 @@ def _run(tables: Tables, map_name: str, clips: list[float], seed: int) -> None:
             trainer = Trainer(environment=environments.load(seed=seed), root_dir=root_dir, seed=seed)
         first_update = FirstUpdate(trainer, diagnostics.Full(max_joint_actions=2**32), EPOCHS, seed)
     num_agents = trainer.agent.action_spec.shape[0]
+    runs = []
     for clip in clips:
         history = first_update(clip)
         setting = {"map": map_name, "num_agents": num_agents, "clip_epsilon": clip, "seed": seed}
-        rows, percentiles = [], []
+        rows: Rows = []
+        percentiles: Rows = []
         for epoch in range(NUM_EPOCHS) if map_name == MAP else EPOCHS:
             row = setting | {"epoch": epoch}
             row |= {name: history[name][epoch] for name in ("ratio_min", "ratio_max", "ratio_mean", "clip_fraction")}
@@ -132,7 +132,8 @@ def _run(tables: Tables, map_name: str, clips: list[float], seed: int) -> None:
             for name in DISTRIBUTIONS:
                 values = {f"p{p}": history[name][epoch][p] for p in PERCENTILES}
                 percentiles.append(setting | {"epoch": epoch, "quantity": name} | values)
-        tables.add(rows, percentiles)
+        runs.append((rows, percentiles))
+    return runs
 
 
 def _draw(tables: Tables, panels: list[str], folder: pathlib.Path) -> tuple[dict[str, Any], list[pathlib.Path]]:

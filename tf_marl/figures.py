@@ -7,7 +7,7 @@ from importlib import resources
 
 import numpy as np
 import pandas as pd
-from matplotlib import axes, colormaps, figure
+from matplotlib import axes, colormaps, figure, rc_context, ticker
 from scipy import stats
 
 NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
@@ -25,8 +25,9 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:
     """As pixels and as vectors: `name.png`, `name.svg`."""
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    for path in paths:
-        drawing.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with rc_context({"svg.hashsalt": name}):  # equal plots are equal files
+        for path in paths:
+            drawing.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
 
 
@@ -59,6 +60,9 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
         plot.plot(updates.env_steps, smooth, linestyle=style, color=_grey(name == "joint_tv_max"), label=label)
     plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
     plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log", title=title)
+    plot.xaxis.set_major_formatter("{x:,.0f}")
+    plot.yaxis.set_major_formatter("{x:g}")
+    plot.yaxis.set_minor_formatter("")
     plot.legend(fontsize="small")
     return drawing
 
@@ -77,6 +81,7 @@ def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
             color = _grey(percentile == 100)
             plot.plot(history[name][:, percentile], linestyle=style, color=color, label=_percentile(percentile))
         plot.set(xlabel="epochs of the update", title=label)
+        plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     plots[0].set_ylabel("total variation")
     plots[0].legend(fontsize="small")
     drawing.suptitle(title)

@@ -5,6 +5,8 @@ import re
 from typing import Any, NamedTuple
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 
 EVALUATED = {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
@@ -12,6 +14,8 @@ MEASURED_EVERY_UPDATE = {
     *("train/env_steps_per_second", "loss/policy", "loss/value", "loss/entropy"),
     *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
     *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
+    *(f"trust_region/{name}" for name in ("joint_tv_product_max", "joint_tv_product_mean", "joint_tv_max", "alpha")),
+    *(f"certificate/{name}" for name in ("surrogate", "penalty", "lower_bound", "vacuous", "alpha_needed")),
 }
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
 
@@ -57,7 +61,8 @@ def finished(launch, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     store = store_in(folder)
     steps = "--gin_bindings=train.num_env_steps = 600"
-    outcome = launch("launch.train", *tiny, steps, "--seed=3", *store.flags, cwd=folder / "current")
+    full = "--gin_bindings=diagnostics.full_every = 8"
+    outcome = launch("launch.train", *tiny, steps, full, "--seed=3", *store.flags, cwd=folder / "current")
     return Finished(store, outcome, os.listdir(folder / "current"))
 
 
@@ -97,6 +102,7 @@ def test_training_is_quiet_but_for_its_own_lines(finished, noise):
     assert loading == "loading TensorFlow ..."
     assert evaluations
     assert all("env steps   greedy: won" in line for line in evaluations)
+    assert all(re.search(r"joint TV 0\.\d\d \(alpha 0\.6\)$", line) for line in evaluations)  # 3 agents, clip 0.2
 
 
 def test_training_leaves_nothing_in_the_current_directory(finished):
@@ -177,6 +183,22 @@ def test_battles_of_the_best_policy_are_logged_to_watch(finished):
     assert "watch     replay.html" in finished.outcome.stdout
 
 
+def test_the_trust_region_is_logged_as_a_plot_and_in_full_where_asked_for(finished):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    run_id = finished.store.only_run().info.run_id
+    with open(client.download_artifacts(run_id, "trust_region.png"), "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+    kept = [file.path for file in client.list_artifacts(run_id, "trust_region")]
+    updates = [metric.step for metric in client.get_metric_history(run_id, "trust_region/joint_tv_sum_max")]
+    assert kept == [f"trust_region/{step:09}.{kind}" for step in updates[::8] for kind in ("csv", "png")]
+    table = pd.read_csv(client.download_artifacts(run_id, kept[0]))
+    assert list(table.epoch) == [0, 1, 2, 3, 4]
+    largest = client.get_metric_history(run_id, "trust_region/joint_tv_sum_max")[0].value
+    assert table.joint_tv_sum_p100.iloc[-1] == pytest.approx(largest, rel=1e-4)
+    ordered = table[["joint_tv_lower_p100", "joint_tv_p100", "joint_tv_product_p100", "joint_tv_sum_p100"]].to_numpy()
+    assert (np.diff(ordered, axis=1) >= -1e-6).all()
+
+
 def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp_path):
     file = tmp_path / "new" / "battles.html"
     arguments = ("launch.evaluate", f"--root_dir={finished.store.root_dir}", "--episodes=10", "--json")
@@ -242,7 +264,7 @@ def test_ctrl_c_ends_a_run_in_order(interrupted):
 def test_ctrl_c_does_not_wait_for_a_replay(interrupted):
     client = mlflow.MlflowClient(interrupted.store.tracking_uri)
     names = [file.path for file in client.list_artifacts(interrupted.store.only_run().info.run_id)]
-    assert names == ["config.gin"]
+    assert names == ["config.gin", "trust_region.png"]
     assert "replay.html" not in interrupted.outcome.stdout
 
 
