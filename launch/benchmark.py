@@ -81,7 +81,9 @@ def main() -> int:
         result |= parts
         print(
             "  of an iteration: "
-            + ", ".join(f"{part} {parts[f'{part}_seconds']:.3f} s" for part in ("collect", "advantage", "update"))
+            + ", ".join(
+                f"{name.removesuffix('_seconds')} {parts[name]:.3f} s" for name in parts if name.endswith("_seconds")
+            )
             + f"; the update computes at {parts['update_gflops_per_second']:.0f} GFLOP/s,"
             + f" one product of large matrices at {parts['gemm_gflops_per_second']:.0f}"
         )
@@ -193,6 +195,9 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
     experience, final_time_step, _ = collect()
     advantage = tf.function(lambda: agent.batch(experience, final_time_step))
     update = tf.function(lambda: agent.update(experience, final_time_step).metrics)
+    batch, epsilon = agent.batch(experience, final_time_step), agent.epsilon(experience.observation["alive"])
+    learned_from = tf.reshape(batch.returns - batch.old_value, [*experience.reward.shape, -1])
+    diagnose = tf.function(lambda: trainer.diagnose(experience, learned_from, epsilon))
     large = tf.random.stateless_normal([2048, 2048], [FLAGS.seed, 0])
     multiply = tf.function(lambda: tf.matmul(large, large))
 
@@ -206,6 +211,7 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
     return {
         "collect_seconds": seconds(collect),
         "advantage_seconds": advantage_seconds,
+        "diagnostics_seconds": seconds(diagnose),
         "update_seconds": update_seconds,
         "update_gflops_per_second": agent.training_flops() * num_rows / update_seconds / 1e9,
         "gemm_gflops_per_second": 2 * 2048**3 / seconds(multiply) / 1e9,

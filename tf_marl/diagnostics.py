@@ -71,11 +71,9 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
     """
     states, learns, mean = change.states(), change.learns, surrogate.masked_mean
     old_logits, new_logits = change.teams()
-    old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
     tv = total_variation.agent_tv(old_logits, new_logits)
     tv_sum, tv_product = tf.reduce_sum(tv, axis=-1), total_variation.product_bound(tv)
     metrics = ratio_sizes(change) | {
-        "kl_mean": mean(old.kl_divergence(new), learns),
         "agent_tv_max": tf.reduce_max(tv),
         "agent_tv_mean": mean(tv, learns),
         "joint_tv_sum_max": tf.reduce_max(tv_sum),
@@ -88,7 +86,8 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
 
 
 def ratio_sizes(change: PolicyChange) -> Metrics:
-    """What `trust_region` tells of the ratios and their clip range, without prefix."""
+    """What `trust_region` tells of the ratios, their clip range and the KL divergence, without prefix."""
+    old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
     ratio, counts = change.ratios()
     deviation, states = tf.abs(ratio - 1.0), change.states()
     epsilon = tf.broadcast_to(change.epsilon, [*states.shape, 1])
@@ -101,6 +100,7 @@ def ratio_sizes(change: PolicyChange) -> Metrics:
         "epsilon": surrogate.masked_mean(epsilon[..., 0], states),
         "ratio_deviation_sum": tf.reduce_sum(tf.reduce_max(deviation, axis=[0, 1])),
         "alpha": tf.reduce_max(epsilon * living),
+        "kl_mean": surrogate.masked_mean(old.kl_divergence(new), change.learns),
     }
 
 

@@ -9,6 +9,7 @@ import gin
 import numpy as np
 import pydantic
 import tensorflow as tf
+from tf_agents.trajectories import trajectory
 
 from tf_marl import diagnostics
 from tf_marl.agents import ppo
@@ -176,13 +177,22 @@ class Trainer:
             experience.observation["alive"]
         )  # enforcement may have another for the next update
         update = self.agent.update(experience, final_time_step, watch)
+        measured = self.diagnose(experience, update.advantage, epsilon)
+        self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
+        tallied = {f"tally/{name}": value for name, value in tally._asdict().items()}
+        return measured | update.metrics | tallied, update.history
+
+    def diagnose(
+        self, experience: trajectory.Trajectory, advantage: tf.Tensor, epsilon: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """How far the update on a rollout moved the policy, and what that certifies.
+
+        Args: advantage, that it learned from; epsilon, of its clip range.
+        """
         seed = tf.random.experimental.stateless_fold_in([self._seed, 7], self.agent.train_step_counter)
         change = self.agent.policy_change(experience)._replace(epsilon=epsilon)
         sizes = diagnostics.trust_region(change, seed)
-        certificate = diagnostics.certificate(change, update.advantage, self.agent.config.gamma, sizes)
-        self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
-        tallied = {f"tally/{name}": value for name, value in tally._asdict().items()}
-        return sizes | certificate | update.metrics | tallied, update.history
+        return sizes | diagnostics.certificate(change, advantage, self.agent.config.gamma, sizes)
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
