@@ -9,7 +9,7 @@ import pytest
 SMALL = (
     "--gin_bindings=environment.num_envs = 2",
     "--gin_bindings=ippo.hidden = (8,)",
-    "--gin_bindings=ippo.rnn_units = 8",
+    "--gin_bindings=ippo.rnn = 'none'",
 )
 
 
