@@ -347,6 +347,7 @@ def test_rules_go_together(small_agent, rollout):
     assert 1.0 <= metrics["trust_region/epochs"] < 10.0
     assert 0.0 < metrics["trust_region/step_share"] < 1.0
     assert metrics["trust_region/epsilon_scale"] < 1.0
+    assert metrics["trust_region/alpha"] == np.float32(ALPHA)  # the least of theirs
     assert largest(agent, rows[0])["product_bound"] <= ALPHA * (1 + 1e-5)
 
 
