@@ -61,7 +61,7 @@ def main() -> int:
         seconds = time.perf_counter() - began
         print(f"{i + 1} of {len(todo)}: {map_name}, {rule}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
     table = pd.DataFrame(runs)
-    table = table[(table.alpha == FLAGS.alpha) & (table.budget == FLAGS.env_steps)]
+    table = table[table.alpha == FLAGS.alpha]
     _write(table, folder / "enforcement.md")
     print(f"written to {folder}")
     if FLAGS.json:
@@ -118,12 +118,11 @@ def _mean(recorded: list[dict[str, float]], name: str) -> float:
 
 def _write(runs: "pd.DataFrame", path: pathlib.Path) -> None:
     """The table to read: means over seeds."""
-    columns = ["N", "map", "rule", "epsilon", "joint TV", "product bound", "sum bound"]
+    columns = ["N", "map", "env steps", "seeds", "rule", "epsilon", "joint TV", "product bound", "sum bound"]
     columns += ["states within alpha: joint TV", "product", "sum", "step kept", "won", "return"]
-    given = f"--env_steps={FLAGS.env_steps} --alpha={FLAGS.alpha:g} --seeds={FLAGS.seeds}"
     lines = [
-        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}, in {FLAGS.env_steps:,} env steps:",
-        f"`python -m launch.enforcement {given}`.",
+        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}: `python -m launch.enforcement` made each row with",
+        f"`--alpha={FLAGS.alpha:g} --env_steps=` its env steps, for so many seeds.",
         "Total variation from the policy that collected a rollout to the one after the update: the largest over the",
         "rollout's states, as a mean over updates and seeds, in brackets the largest of all. The bounds are those at",
         "all states; joint TV is measured at the 32 states where the product bound is largest. States within alpha are",
@@ -133,13 +132,13 @@ def _write(runs: "pd.DataFrame", path: pathlib.Path) -> None:
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    for (num_agents, map_name), of_map in runs.groupby(["num_agents", "map"]):
-        for rule in FLAGS.rule:
+    for (num_agents, map_name, budget), of_map in runs.groupby(["num_agents", "map", "budget"]):
+        for rule in RULES:
             seeds = of_map[of_map.rule == rule]
             if seeds.empty:
                 continue
             mean = seeds.mean(numeric_only=True)
-            cells = [num_agents, map_name, rule, f"{mean.epsilon:.3g}"]
+            cells = [num_agents, map_name, f"{budget:,}", len(seeds), rule, f"{mean.epsilon:.3g}"]
             cells += [f"{mean[f'{name}_max']:.3f} ({seeds[f'{name}_highest'].max():.3f})" for name in QUANTITIES]
             cells += [f"{mean[f'{name}_within']:.0%}" for name in QUANTITIES]
             cells += ["" if mean.isna().step_share else f"{mean.step_share:.2f}"]

@@ -23,4 +23,4 @@ def test_a_rule_is_tried_once_and_backtracking_holds_alpha(warm_launch, tmp_path
     again = warm_launch(*arguments)
     assert "of 1:" not in again.stderr
     assert again.json()["runs"] == pd.read_csv(tmp_path / "runs.csv").to_dict("records")
-    assert "| 3 | 3m | backtrack | 0.3 |" in (tmp_path / "enforcement.md").read_text()
+    assert "| 3 | 3m | 300 | 1 | backtrack | 0.3 |" in (tmp_path / "enforcement.md").read_text()
