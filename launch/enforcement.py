@@ -121,8 +121,8 @@ def _write(runs: "pd.DataFrame", path: pathlib.Path) -> None:
     columns = ["N", "map", "env steps", "seeds", "rule", "epsilon", "joint TV", "product bound", "sum bound"]
     columns += ["states within alpha: joint TV", "product", "sum", "step kept", "won", "return"]
     lines = [
-        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}: `python -m launch.enforcement` made each row with",
-        f"`--alpha={FLAGS.alpha:g} --env_steps=` its env steps, for so many seeds.",
+        f"How far IPPO's updates go by rule, alpha = {FLAGS.alpha:g}: `python -m launch.enforcement --map=MAP",
+        f"--env_steps=STEPS --alpha={FLAGS.alpha:g}`, with each row's own.",
         "Total variation from the policy that collected a rollout to the one after the update: the largest over the",
         "rollout's states, as a mean over updates and seeds, in brackets the largest of all. The bounds are those at",
         "all states; joint TV is measured at the 32 states where the product bound is largest. States within alpha are",
