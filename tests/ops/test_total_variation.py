@@ -207,11 +207,25 @@ def test_tables_stay_within_the_memory_meant_for_them(monkeypatch):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "tf.function"])
-def test_too_many_joint_actions_are_refused_before_any_is_made(compiled):
+def test_too_many_joint_actions_are_refused(compiled):
     logits = tf.zeros([2, 27, 30])
     exact = tf.function(total_variation.joint_tv_exact) if compiled else total_variation.joint_tv_exact
     with pytest.raises(tf.errors.InvalidArgumentError, match="joint_tv_monte_carlo"):
         exact(logits, logits)
+
+
+def test_a_graph_refuses_before_it_makes_any_joint_action():
+    """Without an edge from one to the other it does both at once, and takes all the memory there is."""
+    spec = tf.TensorSpec([None, 27, 30])
+    graph = tf.function(total_variation.joint_tv_exact).get_concrete_function(spec, spec).graph
+    before, waiting = set(), [op for op in graph.get_operations() if "While" in op.type]
+    assert waiting
+    while waiting:
+        op = waiting.pop()
+        if op not in before:
+            before.add(op)
+            waiting += [*op.control_inputs, *(tensor.op for tensor in op.inputs)]
+    assert any(op.type == "If" and "Assert" in op.name for op in before)
 
 
 # Its bounds
