@@ -61,6 +61,7 @@ def trust_region_by_numpy(change):
         "epsilon": epsilon[states].mean(),
         "ratio_deviation_sum": sum(np.abs(ratio[..., k] - 1.0).max() for k in range(ratio.shape[-1])),
         "alpha": (epsilon[..., 0] * counts.sum(axis=-1)).max(),
+        "clip_alpha": (epsilon[..., 0] * counts.sum(axis=-1)).max(),
         "kl_mean": kl[learns].mean(),
         "agent_tv_max": tv[learns].max(),
         "agent_tv_mean": tv[learns].mean(),
@@ -97,7 +98,7 @@ def test_identical_policies_have_ratio_1_and_no_distance(any_update):
     change = any_update._replace(new_logits=any_update.old_logits)
     metrics = diagnostics.trust_region(change, SEED)
     assert metrics.pop("trust_region/epsilon") == np.float32(EPSILON)
-    assert metrics.pop("trust_region/alpha") > 0.0
+    assert metrics.pop("trust_region/alpha") == metrics.pop("trust_region/clip_alpha") > 0.0
     assert {metrics.pop(f"trust_region/ratio_{name}").numpy() for name in ("min", "max", "mean")} == {1.0}
     assert len(metrics) == 10
     assert all(value == 0.0 for value in metrics.values()), metrics
@@ -306,6 +307,13 @@ def test_distributions_are_told_by_their_percentiles(update, distributions, comp
         np.testing.assert_allclose(actual[name], expected, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(actual[name][0], values.min(), atol=1e-6)
         np.testing.assert_allclose(actual[name][100], values.max(), atol=1e-6)
+
+
+def test_a_rollout_in_which_nobody_decides_has_distributions_of_zeros(update):
+    measured = diagnostics.Full(max_states=8).distribution(update._replace(learns=np.zeros_like(update.learns)), SEED)
+    assert measured.pop("exact") == 1.0
+    for name, values in measured.items():
+        np.testing.assert_allclose(values, np.zeros(101), atol=1e-6, err_msg=name)
 
 
 def test_states_with_many_joint_actions_are_estimated_and_the_share_of_the_others_told(update, distributions):

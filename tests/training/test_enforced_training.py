@@ -138,7 +138,7 @@ def test_a_history_leads_from_the_old_policy_to_what_is_recorded(measured):
     recorded, kept = measured
     distributions = {"agent_tv", "joint_tv_sum", "joint_tv_product", "joint_tv_lower", "joint_tv"}
     scalars = {"ratio_min", "ratio_max", "ratio_mean", "clip_fraction", "ratio_deviation_sum"}
-    scalars |= {"epsilon", "alpha", "kl_mean"}
+    scalars |= {"epsilon", "clip_alpha", "kl_mean"}
     for env_steps, history in kept:
         metrics = dict(recorded)[env_steps]
         assert history.keys() == {"exact"} | distributions | scalars

@@ -13,6 +13,8 @@ others. These rules measure instead. Each holds the largest value, over the stat
     joint_tv        the joint policy's total variation itself: exact, but Monte Carlo at states with more than 2^22
                     joint actions, where it is held up to the estimate's standard error
 
+They act in the order given: adapt_epsilon before backtrack, or it sees only what backtrack left.
+
 Optimisers stay as they are after the steps they took: Adam's moments are averages of gradients, not of steps, and hold
 for weights in between as well.
 """

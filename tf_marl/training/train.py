@@ -192,7 +192,8 @@ class Trainer:
         seed = tf.random.experimental.stateless_fold_in([self._seed, 7], self.agent.train_step_counter)
         change = self.agent.policy_change(experience)._replace(epsilon=epsilon)
         sizes = diagnostics.trust_region(change, seed)
-        return sizes | diagnostics.certificate(change, advantage, self.agent.config.gamma, sizes)
+        gamma = self.agent.config.gamma
+        return sizes | (diagnostics.certificate(change, advantage, gamma, sizes) if gamma < 1 else {})
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
