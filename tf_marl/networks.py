@@ -38,7 +38,9 @@ class Architecture:
     rnn_units: Count = 128
     head_hidden: Sizes = ()  # units of the dense layers after that, of actor and critic each
     activation: Literal["relu", "tanh"] = "relu"
-    hidden_gain: pydantic.PositiveFloat = 2**0.5  # of the orthogonal initial weights
+    # Of the kernels; fan_in is PyTorch's, uniform within 1 / sqrt(inputs), and draws agent ids as well.
+    initializer: Literal["orthogonal", "fan_in"] = "orthogonal"
+    hidden_gain: pydantic.PositiveFloat = 2**0.5  # of orthogonal initial weights
     actor_gain: pydantic.PositiveFloat = 0.01  # of the last layer; small: the policy starts close to uniform
     critic_gain: pydantic.PositiveFloat = 1.0
     normalize_observations: bool = False  # by their running mean and variance
@@ -76,6 +78,21 @@ class Orthogonal(tf.keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None, **kwargs):
         return tf.keras.initializers.Orthogonal(self._gain, seed=next(self._seeds))(shape, dtype)
+
+
+class FanIn(tf.keras.initializers.Initializer):
+    """Uniform weights within 1 / sqrt(inputs); inputs are the first axis if not given. Drawn as `Orthogonal` is."""
+
+    def __init__(self, seeds: Iterator[int], inputs: int | None = None):
+        self._seeds, self._inputs = seeds, inputs
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        bound = (self._inputs or shape[0]) ** -0.5
+        return tf.keras.initializers.RandomUniform(-bound, bound, seed=next(self._seeds))(shape, dtype)
+
+
+def _initializer(architecture: Architecture, gain: float, seeds: Iterator[int]) -> tf.keras.initializers.Initializer:
+    return FanIn(seeds) if architecture.initializer == "fan_in" else Orthogonal(gain, seeds)
 
 
 class AgentDense(tf.keras.layers.Layer):
@@ -126,9 +143,14 @@ class AgentDense(tf.keras.layers.Layer):
 class GRU(tf.keras.layers.Layer):
     """A gated recurrent unit per agent (`ops/gru.py`): [T, B, N, F] -> [T, B, N, units]. Args: as `AgentDense`."""
 
-    def __init__(self, groups: Sequence[int], units: int, seeds: Iterator[int], name: str = "gru"):
+    def __init__(
+        self,
+        groups: Sequence[int],
+        units: int,
+        initializer: tf.keras.initializers.Initializer,
+        name: str = "gru",
+    ):
         super().__init__(name=name)
-        initializer = Orthogonal(1.0, seeds)
         self._groups = groups
         self._input = AgentDense(groups, 3 * units, initializer, name="input")
         self._kernel = _add_weights(
@@ -171,7 +193,7 @@ class Torso(tf.keras.layers.Layer):
         name: str = "torso",
     ):
         super().__init__(name=name)
-        initializer = Orthogonal(architecture.hidden_gain, seeds)
+        initializer = _initializer(architecture, architecture.hidden_gain, seeds)
         first, *rest = architecture.hidden
         self.inputs = {name: observation_spec[name] for name in inputs}
         self.normalizers = {
@@ -184,12 +206,15 @@ class Torso(tf.keras.layers.Layer):
             name: AgentDense(groups, first, initializer, bias=name == inputs[0], is_first=True, name=f"first_{name}")
             for name in inputs
         }
-        self._agent_id = self.add_weight("agent_id", [len(groups), first], initializer="zeros")
+        ids: Any = "zeros"
+        if architecture.initializer == "fan_in":  # an id is one of the first layer's inputs
+            ids = FanIn(seeds, len(groups) + sum(spec.shape[-1] for spec in self.inputs.values()))
+        self._agent_id = self.add_weight("agent_id", [len(groups), first], initializer=ids)
         self._rest = [AgentDense(groups, units, initializer, name=f"hidden_{i}") for i, units in enumerate(rest)]
         self._gru = None
         self.state_spec: Any = ()
         if architecture.rnn == "gru":
-            self._gru = GRU(groups, architecture.rnn_units, seeds)
+            self._gru = GRU(groups, architecture.rnn_units, _initializer(architecture, 1.0, seeds))
             self.state_spec = tf.TensorSpec([len(groups), architecture.rnn_units], tf.float32, "gru")
 
     def call(self, observation: types.NestedTensor, step_type: tf.Tensor | None = None, state: Any = ()):
@@ -239,12 +264,12 @@ class Head(tf.keras.layers.Layer):
         name: str = "head",
     ):
         super().__init__(name=name)
-        hidden = Orthogonal(architecture.hidden_gain, seeds)
+        hidden = _initializer(architecture, architecture.hidden_gain, seeds)
         self._activation = tf.keras.activations.get(architecture.activation)
         self._hidden = [
             AgentDense(groups, units, hidden, name=f"hidden_{i}") for i, units in enumerate(architecture.head_hidden)
         ]
-        self.last = AgentDense(groups, outputs, Orthogonal(gain, seeds), name="last")
+        self.last = AgentDense(groups, outputs, _initializer(architecture, gain, seeds), name="last")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         for layer in self._hidden:
