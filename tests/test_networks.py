@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 from tf_agents.networks import network
 from tf_agents.trajectories import time_step as ts
@@ -263,6 +264,22 @@ def test_initial_kernels_are_orthogonal_of_the_gain_asked_for_and_all_differ(gro
             np.testing.assert_allclose(product, gain**2 * np.eye(min(rows, columns)), atol=1e-5 * gain, err_msg=name)
             directions.append(np.round(matrix[0, :3] / gain, 4))
     assert len(np.unique(directions, axis=0)) == len(directions)
+
+
+@pytest.mark.parametrize("groups", [SHARED, MIXED], ids=["shared", "mixed"])
+def test_fan_in_weights_and_ids_are_uniform_within_the_root_of_one_over_the_inputs(groups):
+    wide = Architecture(hidden=(64, 64), rnn="gru", rnn_units=64, head_hidden=(64,), initializer="fan_in")
+    actor = build(ACTOR, groups, wide)
+    actor.create_variables()
+    kernels = {name: kernel for name, (kernel, _) in kernels_of(actor).items()}
+    fans = {name: kernel.shape[-2] for name, kernel in kernels.items()}
+    kernels["ids"], fans["ids"] = actor.torso._agent_id.numpy(), NUM_FEATURES + NUM_AGENTS
+    for name, kernel in kernels.items():
+        bound = fans[name] ** -0.5
+        test = scipy.stats.kstest(np.ravel(kernel), scipy.stats.uniform(-bound, 2 * bound).cdf)
+        assert test.pvalue > 1e-3, name
+        assert np.abs(kernel).max() <= bound
+    assert len({float(np.ravel(kernel)[0]) for kernel in kernels.values()}) == len(kernels)
 
 
 def test_biases_and_ids_start_at_0_and_the_seed_decides_the_rest():
