@@ -1,5 +1,16 @@
 """What the tests share. Importing tf_marl here puts it before TensorFlow in every test."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
+if "TF_XLA_FLAGS" not in os.environ:  # else a worker, or somebody's choice
+    # Workers and launchers compile the same battles over and over: here each is compiled once.
+    _compiled = tempfile.mkdtemp(prefix="tf_marl_xla_")
+    os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={_compiled}"
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+
 import tf_marl  # noqa: F401, I001
 
 import numpy as np
