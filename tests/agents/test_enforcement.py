@@ -213,7 +213,9 @@ def largest_product(change):
     return tf.reduce_max(1.0 - tf.reduce_prod(1.0 - 0.5 * tf.reduce_sum(tf.abs(new - old), axis=-1), axis=-1))
 
 
-@pytest.mark.parametrize("options", [{}, {"algorithm": agents.jr_ppo}, {"share_torso": True}], ids=["ippo", "jr_ppo", "shared torso"])
+@pytest.mark.parametrize(
+    "options", [{}, {"algorithm": agents.jr_ppo}, {"share_torso": True}], ids=["ippo", "jr_ppo", "shared torso"]
+)
 def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent, rollout):
     make = functools.partial(small_agent, **FAST | {"num_epochs": 5, "actor_learning_rate": 0.005} | options)
     plain = make()
