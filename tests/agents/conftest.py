@@ -61,3 +61,17 @@ def experience(rng, random_team):
         discount=discount,
     )
     return tf.nest.map_structure(tf.constant, rows)
+
+
+@pytest.fixture(scope="session")
+def complaint():
+    """(function, *args, **kwargs) -> the one line of its refusal; gin adds a second, which a launcher leaves off."""
+
+    def refused(function, *args, **kwargs):
+        with pytest.raises(ValueError, match=": ") as refusal:
+            function(*args, **kwargs)
+        line, *rest = str(refusal.value).split("\n")
+        assert all("In call to configurable" in more for more in rest)
+        return line
+
+    return refused

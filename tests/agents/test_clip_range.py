@@ -120,15 +120,6 @@ def test_gin_puts_rules_together(bindings, expected):
 # Refused
 
 
-def complaint(function, *args, **kwargs):
-    """Its one line; gin adds a second about where, which a launcher leaves off."""
-    with pytest.raises(ValueError, match=": ") as refusal:
-        function(*args, **kwargs)
-    line, *rest = str(refusal.value).split("\n")
-    assert all("In call to configurable" in more for more in rest)
-    return line
-
-
 UNFIT = [-0.2, 0.0, "0.2", True, float("nan")]
 
 
@@ -151,7 +142,7 @@ def test_an_unfit_clip_range_is_refused_by_name(value):
     ],
 )
 @pytest.mark.parametrize("value", UNFIT)
-def test_an_unfit_setting_of_a_rule_is_refused_by_name(rule, setting, value):
+def test_an_unfit_setting_of_a_rule_is_refused_by_name(rule, setting, value, complaint):
     line = complaint(rule, **{setting.split(".")[1]: value})
     assert line.startswith(f"{setting}: ")
     assert line.endswith(f", not {value!r}")
@@ -166,16 +157,16 @@ def test_an_unfit_setting_of_a_rule_is_refused_by_name(rule, setting, value):
         ("linear", "rule"),
     ],
 )
-def test_a_missing_setting_of_a_rule_is_named(rule, setting):
+def test_a_missing_setting_of_a_rule_is_named(rule, setting, complaint):
     assert complaint(ippo, f"ippo.clip_range = @{rule}()") == f"{rule}.{setting}: missing required argument"
 
 
 @pytest.mark.parametrize("final", [-0.1, 1.5, "0", True])
-def test_an_unfit_end_of_linear_is_refused_by_name(final):
+def test_an_unfit_end_of_linear_is_refused_by_name(final, complaint):
     assert complaint(clip_range.linear, rule=EPSILON, final=final).startswith("linear.final: ")
 
 
-def test_an_unknown_setting_of_a_rule_is_refused_by_name():
+def test_an_unknown_setting_of_a_rule_is_refused_by_name(complaint):
     assert complaint(clip_range.fixed, epsilon=EPSILON, nonsense=1) == "fixed.nonsense: unexpected keyword argument"
 
 
@@ -188,5 +179,5 @@ def test_an_unknown_setting_of_a_rule_is_refused_by_name():
         (["ippo.clip_range = @linear()", "linear.rule = True"], "linear.rule: should be a positive number"),
     ],
 )
-def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says):
+def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says, complaint):
     assert complaint(ippo, *bindings).startswith(says)

@@ -454,28 +454,19 @@ def test_nothing_is_enforced_by_default():
     assert PPOConfig().enforce == ()
 
 
-def complaint(function, *args, **kwargs):
-    """Its one line; gin adds a second about where, which a launcher leaves off."""
-    with pytest.raises(ValueError, match=": ") as refusal:
-        function(*args, **kwargs)
-    line, *rest = str(refusal.value).split("\n")
-    assert all("In call to configurable" in more for more in rest)
-    return line
-
-
 RULES = ["early_stop", "backtrack", "adapt_epsilon"]
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("alpha", [-0.2, 0.0, "0.2", True, float("nan"), float("inf"), None])
-def test_an_unfit_alpha_is_refused_by_name(rule, alpha):
+def test_an_unfit_alpha_is_refused_by_name(rule, alpha, complaint):
     line = complaint(getattr(enforcement, rule), alpha=alpha)
     assert line.startswith(f"{rule}.alpha: ")
     assert line.endswith(f", not {alpha!r}")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule):
+def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule, complaint):
     line = complaint(getattr(enforcement, rule), alpha=ALPHA, quantity="tv")
     assert line.startswith(f"{rule}.quantity: ")
     assert all(quantity in line for quantity in [*QUANTITIES, "not 'tv'"])
@@ -495,5 +486,5 @@ def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule):
     ],
 )
 @pytest.mark.usefixtures("_clean_gin")
-def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says):
+def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says, complaint):
     assert complaint(ippo, *bindings).startswith(says)
