@@ -5,7 +5,9 @@ Nothing heavy is imported until the flags have been read, so `--help` answers at
 
 import contextlib
 import importlib
+import fcntl
 import json
+import logging as stdlib_logging
 import multiprocessing
 import os
 import pathlib
@@ -13,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from absl import app, flags, logging
 
@@ -22,7 +24,8 @@ GIN_FOLDER = CHECKOUT / "gin"
 STORE_FOLDER = CHECKOUT / "mlflow_artifacts"
 CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
 BAD_INPUT = 2  # exit code
-INTERRUPTED = 130  # exit code: 128 + SIGINT
+FAILED = 1  # exit code
+INTERRUPTED = 130  # exit code: 128 + SIGINT; SIGTERM's is 143
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # the flags defined below belong to the launcher that asks for them
@@ -30,6 +33,10 @@ flags.disclaim_key_flags()  # the flags defined below belong to the launcher tha
 
 class BadInput(Exception):
     """The user's input cannot be used; the message says which and what to do, in one line."""
+
+
+class Failure(Exception):
+    """What was begun cannot go on, through no fault of the program's; the message says why and what to do."""
 
 
 def define_gin_flags() -> None:
@@ -68,10 +75,13 @@ def run(main: Callable[[], int]) -> None:
         if len(argv) > 1:
             return _complain(f"unexpected argument {argv[1]!r}; every option is a --flag=value (see --help)")
         logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("warning: %(message)s"))
         try:
             return main()
         except BadInput as error:
             return _complain(error)
+        except Failure as error:
+            return _complain(error, FAILED)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -79,9 +89,9 @@ def run(main: Callable[[], int]) -> None:
     app.run(call, flags_parser=parse)
 
 
-def _complain(error: object) -> int:
+def _complain(error: object, code: int = BAD_INPUT) -> int:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return BAD_INPUT
+    return code
 
 
 @contextlib.contextmanager
@@ -111,24 +121,45 @@ def _stderr_muted() -> Iterator[None]:
         os.close(kept)
 
 
+class Stop:
+    """Whether someone asked the process to end: `stop()`, and how."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self._signal is not None
+
+    @property
+    def code(self) -> int:
+        """What a process that ends for that reason exits with; 0 if it was not asked to."""
+        return 0 if self._signal is None else 128 + self._signal
+
+    def ask(self, signal_number: int) -> None:
+        self._signal = signal_number
+
+
 @contextlib.contextmanager
-def first_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C was pressed inside, which by itself does nothing; pressed again, it is KeyboardInterrupt.
+def first_signal() -> Iterator[Stop]:
+    """Yields whether Ctrl-C or SIGTERM came inside, which by itself does nothing; a second one acts as ever.
 
     An exception that is raised wherever Python happens to be can be swallowed there, by a destructor for one.
     """
-    pressed = threading.Event()
+    stop = Stop()
 
     def remember(signal_number, frame):
-        signal.signal(signal.SIGINT, before)
-        pressed.set()
-        print("\nstopping in order after this update; Ctrl-C again leaves at once", file=sys.stderr, flush=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        stop.ask(signal_number)
+        again = "; Ctrl-C again leaves at once" if signal_number == signal.SIGINT else ""
+        print(f"\nsaving and stopping after this update{again}", file=sys.stderr, flush=True)
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield pressed.is_set
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def import_quietly() -> None:
@@ -163,6 +194,26 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     except OSError as error:
         raise BadInput(f"--{flag}={path}: cannot write there ({error.strerror}); name another folder") from None
     return folder
+
+
+def lock(folder: pathlib.Path) -> IO[str]:
+    """Keeps other processes from training in a folder, until what it returns is closed or the process ends, however.
+
+    Raises:
+        BadInput: another has it.
+    """
+    file = open(folder / ".lock", "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise BadInput(
+            f"--root_dir={folder}: process {file.read()} trains there; wait for it or name another folder"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
 def gin_paths(names: list[str]) -> list[str]:
@@ -208,6 +259,20 @@ def operative_config() -> str:
 
     lines = gin.operative_config_str(max_line_length=10_000).splitlines()
     return "\n".join(line for line in lines if not line.startswith("# ===")) + "\n"
+
+
+def flat(config: str) -> dict[str, str]:
+    """What each setting of a run is set to: gin's bindings and, as `seed`, the flag."""
+    lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
+    bindings = (line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    return {name: value for name, value in bindings}
+
+
+def differences(before: str, now: str) -> list[str]:
+    """The settings in which two configurations differ, and how: for a person to read."""
+    old, new = flat(before), flat(now)
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    return [f"{name} = {new.get(name, 'unset')} (was {old.get(name, 'unset')})" for name in names]
 
 
 def print_json(result: dict) -> None:

@@ -92,9 +92,9 @@ def _trained_team() -> Callable[[], Team]:
         with app.bad_input():
             environment = environments.load(seed=FLAGS.seed)
             trainer = Trainer(environment=environment, root_dir=FLAGS.root_dir)
-        if not trainer.restore():
+            env_steps = trainer.restore_policy(best=False)
+        if env_steps is None:
             raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
-        env_steps = int(trainer.env_steps)
         name = f"{folder.resolve().name} after {env_steps:,} env steps"
         return Team(name, environment.core, trainer.agent.watched_policy, {"env_steps": env_steps})
 

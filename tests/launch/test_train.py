@@ -40,8 +40,7 @@ class Store(NamedTuple):
         return run
 
     def checkpoints(self) -> list[int]:
-        names = os.listdir(os.path.join(self.root_dir, "checkpoints"))
-        return sorted(int(name[len("ckpt-") : -len(".index")]) for name in names if name.endswith(".index"))
+        return sorted(map(int, os.listdir(os.path.join(self.root_dir, "checkpoints"))))
 
 
 def store_in(folder) -> Store:

@@ -240,7 +240,9 @@ class Trainer:
         batch = self.agent.batch(experience, final_time_step)._asdict()
         tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}
         networks = {"actor": self.agent.actor, "critic": self.agent.critic}
-        weights = {f"{part}/{weight.name}": weight for part, network in networks.items() for weight in network.variables}
+        weights = {
+            f"{part}/{weight.name}": weight for part, network in networks.items() for weight in network.variables
+        }
         path = self._root_dir / f"not_finite_{env_steps:012}.json"
         description = {
             "not_finite": not_finite,
