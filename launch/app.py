@@ -4,8 +4,8 @@ Nothing heavy is imported until the flags have been read, so `--help` answers at
 """
 
 import contextlib
-import importlib
 import fcntl
+import importlib
 import json
 import logging as stdlib_logging
 import multiprocessing
@@ -13,9 +13,8 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -196,24 +195,22 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     return folder
 
 
-def lock(folder: pathlib.Path) -> IO[str]:
-    """Keeps other processes from training in a folder, until what it returns is closed or the process ends, however.
+def lock(folder: pathlib.Path) -> None:
+    """Keeps other processes from training in a folder until this one ends, however it does.
 
     Raises:
         BadInput: another has it.
     """
-    file = open(folder / ".lock", "a+")
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)  # never closed, so held to the end
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.seek(0)
+        owner = os.read(descriptor, 20).decode()
         raise BadInput(
-            f"--root_dir={folder}: process {file.read()} trains there; wait for it or name another folder"
+            f"--root_dir={folder}: process {owner} trains there; wait for it or name another folder"
         ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def gin_paths(names: list[str]) -> list[str]:
