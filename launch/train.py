@@ -57,7 +57,7 @@ def main() -> int:
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
     app.writable_folder(root_dir)
-    lock = app.lock(root_dir)
+    app.lock(root_dir)
     config = run_config(trainer)
     check_config(root_dir / app.CONFIG_NAME, config)
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
