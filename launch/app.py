@@ -13,9 +13,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    from tf_marl.environments.functional import FunctionalEnvironment
+    from tf_marl.training.train import Trainer
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 GIN_FOLDER = CHECKOUT / "gin"
@@ -200,6 +204,38 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
             gin.query_parameter(name)
         except ValueError:
             raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
+
+
+def run_config(root_dir: str) -> pathlib.Path:
+    """The configuration of the training run in a folder.
+
+    Raises:
+        BadInput: no run began there.
+    """
+    config = pathlib.Path(root_dir) / CONFIG_NAME
+    if not config.is_file():
+        raise BadInput(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
+    return config
+
+
+def load_run(root_dir: str) -> tuple["FunctionalEnvironment", "Trainer"]:
+    """A training run at its newest checkpoint, and its environment; call `import_quietly` first.
+
+    Raises:
+        BadInput: no run began there, or it has no checkpoint yet, or none that this code can read.
+    """
+    from tf_marl import environments
+    from tf_marl.training.train import Trainer
+
+    parse_gin([str(run_config(root_dir))], [])
+    with bad_input():
+        environment = environments.load()
+        trainer = Trainer(environment=environment, root_dir=root_dir)
+    with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
+        restored = trainer.restore()
+    if not restored:
+        raise BadInput(f"--root_dir={root_dir}: holds no checkpoint yet; train for longer")
+    return environment, trainer
 
 
 def operative_config() -> str:
