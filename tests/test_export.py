@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tf_agents.policies import py_tf_eager_policy
-from tf_agents.trajectories import time_step as ts
 
-from tf_marl import agents, environments, export
+from tf_marl import agents, export
 from tf_marl.agents.ppo import PPOAgent
+from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
 from tf_marl.training.evaluate import Evaluator, play_step
 
-NUM_BATTLES, NUM_STEPS = 4, 30
+NUM_GAMES, NUM_STEPS = 8, 20
 POLICIES = {
     "feed_forward": {},
     "recurrent": {"rnn": "gru", "rnn_units": 6, "head_hidden": (5,)},
@@ -40,30 +40,30 @@ import tensorflow as tf
 model_folder, record, answers = sys.argv[1:]
 model, record = tf.saved_model.load(model_folder), np.load(record)
 alone, team = model.signatures["serving_default"], model.signatures["team"]
-num_steps, num_battles, num_agents, _ = record["obs"].shape
+num_steps, num_games, num_agents, _ = record["obs"].shape
 size = dict(alone.structured_input_signature[1])
-state = {name: np.zeros([num_battles, num_agents, spec.shape[-1]], np.float32)
+state = {name: np.zeros([num_games, num_agents, spec.shape[-1]], np.float32)
          for name, spec in size.items() if name.startswith("state_")}
 teams, loners = [], []
 for t in range(num_steps):
     first = record["first"][t][:, None, None]
     state = {name: np.where(first, np.float32(0), leaf) for name, leaf in state.items()}
     inputs = {"obs": record["obs"][t], "avail_actions": record["avail_actions"][t]} | state
-    rows = {name: tf.reshape(leaf, [num_battles * num_agents, -1]) for name, leaf in inputs.items()}
-    index = tf.tile(tf.range(num_agents), [num_battles])
+    rows = {name: tf.reshape(leaf, [num_games * num_agents, -1]) for name, leaf in inputs.items()}
+    index = tf.tile(tf.range(num_agents), [num_games])
     together = team(**{name: tf.constant(leaf) for name, leaf in inputs.items()})
     by_itself = alone(agent_index=index, **rows)
     for name, leaf in together.items():
         np.testing.assert_allclose(by_itself[name], tf.reshape(leaf, by_itself[name].shape), rtol=1e-4, atol=1e-6)
     state = {name: together[name].numpy() for name in state}
-    teams.append(together["action"]), loners.append(tf.reshape(by_itself["action"], [num_battles, num_agents]))
+    teams.append(together["action"]), loners.append(tf.reshape(by_itself["action"], [num_games, num_agents]))
 assert not any(name.split(".")[0] in ("tf_marl", "tf_agents", "tensorflow_probability") for name in sys.modules)
 np.savez(answers, team=np.array(teams), alone=np.array(loners))
 """
 
 
 class Exported(NamedTuple):
-    """An agent, what its policy did in some battles of a core, and its export."""
+    """An agent, what its policy did in some games, and its export."""
 
     agent: PPOAgent
     core: Any
@@ -78,10 +78,10 @@ class Exported(NamedTuple):
 def make_agent(core, **options):
     """With weights that make up their mind, and statistics of observations that say something."""
     make = {"hidden": (12, 8), "normalize_observations": True, "actor_gain": 3.0}
-    agent = agents.ippo(core.time_step_spec, core.action_spec, unit_types=core.unit_types, **make | options)
-    for weight in agent.actor.variables:
-        if "agent_id" in weight.name or "mean" in weight.name:
-            weight.assign(tf.random.stateless_normal(weight.shape, [1, 2]) * 0.3)
+    agent = agents.ippo(core.time_step_spec, core.action_spec, unit_types=("a", "b", "a"), **make | options)
+    means = [weight for weight in agent.actor.variables if "mean" in weight.name]
+    for i, weight in enumerate([*agent.actor.trainable_variables, *means]):
+        weight.assign_add(0.7 * tf.random.stateless_normal(weight.shape, [1, i]))
     return agent
 
 
@@ -100,16 +100,27 @@ def play(core, policy):
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
+class NoRepeats(MatrixGame):
+    """Nobody may do the same thing twice in a row."""
+
+    def resize(self, num_envs):
+        return NoRepeats(self.payoff, num_envs, self.episode_limit)
+
+    def time_step(self, state):
+        time_step = super().time_step(state)
+        avail = tf.one_hot(state.last_action, self.payoff.shape[0], on_value=False, off_value=True)
+        return time_step._replace(observation=time_step.observation | {"avail_actions": avail})
+
+
 @pytest.fixture(scope="module")
 def core():
-    """Two kinds of units; all of them soon die."""
-    return environments.load("2s3z", num_envs=NUM_BATTLES).core
+    return NoRepeats(np.random.default_rng(0).normal(size=[4] * 3), NUM_GAMES, episode_length=7)
 
 
 @pytest.fixture(scope="module", params=POLICIES)
 def exported(request, core, tmp_path_factory):
     agent = make_agent(core, **POLICIES[request.param])
-    version = export.save(agent, tmp_path_factory.mktemp(request.param), 1200, {"map": "2s3z"})
+    version = export.save(agent, tmp_path_factory.mktemp(request.param), 1200, {"map": "climbing"})
     return Exported(agent, core, play(core, agent.policy), version)
 
 
@@ -154,12 +165,10 @@ def test_an_illegal_action_has_probability_zero_and_is_never_chosen(exported, co
 
 def test_samples_are_those_of_the_collecting_policy_and_follow_the_probabilities(exported):
     model, policy = exported.model, exported.agent.collect_policy
-    time_step = ts.restart(exported.core.time_step(exported.core.reset(tf.constant([3, 4]))).observation, NUM_BATTLES)
-    inputs = inputs_of(exported.record, 0) | initial_state(
-        model, "team", NUM_BATTLES, exported.record["obs"].shape[2]
-    )
+    time_step = exported.core.time_step(exported.core.reset(tf.constant([3, 4])))
+    inputs = inputs_of(exported.record, 0) | initial_state(model, "team", NUM_GAMES, exported.record["obs"].shape[2])
     seed = tf.constant([7, 8])
-    ours = policy.action(time_step, policy.get_initial_state(NUM_BATTLES), seed=seed).action
+    ours = policy.action(time_step, policy.get_initial_state(NUM_GAMES), seed=seed).action
     served = model.signatures["team_sampled"](**inputs, seed=seed)["action"]
     np.testing.assert_array_equal(served, ours)
 
@@ -179,18 +188,17 @@ def test_the_served_policy_is_worth_what_the_trained_one_is(exported):
 def test_tf_agents_loads_its_own_form(exported):
     folder = exported.version.parent / "policy_saver" / exported.version.name
     policy = py_tf_eager_policy.SavedModelPyTFEagerPolicy(
-        str(folder), exported.core.time_step_spec, exported.core.action_spec
+        str(folder), load_specs_from_pbtxt=True, batch_time_steps=False
     )
     assert policy.get_train_step() == 1200
-    policy_state = policy.get_initial_state(NUM_BATTLES)
-    observation = exported.core.time_step(exported.core.reset(tf.constant([3, 4]))).observation
-    step = policy.action(ts.restart(observation, NUM_BATTLES), policy_state)
+    time_step = exported.core.time_step(exported.core.reset(tf.constant([3, 4])))
+    step = policy.action(tf.nest.map_structure(np.array, time_step), policy.get_initial_state(NUM_GAMES))
     np.testing.assert_array_equal(step.action, exported.record["action"][0])
 
 
 def test_the_page_beside_the_model_tells_its_signatures_and_nothing_tells_of_the_machine(exported):
     page = json.loads((exported.version / "signature.json").read_text())
-    assert (page["num_agents"], page["env_steps"], page["training"]) == (5, 1200, {"map": "2s3z"})
+    assert (page["num_agents"], page["env_steps"], page["training"]) == (3, 1200, {"map": "climbing"})
     for name, function in exported.model.signatures.items():
         specs = function.structured_input_signature[1]
         told = page["signatures"][name]["inputs"]
@@ -239,6 +247,6 @@ def test_a_version_is_replaced_only_when_asked(agent, core, tmp_path):
 
 def test_a_served_policy_refuses_another_map(agent, tmp_path):
     version = export.save(agent, tmp_path, 1)
-    other = environments.load("3m").core
-    with pytest.raises(ValueError, match=r"decides on obs of shape \(5, \d+\), here it is \(3, 30\)"):
+    other = MatrixGame(CLIMBING_GAME, num_envs=1)
+    with pytest.raises(ValueError, match=r"decides on obs of shape \(3, 5\), here it is \(2, 4\)"):
         export.ServedPolicy(other.time_step_spec, other.action_spec, version)

@@ -18,15 +18,17 @@ on what the last one returned. Unavailable actions have probability 0 and are ne
 available.
 """
 
+import contextlib
 import json
 import os
 import pathlib
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 from tf_agents.policies import policy_saver, tf_policy
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
@@ -75,8 +77,9 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export_", dir=folder) as name:
         staging = pathlib.Path(name)
-        saver = policy_saver.PolicySaver(agent.policy, train_step=tf.Variable(env_steps, dtype=tf.int64))
-        saver.save(str(staging / POLICY_SAVER))
+        with _quiet():
+            saver = policy_saver.PolicySaver(agent.policy, train_step=tf.Variable(env_steps, dtype=tf.int64))
+            saver.save(str(staging / POLICY_SAVER))
         signatures = _signatures(agent.actor)
         module = tf.Module()
         module.weights = agent.actor.variables  # and not the layers, which only Keras could load
@@ -87,6 +90,19 @@ def save(
         _put(staging / POLICY_SAVER, folder / POLICY_SAVER / str(env_steps))
         _put(staging / "model", version)
     return version
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PolicySaver warns of names that it makes up itself, and of distributions that only TFP can load."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _put(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -113,7 +129,10 @@ def _signatures(actor: Actor) -> dict[str, tf.types.experimental.ConcreteFunctio
     def signature(decide: Callable[[Actor, Inputs], Inputs], specs: dict[str, tf.TensorSpec]):
         return tf.function(lambda **tensors: decide(actor, tensors)).get_concrete_function(**specs)
 
-    agent, team = inputs(None) | {"agent_index": tf.TensorSpec([None], tf.int32, "agent_index")}, inputs(None, num_agents)
+    agent, team = (
+        inputs(None) | {"agent_index": tf.TensorSpec([None], tf.int32, "agent_index")},
+        inputs(None, num_agents),
+    )
     seed = {"seed": tf.TensorSpec([2], tf.int32, "seed")}
     return {
         "serving_default": signature(_decide_alone, agent),
@@ -175,9 +194,7 @@ class ServedPolicy(tf_policy.TFPolicy):
         OSError: there is no SavedModel.
     """
 
-    def __init__(
-        self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, folder: str | os.PathLike
-    ):
+    def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, folder: str | os.PathLike):
         self._model = tf.saved_model.load(os.fspath(folder))
         self._decide = self._model.signatures["team"]
         specs = self._decide.structured_input_signature[1]
