@@ -117,7 +117,7 @@ def core():
     return NoRepeats(np.random.default_rng(0).normal(size=[4] * 3), NUM_GAMES, episode_length=7)
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+@pytest.fixture(scope="module", params=[*list(POLICIES)[:3], pytest.param("by_unit_type", marks=pytest.mark.slow)])
 def exported(request, core, tmp_path_factory):
     agent = make_agent(core, **POLICIES[request.param])
     version = export.save(agent, tmp_path_factory.mktemp(request.param), 1200, {"map": "climbing"})

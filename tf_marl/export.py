@@ -1,6 +1,6 @@
 """Policies as files that serve: decentralised decisions, with nothing but TensorFlow where they are made.
 
-    DIR/VERSION/saved_model.pb            a SavedModel as TensorFlow Serving expects it; VERSION is env steps of training
+    DIR/VERSION/saved_model.pb            a SavedModel, laid out for TensorFlow Serving; VERSION is env steps trained
     DIR/VERSION/signature.json            what goes in and comes out, and facts about the training
     DIR/policy_saver/VERSION              the same policy for TF-Agents, by its PolicySaver
 
