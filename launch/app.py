@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags, logging
 
 if TYPE_CHECKING:
-    from tf_marl.environments.functional import FunctionalEnvironment
+    from tf_marl.environments.combat.environment import Combat
     from tf_marl.training.train import Trainer
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -218,8 +218,8 @@ def run_config(root_dir: str) -> pathlib.Path:
     return config
 
 
-def load_run(root_dir: str) -> tuple["FunctionalEnvironment", "Trainer"]:
-    """A training run at its newest checkpoint, and its environment; call `import_quietly` first.
+def load_run(root_dir: str) -> tuple["Combat", "Trainer"]:
+    """A training run at its newest checkpoint, and the battles it trains in; call `import_quietly` first.
 
     Raises:
         BadInput: no run began there, or it has no checkpoint yet, or none that this code can read.
@@ -235,7 +235,7 @@ def load_run(root_dir: str) -> tuple["FunctionalEnvironment", "Trainer"]:
         restored = trainer.restore()
     if not restored:
         raise BadInput(f"--root_dir={root_dir}: holds no checkpoint yet; train for longer")
-    return environment, trainer
+    return environment.core, trainer
 
 
 def operative_config() -> str:

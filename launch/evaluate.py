@@ -82,10 +82,10 @@ def _trained_team() -> Callable[[], Team]:
             raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
 
     def team() -> Team:
-        environment, trainer = app.load_run(FLAGS.root_dir)
+        core, trainer = app.load_run(FLAGS.root_dir)
         env_steps = int(trainer.env_steps)
         name = f"{pathlib.Path(FLAGS.root_dir).resolve().name} after {env_steps:,} env steps"
-        return Team(name, environment.core, trainer.agent.watched_policy, {"env_steps": env_steps})
+        return Team(name, core, trainer.agent.watched_policy, {"env_steps": env_steps})
 
     return team
 
