@@ -14,9 +14,13 @@ import pathlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    from tf_marl.agents.ppo import PPOAgent
+    from tf_marl.environments.combat.environment import Combat
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 GIN_FOLDER = CHECKOUT / "gin"
@@ -248,6 +252,44 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
             gin.query_parameter(name)
         except ValueError:
             raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
+
+
+def run_config(root_dir: str) -> pathlib.Path:
+    """The configuration of the training run in a folder.
+
+    Raises:
+        BadInput: no run began there.
+    """
+    config = pathlib.Path(root_dir) / CONFIG_NAME
+    if not config.is_file():
+        raise BadInput(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
+    return config
+
+
+def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
+    """What a training run made: the battles it is for, its agent, and after how many env steps.
+
+    Call `import_quietly` first.
+
+    Args:
+        root_dir: of the run.
+        best: whether the agent is the one that evaluated best, not that of the newest checkpoint.
+    Raises:
+        BadInput: no run began there, or it has saved no such agent yet, or none that this code can read.
+    """
+    from tf_marl import environments
+    from tf_marl.training.train import Trainer
+
+    parse_gin([str(run_config(root_dir))], [])
+    with bad_input():
+        environment = environments.load()
+        trainer = Trainer(environment=environment, root_dir=root_dir)
+    with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
+        env_steps = trainer.restore_policy(best)
+    if env_steps is None:
+        lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
+        raise BadInput(f"--root_dir={root_dir}: {lacks} train for longer")
+    return environment.core, trainer.agent, env_steps
 
 
 def operative_config() -> str:

@@ -58,7 +58,7 @@ def main() -> int:
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
     app.writable_folder(root_dir)
     app.lock(root_dir)
-    config = run_config(trainer)
+    config = all_settings(trainer)
     check_config(root_dir / app.CONFIG_NAME, config)
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
@@ -165,7 +165,7 @@ def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) ->
     tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
 
 
-def run_config(trainer: "Trainer") -> str:
+def all_settings(trainer: "Trainer") -> str:
     """All settings that decide the run: gin's, and what else its future depends on."""
     shards = f"train.num_shards = {trainer.collector.num_shards}"  # as this machine has cores
     return f"# seed = {FLAGS.seed}\n" + app.operative_config().replace("train.num_shards = None", shards)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from typing import Any, NamedTuple
 
 import mlflow
@@ -209,6 +210,30 @@ def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp
     assert result["env_steps"] == finished.outcome.json()["env_steps"]
     assert result["battle_won_mean"] * 10 == pytest.approx(round(result["battle_won_mean"] * 10))
     assert 0 < result["episode_length_mean"] <= 60
+
+
+def test_export_makes_versions_of_the_best_and_of_the_newest_policy(finished, warm_launch, noise, tmp_path):
+    arguments = ("launch.export", f"--root_dir={finished.store.root_dir}", f"--out={tmp_path}", "--json")
+    outcome = warm_launch(*arguments)
+    best = outcome.json()
+    assert not noise.search(outcome.stderr)
+    assert outcome.stderr == ""
+    assert (best["algorithm"], best["map"], best["best"]) == ("ippo", "3m", True)
+    assert best["saved_model"] == str(tmp_path / str(best["env_steps"]))
+    assert (tmp_path / str(best["env_steps"]) / "saved_model.pb").is_file()
+    assert (tmp_path / "policy_saver" / str(best["env_steps"]) / "saved_model.pb").is_file()
+    again = warm_launch(*arguments)
+    assert again.code == 2
+    assert "is there already; add --overwrite" in again.stderr
+    newest = warm_launch(*arguments, "--nobest", "--overwrite").json()
+    assert newest["env_steps"] == finished.outcome.json()["env_steps"]
+
+
+def test_export_of_a_run_without_a_checkpoint_is_refused(finished, warm_launch, tmp_path):
+    shutil.copy(os.path.join(finished.store.root_dir, "config.gin"), tmp_path)
+    outcome = warm_launch("launch.export", f"--root_dir={tmp_path}", f"--out={tmp_path}/out")
+    assert outcome.code == 2
+    assert "holds no checkpoint yet" in outcome.stderr
 
 
 def test_a_second_start_refuses_settings_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):
