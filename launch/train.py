@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tf_marl.training.train import History, Trainer
 
 FLAGS = flags.FLAGS
+TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
 REPLAY_NAME = "replay.html"  # among the run's artifacts
 REPLAY_EPISODES = 4
 
@@ -32,7 +33,7 @@ def main() -> int:
 
     paths = app.gin_paths(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
-    if FLAGS.tracking_uri:
+    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / TRACKING_NAME)):
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
 
@@ -72,6 +73,7 @@ def main() -> int:
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
             },
+            folder=root_dir / TRACKING_NAME,
         )
 
     began = time.perf_counter()
@@ -98,16 +100,16 @@ def main() -> int:
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
-        tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
+        _tell(tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}"))
         raise
-    tracker.finish("KILLED" if result.interrupted else "FINISHED")
+    _tell(tracker.finish("KILLED" if result.interrupted else "FINISHED"))
 
     won = result.evaluation["eval/battle_won_mean"]
     seconds = time.perf_counter() - began
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}{', interrupted' * result.interrupted}:"
         f" wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps in {seconds:.0f} s\n"
-        f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
+        f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
@@ -158,13 +160,20 @@ def flat_params(config: str) -> dict[str, str]:
     return {name: value for name, value in bindings}
 
 
+def _tell(what_is_left: str | None) -> None:
+    if what_is_left:
+        print(f"MLflow: {what_is_left}", file=sys.stderr, flush=True)
+
+
 def _server(tracking_uri: str | None) -> str:
     """What to open, after what to start, to look at runs in that store."""
+    from tf_marl import tracking
+
     if tracking_uri is None:
         return "make ui, then http://127.0.0.1:5000"
     if tracking_uri.startswith("http"):
-        return tracking_uri.rstrip("/")
-    return f"mlflow ui --backend-store-uri {tracking_uri}, then http://127.0.0.1:5000"
+        return tracking.shown(tracking_uri).rstrip("/")
+    return f"mlflow ui --backend-store-uri {tracking.shown(tracking_uri)}, then http://127.0.0.1:5000"
 
 
 def _shown(path: pathlib.Path) -> str:
