@@ -76,6 +76,16 @@ def main() -> int:
             folder=root_dir / TRACKING_NAME,
         )
 
+    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
+        _tell(tracker.flush())
+        env_steps = int(trainer.env_steps)
+        print(
+            f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
+        )
+        if FLAGS.json:
+            app.print_json({"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": env_steps})
+        return 0
+
     began = time.perf_counter()
     updates: list[dict[str, float]] = []
     try:

@@ -2,8 +2,8 @@
 
     Tracker --append--> journal on disk --Sender, a thread--> MLflow
 
-Training waits for the journal alone, a write to a local file. The store may be slow, down or come back at any time: what
-it lacks goes there once it answers, in this process or in the next one with the same folder.
+Training waits for the journal alone, a write to a local file. The store may be slow or down, and come back at any time:
+what it lacks goes there once it answers, in this process or in the next one with the same folder.
 """
 
 import contextlib

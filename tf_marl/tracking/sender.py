@@ -112,7 +112,7 @@ class Sender:
             from mlflow import MlflowClient
 
             self._client = MlflowClient(self._uri)
-        self._journal.sync()  # MLflow must not know what a power cut makes this journal forget, and training record anew
+        self._journal.sync()  # or training might record anew, at another time, what a power cut made the journal forget
         for kind, group in itertools.groupby(events, key=lambda pair: pair[0]["event"]):
             pairs = list(group)
             if kind == "metrics":
