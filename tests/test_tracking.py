@@ -442,7 +442,7 @@ def test_user_and_password_reach_the_server_and_nothing_else(relay, start_run, t
     relay.close()
     resumed = start_run("http://mary:s3cr%20t@127.0.0.1:9")
     left.append(resumed.finish("FINISHED", patience=0.5))
-    with pytest.raises(ValueError, match="no MLflow server answers at http://127.0.0.1:9 ") as refusal:
+    with pytest.raises(ValueError, match=r"no MLflow server answers at http://127\.0\.0\.1:9 ") as refusal:
         tracking.check_reachable("http://mary:s3cr%20t@127.0.0.1:9")
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) >= 3

@@ -16,6 +16,7 @@ def path(tmp_path):
     journal = Journal.create(path, EVENTS[0])
     for event in EVENTS[1:]:
         journal.append(event)
+    journal.close()
     return path
 
 

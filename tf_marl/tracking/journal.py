@@ -73,6 +73,11 @@ class Journal:
         """Makes what was added safe from a power cut, too."""
         os.fsync(self._fd)
 
+    def close(self) -> None:
+        """Lets another process go on with it; nothing can be added or read any more."""
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
     def _recover(self) -> list[Event]:
         # By this descriptor: closing another one of the same file would give up the lock.
         *lines, unfinished = os.pread(self._fd, os.fstat(self._fd).st_size, 0).split(b"\n")

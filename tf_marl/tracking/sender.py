@@ -55,7 +55,7 @@ class Sender:
         self._grown = threading.Event()
         self._stopping = threading.Event()
         self._take_up()
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._thread = threading.Thread(target=self._run_and_close, name="tracking", daemon=True)
         self._thread.start()
 
     def notice(self) -> None:
@@ -74,9 +74,13 @@ class Sender:
         return True
 
     def stop(self) -> None:
-        """Ends the thread once it has an answer to what it is sending."""
+        """Ends the thread, and closes the journal, once it has an answer to what it is sending."""
         self._stopping.set()
         self._grown.set()
+
+    def _run_and_close(self) -> None:
+        with contextlib.closing(self._journal):
+            self._run()
 
     def _run(self) -> None:
         failing_since, delay, told = 0.0, _FIRST_DELAY, False
