@@ -37,7 +37,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 logging.getLogger("alembic").setLevel(logging.WARNING)  # narrates the making of a new database
-logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 _VERSIONS = ("tensorflow", "tf-agents", "tensorflow-probability", "mlflow", "numpy")
 _JOURNAL = "journal.jsonl"
@@ -227,12 +226,11 @@ def _checked_context(uri: str, experiment: str, tracking_uri: str) -> dict[str, 
 
     Returns: MLflow's own tags: user, source and so on.
     """
-    from mlflow import MlflowClient  # takes seconds
     from mlflow.exceptions import MlflowException
     from mlflow.tracking.context import registry
 
     try:
-        found = MlflowClient(uri).get_experiment_by_name(experiment)
+        found = sender.client(uri).get_experiment_by_name(experiment)
     except MlflowException as error:
         raise MlflowException(address.without_account(str(error), tracking_uri)) from None
     if found and found.lifecycle_stage != "active":

@@ -32,6 +32,14 @@ _POLL_SECONDS = 0.02
 logger = logging.getLogger(__name__)
 
 
+def client(tracking_uri: str) -> Any:
+    """A quiet `mlflow.MlflowClient`."""
+    from mlflow import MlflowClient  # takes seconds, and sets up MLflow's logging
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri)
+
+
 class Sender:
     """Sends a journal to one store, from a thread of its own."""
 
@@ -113,9 +121,7 @@ class Sender:
 
     def _send(self, events: list[tuple[Event, int]]) -> None:
         if self._client is None:
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(self._uri)
+            self._client = client(self._uri)
         self._journal.sync()  # or training might record anew, at another time, what a power cut made the journal forget
         for kind, group in itertools.groupby(events, key=lambda pair: pair[0]["event"]):
             pairs = list(group)
@@ -164,8 +170,9 @@ class Sender:
 
     def _send_artifact(self, event: Event) -> None:
         path = self._folder / "artifacts" / event["name"]
+        into, _, _ = event["name"].rpartition("/")
         with self._passing_over_what_is_refused():
-            self._client.log_artifact(self.run_id, str(path), str(pathlib.PurePosixPath(event["name"]).parent))
+            self._client.log_artifact(self.run_id, str(path), into or None)
 
     def _send_finish(self, event: Event) -> None:
         with self._passing_over_what_is_refused():
