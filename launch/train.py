@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tf_marl.training.train import History, Result, Trainer
 
 FLAGS = flags.FLAGS
+TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
 REPLAY_NAME = "replay.html"  # among the run's artifacts
 REPLAY_EPISODES = 4
 
@@ -33,7 +34,7 @@ def main() -> int:
 
     paths = app.gin_paths(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
-    if FLAGS.tracking_uri:
+    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / TRACKING_NAME)):
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
 
@@ -75,10 +76,20 @@ def main() -> int:
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
             },
+            folder=root_dir / TRACKING_NAME,
         )
 
+    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
+        _tell(tracker.flush())
+        env_steps = int(trainer.env_steps)
+        print(
+            f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
+        )
+        if FLAGS.json:
+            app.print_json({"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": env_steps})
+        return 0
+
     began = time.perf_counter()
-    updates: list[dict[str, float]] = []
     try:
         (root_dir / app.CONFIG_NAME).write_text(config)
         tracker.text(config, app.CONFIG_NAME)
@@ -89,30 +100,31 @@ def main() -> int:
             def record(env_steps: int, metrics: dict[str, float]) -> None:
                 tracker.record(env_steps, metrics)
                 progress(env_steps, metrics)
-                if "trust_region/alpha" in metrics:
-                    updates.append(metrics | {"env_steps": env_steps})
 
             def keep(env_steps: int, history: "History") -> None:
                 log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
 
             result = trainer.run(record, stop, keep)
-        log_trust_region(updates, name, tracker)
+        log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
-        tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
+        status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
+        _tell(tracker.finish(status, f"{type(error).__name__}: {error}", patience))
         if isinstance(error, OSError):
             raise app.Failure(f"{error}; what was saved is untouched: mend it, and the same command goes on") from error
         if isinstance(error, FloatingPointError):
             raise app.Failure(str(error)) from error
         raise
-    tracker.finish("KILLED" if result.interrupted else "FINISHED")
+    # Who stops a process may kill it soon after.
+    status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
+    _tell(tracker.finish(status, patience=patience))
 
     seconds = time.perf_counter() - began
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
-        f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
+        f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
@@ -147,13 +159,13 @@ def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
 
 
-def log_trust_region(updates: list[dict[str, float]], name: str, tracker: "Tracker") -> None:
+def log_trust_region(name: str, tracker: "Tracker") -> None:
     """Keeps a plot of the trust region over training among the run's artifacts."""
     import pandas as pd
 
     from tf_marl import figures
 
-    if updates:
+    if updates := [metrics for metrics in tracker.history() if "trust_region/alpha" in metrics]:
         tracker.figure(figures.trust_region(pd.DataFrame(updates), name), "trust_region.png")
 
 
@@ -184,13 +196,20 @@ def check_config(path: pathlib.Path, config: str) -> None:
         )
 
 
+def _tell(what_is_left: str | None) -> None:
+    if what_is_left:
+        print(f"MLflow: {what_is_left}", file=sys.stderr, flush=True)
+
+
 def _server(tracking_uri: str | None) -> str:
     """What to open, after what to start, to look at runs in that store."""
+    from tf_marl import tracking
+
     if tracking_uri is None:
         return "make ui, then http://127.0.0.1:5000"
     if tracking_uri.startswith("http"):
-        return tracking_uri.rstrip("/")
-    return f"mlflow ui --backend-store-uri {tracking_uri}, then http://127.0.0.1:5000"
+        return tracking.shown(tracking_uri).rstrip("/")
+    return f"mlflow ui --backend-store-uri {tracking.shown(tracking_uri)}, then http://127.0.0.1:5000"
 
 
 def _shown(path: pathlib.Path) -> str:
