@@ -25,7 +25,7 @@ def files(folder, env_steps):
 
 
 def flip_a_byte(folder):
-    data, index = files(folder, 300)
+    data, _ = files(folder, 300)
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
@@ -101,13 +101,13 @@ def test_where_all_are_damaged_no_training_starts_over(kept):
     number, checkpoints, folder = kept
     for env_steps in (100, 200, 300):
         files(folder, env_steps)[0].write_bytes(b"")
-    with pytest.raises(ValueError, match="every checkpoint in .*kept is damaged"):
+    with pytest.raises(ValueError, match=r"every checkpoint in .*kept is damaged"):
         checkpoints.restore()
     assert number == 0.0
 
 
 def test_the_last_few_are_kept(kept):
-    number, checkpoints, _ = kept
+    _, checkpoints, _ = kept
     checkpoints.save(400)
     checkpoints.save(500)
     assert checkpoints.env_steps() == [300, 400, 500]
@@ -160,7 +160,7 @@ def test_a_full_disk_costs_no_checkpoint(small_disk):
     brim = small_disk / "brim"
     with pytest.raises(OSError, match="No space left"), open(brim, "wb") as file:
         file.write(bytes(2 << 20))
-    with pytest.raises(OSError, match="no checkpoint can be written to .*kept: .*[Nn]o space"):
+    with pytest.raises(OSError, match=r"no checkpoint can be written to .*kept: .*[Nn]o space"):
         checkpoints.save(200)
     assert [path.name for path in (small_disk / "kept").iterdir()] == [f"{100:012}"]
     number.assign(0.0)

@@ -185,9 +185,7 @@ class Trainer:
 
     def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
-        epsilon = self.agent.epsilon(
-            experience.observation["alive"]
-        )  # enforcement may have another for the next update
+        epsilon = self.agent.epsilon(experience.observation["alive"])  # enforcement may set another for the next update
         update = self.agent.update(experience, final_time_step, watch)
         measured = self.diagnose(experience, update.advantage, epsilon)
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
