@@ -96,7 +96,7 @@ def _whole(files: str) -> bool:
         reader = tf.train.load_checkpoint(files)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError):
+    except Exception:  # TensorFlow's reader raises IndexError, RuntimeError, an OpError: as it happens to stumble
         return False
     return True
 
