@@ -246,7 +246,8 @@ def _checked_context(uri: str, experiment: str, tracking_uri: str) -> dict[str, 
         raise MlflowException(address.without_account(str(error), tracking_uri)) from None
     if found and found.lifecycle_stage != "active":
         raise MlflowException(f"experiment {experiment} was deleted; restore it, or name another one")
-    return registry.resolve_tags()
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")  # which MLflow would tell everyone
+    return {name: value for name, value in registry.resolve_tags().items() if value != user}
 
 
 def _settings(events: list[Event]) -> dict[str, str]:

@@ -237,10 +237,8 @@ class Trainer:
         experience, final_time_step, _ = self.collector.collect()  # the same again
         batch = self.agent.batch(experience, final_time_step)._asdict()
         tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}
-        networks = {"actor": self.agent.actor, "critic": self.agent.critic}
-        weights = {
-            f"{part}/{weight.name}": weight for part, network in networks.items() for weight in network.variables
-        }
+        networks: dict[str, Any] = {"actor": self.agent.actor, "critic": self.agent.critic}
+        weights = {f"{part}/{weight.name}": weight for part in networks for weight in networks[part].variables}
         path = self._root_dir / f"not_finite_{env_steps:012}.json"
         description = {
             "not_finite": not_finite,
