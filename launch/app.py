@@ -4,25 +4,31 @@ Nothing heavy is imported until the flags have been read, so `--help` answers at
 """
 
 import contextlib
+import fcntl
 import importlib
 import json
+import logging as stdlib_logging
 import multiprocessing
 import os
 import pathlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    from tf_marl.agents.ppo import PPOAgent
+    from tf_marl.environments.combat.environment import Combat
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 GIN_FOLDER = CHECKOUT / "gin"
 STORE_FOLDER = CHECKOUT / "mlflow_artifacts"
 CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
 BAD_INPUT = 2  # exit code
-INTERRUPTED = 130  # exit code: 128 + SIGINT
+FAILED = 1  # exit code
+INTERRUPTED = 130  # exit code: 128 + SIGINT; SIGTERM's is 143
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # the flags defined below belong to the launcher that asks for them
@@ -30,6 +36,10 @@ flags.disclaim_key_flags()  # the flags defined below belong to the launcher tha
 
 class BadInput(Exception):
     """The user's input cannot be used; the message says which and what to do, in one line."""
+
+
+class Failure(Exception):
+    """What was begun cannot go on, through no fault of the program's; the message says why and what to do."""
 
 
 def define_gin_flags() -> None:
@@ -68,10 +78,13 @@ def run(main: Callable[[], int]) -> None:
         if len(argv) > 1:
             return _complain(f"unexpected argument {argv[1]!r}; every option is a --flag=value (see --help)")
         logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("warning: %(message)s"))
         try:
             return main()
         except BadInput as error:
             return _complain(error)
+        except Failure as error:
+            return _complain(error, FAILED)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -79,9 +92,9 @@ def run(main: Callable[[], int]) -> None:
     app.run(call, flags_parser=parse)
 
 
-def _complain(error: object) -> int:
+def _complain(error: object, code: int = BAD_INPUT) -> int:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    return BAD_INPUT
+    return code
 
 
 @contextlib.contextmanager
@@ -111,24 +124,45 @@ def _stderr_muted() -> Iterator[None]:
         os.close(kept)
 
 
+class Stop:
+    """Whether someone asked the process to end: `stop()`, and how."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self._signal is not None
+
+    @property
+    def code(self) -> int:
+        """What a process that ends for that reason exits with; 0 if it was not asked to."""
+        return 0 if self._signal is None else 128 + self._signal
+
+    def ask(self, signal_number: int) -> None:
+        self._signal = signal_number
+
+
 @contextlib.contextmanager
-def first_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C was pressed inside, which by itself does nothing; pressed again, it is KeyboardInterrupt.
+def first_signal() -> Iterator[Stop]:
+    """Yields whether Ctrl-C or SIGTERM came inside, which by itself does nothing; a second one acts as ever.
 
     An exception that is raised wherever Python happens to be can be swallowed there, by a destructor for one.
     """
-    pressed = threading.Event()
+    stop = Stop()
 
     def remember(signal_number, frame):
-        signal.signal(signal.SIGINT, before)
-        pressed.set()
-        print("\nstopping in order after this update; Ctrl-C again leaves at once", file=sys.stderr, flush=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        stop.ask(signal_number)
+        again = "; Ctrl-C again leaves at once" if signal_number == signal.SIGINT else ""
+        print(f"\nsaving and stopping after this update{again}", file=sys.stderr, flush=True)
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield pressed.is_set
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def import_quietly() -> None:
@@ -163,6 +197,24 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     except OSError as error:
         raise BadInput(f"--{flag}={path}: cannot write there ({error.strerror}); name another folder") from None
     return folder
+
+
+def lock(folder: pathlib.Path) -> None:
+    """Keeps other processes from training in a folder until this one ends, however it does.
+
+    Raises:
+        BadInput: another has it.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)  # never closed, so held to the end
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 20).decode()
+        raise BadInput(
+            f"--root_dir={folder}: process {owner} trains there; wait for it or name another folder"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def gin_paths(names: list[str]) -> list[str]:
@@ -202,12 +254,64 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
             raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
 
 
+def run_config(root_dir: str) -> pathlib.Path:
+    """The configuration of the training run in a folder.
+
+    Raises:
+        BadInput: no run began there.
+    """
+    config = pathlib.Path(root_dir) / CONFIG_NAME
+    if not config.is_file():
+        raise BadInput(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
+    return config
+
+
+def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
+    """What a training run made: the battles it is for, its agent, and after how many env steps.
+
+    Call `import_quietly` first.
+
+    Args:
+        root_dir: of the run.
+        best: whether the agent is the one that evaluated best, not that of the newest checkpoint.
+    Raises:
+        BadInput: no run began there, or it has saved no such agent yet, or none that this code can read.
+    """
+    from tf_marl import environments
+    from tf_marl.training.train import Trainer
+
+    parse_gin([str(run_config(root_dir))], [])
+    with bad_input():
+        environment = environments.load()
+        trainer = Trainer(environment=environment, root_dir=root_dir)
+    with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
+        env_steps = trainer.restore_policy(best)
+    if env_steps is None:
+        lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
+        raise BadInput(f"--root_dir={root_dir}: {lacks} train for longer")
+    return environment.core, trainer.agent, env_steps
+
+
 def operative_config() -> str:
     """The configuration in use, a line per binding: gin's own text without its rulers, as long as its longest line."""
     import gin
 
     lines = gin.operative_config_str(max_line_length=10_000).splitlines()
     return "\n".join(line for line in lines if not line.startswith("# ===")) + "\n"
+
+
+def flat(config: str) -> dict[str, str]:
+    """What each setting of a run is set to: gin's bindings and, as `seed`, the flag."""
+    lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
+    bindings = (line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    return {name: value for name, value in bindings}
+
+
+def differences(before: str, now: str) -> list[str]:
+    """The settings in which two configurations differ, and how: for a person to read."""
+    old, new = flat(before), flat(now)
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    return [f"{name} = {new.get(name, 'unset')} (was {old.get(name, 'unset')})" for name in names]
 
 
 def print_json(result: dict) -> None:

@@ -76,27 +76,15 @@ def main() -> int:
 
 def _trained_team() -> Callable[[], Team]:
     """Checks what can be without TensorFlow; the rest when called."""
-    folder = pathlib.Path(FLAGS.root_dir)
-    config = folder / app.CONFIG_NAME
-    if not config.is_file():
-        raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no {app.CONFIG_NAME}, so no training run began there")
+    app.run_config(FLAGS.root_dir)
     for flag in ("map", "gin_file", "gin_bindings"):
         if FLAGS[flag].value:
             raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
 
     def team() -> Team:
-        from tf_marl import environments
-        from tf_marl.training.train import Trainer
-
-        app.parse_gin([str(config)], [])
-        with app.bad_input():
-            environment = environments.load(seed=FLAGS.seed)
-            trainer = Trainer(environment=environment, root_dir=FLAGS.root_dir)
-        if not trainer.restore():
-            raise app.BadInput(f"--root_dir={FLAGS.root_dir}: holds no checkpoint yet; train for longer")
-        env_steps = int(trainer.env_steps)
-        name = f"{folder.resolve().name} after {env_steps:,} env steps"
-        return Team(name, environment.core, trainer.agent.watched_policy, {"env_steps": env_steps})
+        core, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
+        name = f"{pathlib.Path(FLAGS.root_dir).resolve().name} after {env_steps:,} env steps"
+        return Team(name, core, agent.watched_policy, {"env_steps": env_steps})
 
     return team
 

@@ -198,21 +198,25 @@ def _page(compared: "pd.DataFrame", result: dict[str, Any], fits: dict[str, str]
     return "\n".join(lines) + "\n"
 
 
-def _log(files: list[pathlib.Path], result: dict[str, Any]) -> str:
+def _log(files: list[pathlib.Path], result: dict[str, Any]) -> str | None:
     """Keeps tables and plots in MLflow."""
     from tf_marl import tracking
 
-    with app.bad_input("--tracking_uri: "):
-        tracker = tracking.Tracker(
-            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
-            FLAGS.experiment,
-            FLAGS.run_name or f"figure_{FLAGS.figure}",
-            params={"figure": FLAGS.figure, "seeds": str(FLAGS.seeds)},
-            tags={"figure": FLAGS.figure},
-        )
+    # Started again, this command logs a new run, of what --out holds; so the journal need not outlive it.
+    with tempfile.TemporaryDirectory() as journal:
+        with app.bad_input("--tracking_uri: "):
+            tracker = tracking.Tracker(
+                FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
+                FLAGS.experiment,
+                FLAGS.run_name or f"figure_{FLAGS.figure}",
+                params={"figure": FLAGS.figure, "seeds": str(FLAGS.seeds)},
+                tags={"figure": FLAGS.figure},
+                folder=pathlib.Path(journal),
+            )
         for path in files:
             tracker.file(path)
-    tracker.finish("FINISHED")
+        if tracker.finish("FINISHED"):
+            raise app.BadInput("--tracking_uri: the store stopped answering; --out has all, and a new start logs it")
     return tracker.run_id
 
 

@@ -12,9 +12,10 @@ from launch import app
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
     from tf_marl.tracking import Tracker
-    from tf_marl.training.train import History, Trainer
+    from tf_marl.training.train import History, Result, Trainer
 
 FLAGS = flags.FLAGS
+TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
 REPLAY_NAME = "replay.html"  # among the run's artifacts
 REPLAY_EPISODES = 4
 
@@ -22,6 +23,7 @@ app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
 app.define_seed_flag()
+flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
 flags.DEFINE_string(
     "root_dir", None, "Folder of the run's checkpoints and configuration; a new one under mlflow_artifacts/ by default."
 )
@@ -32,7 +34,7 @@ def main() -> int:
 
     paths = app.gin_paths(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
-    if FLAGS.tracking_uri:
+    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / TRACKING_NAME)):
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
 
@@ -56,10 +58,12 @@ def main() -> int:
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
     app.writable_folder(root_dir)
+    app.lock(root_dir)
+    config = all_settings(trainer)
+    check_config(root_dir / app.CONFIG_NAME, config)
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
-    config = app.operative_config()
-    params = flat_params(config)
+    params = app.flat(config)
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
             FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
@@ -72,42 +76,55 @@ def main() -> int:
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
             },
+            folder=root_dir / TRACKING_NAME,
         )
 
+    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
+        _tell(tracker.flush())
+        env_steps = int(trainer.env_steps)
+        print(
+            f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
+        )
+        if FLAGS.json:
+            app.print_json({"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": env_steps})
+        return 0
+
     began = time.perf_counter()
-    updates: list[dict[str, float]] = []
     try:
         (root_dir / app.CONFIG_NAME).write_text(config)
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
-        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_ctrl_c() as stop:
+        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
 
             def record(env_steps: int, metrics: dict[str, float]) -> None:
                 tracker.record(env_steps, metrics)
                 progress(env_steps, metrics)
-                if "trust_region/alpha" in metrics:
-                    updates.append(metrics | {"env_steps": env_steps})
 
             def keep(env_steps: int, history: "History") -> None:
                 log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
 
             result = trainer.run(record, stop, keep)
-        log_trust_region(updates, name, tracker)
+        log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
-        tracker.finish("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
+        status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
+        _tell(tracker.finish(status, f"{type(error).__name__}: {error}", patience))
+        if isinstance(error, OSError):
+            raise app.Failure(f"{error}; what was saved is untouched: mend it, and the same command goes on") from error
+        if isinstance(error, FloatingPointError):
+            raise app.Failure(str(error)) from error
         raise
-    tracker.finish("KILLED" if result.interrupted else "FINISHED")
+    # Who stops a process may kill it soon after.
+    status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
+    _tell(tracker.finish(status, patience=patience))
 
-    won = result.evaluation["eval/battle_won_mean"]
     seconds = time.perf_counter() - began
     print(
-        f"\n{algorithm} on {map_name}, seed {FLAGS.seed}{', interrupted' * result.interrupted}:"
-        f" wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps in {seconds:.0f} s\n"
-        f"  run       {name} ({tracker.run_id}) in experiment {FLAGS.experiment}\n"
+        f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
+        f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
@@ -119,14 +136,22 @@ def main() -> int:
             | {"interrupted": result.interrupted}
             | result.evaluation
         )
-    return app.INTERRUPTED if result.interrupted else 0
+    return stop.code
+
+
+def outcome(result: "Result") -> str:
+    """What a run came to, in a phrase."""
+    if result.interrupted:
+        return f"stopped after {result.env_steps:,} env steps, all saved: the same command goes on"
+    won = result.evaluation["eval/battle_won_mean"]
+    return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
 def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated."""
     from tf_marl import replay
 
-    env_steps = trainer.restore_best()
+    env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
         return
     seed = [FLAGS.seed, 5]  # not a seed of the evaluations
@@ -134,13 +159,13 @@ def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
 
 
-def log_trust_region(updates: list[dict[str, float]], name: str, tracker: "Tracker") -> None:
+def log_trust_region(name: str, tracker: "Tracker") -> None:
     """Keeps a plot of the trust region over training among the run's artifacts."""
     import pandas as pd
 
     from tf_marl import figures
 
-    if updates:
+    if updates := [metrics for metrics in tracker.history() if "trust_region/alpha" in metrics]:
         tracker.figure(figures.trust_region(pd.DataFrame(updates), name), "trust_region.png")
 
 
@@ -152,19 +177,39 @@ def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) ->
     tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
 
 
-def flat_params(config: str) -> dict[str, str]:
-    """The operative gin configuration, one entry per binding."""
-    bindings = (line.split(" = ", 1) for line in config.splitlines() if " = " in line and not line.startswith("#"))
-    return {name: value for name, value in bindings}
+def all_settings(trainer: "Trainer") -> str:
+    """All settings that decide the run: gin's, and what else its future depends on."""
+    shards = f"train.num_shards = {trainer.collector.num_shards}"  # as this machine has cores
+    return f"# seed = {FLAGS.seed}\n" + app.operative_config().replace("train.num_shards = None", shards)
+
+
+def check_config(path: pathlib.Path, config: str) -> None:
+    """Holds a run's settings against those that it began with, if it did.
+
+    Raises:
+        app.BadInput: they differ, and that is not allowed.
+    """
+    if path.is_file() and (changed := app.differences(path.read_text(), config)) and not FLAGS.allow_config_change:
+        raise app.BadInput(
+            f"--root_dir={path.parent}: its run began with other settings: {'; '.join(changed)};"
+            f" set them as they were, go on all the same with --allow_config_change, or name another folder"
+        )
+
+
+def _tell(what_is_left: str | None) -> None:
+    if what_is_left:
+        print(f"MLflow: {what_is_left}", file=sys.stderr, flush=True)
 
 
 def _server(tracking_uri: str | None) -> str:
     """What to open, after what to start, to look at runs in that store."""
+    from tf_marl import tracking
+
     if tracking_uri is None:
         return "make ui, then http://127.0.0.1:5000"
     if tracking_uri.startswith("http"):
-        return tracking_uri.rstrip("/")
-    return f"mlflow ui --backend-store-uri {tracking_uri}, then http://127.0.0.1:5000"
+        return tracking.shown(tracking_uri).rstrip("/")
+    return f"mlflow ui --backend-store-uri {tracking.shown(tracking_uri)}, then http://127.0.0.1:5000"
 
 
 def _shown(path: pathlib.Path) -> str:

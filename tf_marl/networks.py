@@ -7,6 +7,9 @@ appending a one-hot id to the observation amounts to, without the copy. Or each 
 
 Shapes: B environments, T steps, N agents, F features, H units. Networks take one step, [B, ...], or sequences,
 [B, T, ...]; recurrent states are [B, N, H], and zeros at the first step of an episode.
+
+The agent axis holds the whole team in order, or, for torsos, heads and layers that are told who is on it (`agents`, [R]
+indices), any R agents, some more than once: what serves single agents' decisions is a team made of the rows at hand.
 """
 
 import itertools
@@ -65,9 +68,11 @@ def _add_weights(
     )
 
 
-def _of_agents(weights: tf.Variable, groups: Sequence[int]) -> tf.Tensor:
-    """Each agent's weights, [N, ...]; what all share, as it is."""
-    return tf.gather(weights, groups) if max(groups) > 0 else tf.convert_to_tensor(weights)
+def _of_agents(weights: tf.Variable, groups: Sequence[int], agents: tf.Tensor | None = None) -> tf.Tensor:
+    """Each agent's weights, [N, ...], or those of `agents`, [R, ...]; what all share, as it is."""
+    if max(groups) == 0:
+        return tf.convert_to_tensor(weights)
+    return tf.gather(weights, groups if agents is None else tf.gather(groups, agents))
 
 
 class Orthogonal(tf.keras.initializers.Initializer):
@@ -126,18 +131,19 @@ class AgentDense(tf.keras.layers.Layer):
         if self._has_bias:
             self.bias = _add_weights(self, "bias", self._groups, [self._units])
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
         """x may have an agent axis of size 1, for what all agents see alike."""
-        kernel = _of_agents(self.kernel, self._groups)
+        kernel = _of_agents(self.kernel, self._groups, agents)
         if len(kernel.shape) == 2:
             y = tf.tensordot(x, kernel, 1)
         else:
-            num_agents, features, units = kernel.shape
-            x = tf.repeat(x, num_agents // x.shape[-2], axis=-2)
+            _, features, units = kernel.shape
+            num_agents = len(self._groups) if agents is None else tf.shape(agents)[0]
+            x = tf.repeat(x, num_agents, axis=-2) if x.shape[-2] == 1 else x
             rows = tf.reshape(x, [-1, num_agents, features])  # XLA is slow at products over several row axes
             y = tf.einsum("rni,nio->rno", rows, kernel)
             y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [units]], axis=0))
-        return y + _of_agents(self.bias, self._groups) if self._has_bias else y
+        return y + _of_agents(self.bias, self._groups, agents) if self._has_bias else y
 
 
 class GRU(tf.keras.layers.Layer):
@@ -166,10 +172,10 @@ class GRU(tf.keras.layers.Layer):
     def build(self, shape):
         self.training_flops = 3 * 2 * shape[-2] * self._units * 3 * self._units
 
-    def call(self, x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
         """Args: state [B, N, units] before the first step; keep [T, B], 0 where the step forgets it."""
-        kernel, bias = (_of_agents(weights, self._groups) for weights in (self._kernel, self._bias))
-        return gru.unroll(self._input(x), state, keep, kernel, bias)
+        kernel, bias = (_of_agents(weights, self._groups, agents) for weights in (self._kernel, self._bias))
+        return gru.unroll(self._input(x, agents), state, keep, kernel, bias)
 
 
 class Torso(tf.keras.layers.Layer):
@@ -217,24 +223,30 @@ class Torso(tf.keras.layers.Layer):
             self._gru = GRU(groups, architecture.rnn_units, _initializer(architecture, 1.0, seeds))
             self.state_spec = tf.TensorSpec([len(groups), architecture.rnn_units], tf.float32, "gru")
 
-    def call(self, observation: types.NestedTensor, step_type: tf.Tensor | None = None, state: Any = ()):
+    def call(
+        self,
+        observation: types.NestedTensor,
+        step_type: tf.Tensor | None = None,
+        state: Any = (),
+        agents: tf.Tensor | None = None,
+    ):
         """Returns: features, and the state after the last step."""
-        x = tf.convert_to_tensor(self._agent_id)
+        x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
         for name, spec in self.inputs.items():
             leaf = observation[name]
             leaf = self.normalizers[name](leaf) if self.normalizers else leaf
-            x += self._first[name](leaf if len(spec.shape) == 2 else leaf[..., None, :])
+            x += self._first[name](leaf if len(spec.shape) == 2 else leaf[..., None, :], agents)
         x = self._activation(x)
         for layer in self._rest:
-            x = self._activation(layer(x))
+            x = self._activation(layer(x, agents))
         if self._gru is None:
             return x, ()
         if isinstance(state, tuple):  # none given
             state = tf.zeros([tf.shape(x)[0], *self.state_spec.shape])
         if len(x.shape) == 3:  # one step
-            x = self._gru(x[None], state, _keep(step_type, x)[None])[0]
+            x = self._gru(x[None], state, _keep(step_type, x)[None], agents)[0]
             return x, x
-        x = self._gru(tf.transpose(x, [1, 0, 2, 3]), state, tf.transpose(_keep(step_type, x)))
+        x = self._gru(tf.transpose(x, [1, 0, 2, 3]), state, tf.transpose(_keep(step_type, x)), agents)
         return tf.transpose(x, [1, 0, 2, 3]), x[-1]
 
     def observe(self, observation: types.NestedTensor, counts: tf.Tensor) -> None:
@@ -271,10 +283,10 @@ class Head(tf.keras.layers.Layer):
         ]
         self.last = AgentDense(groups, outputs, _initializer(architecture, gain, seeds), name="last")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
         for layer in self._hidden:
-            x = self._activation(layer(x))
-        return self.last(x)
+            x = self._activation(layer(x, agents))
+        return self.last(x, agents)
 
 
 class Actor(network.Network):
@@ -307,9 +319,11 @@ class Actor(network.Network):
         features, network_state = self.torso(observation, step_type, network_state)
         return self.policy(features, observation), network_state
 
-    def policy(self, features: tf.Tensor, observation: types.NestedTensor) -> tfd.Independent:
+    def policy(
+        self, features: tf.Tensor, observation: types.NestedTensor, agents: tf.Tensor | None = None
+    ) -> tfd.Independent:
         """The rest of `call`, after the torso."""
-        logits = categorical.mask_logits(self._head(features), observation["avail_actions"])
+        logits = categorical.mask_logits(self._head(features, agents), observation["avail_actions"])
         return categorical.team_distribution(logits)
 
 

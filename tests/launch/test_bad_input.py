@@ -76,6 +76,8 @@ def closed_port():
         ("launch.evaluate", ["--root_dir=.", "--episodes=0"], "flag --episodes=0"),
         ("launch.evaluate", ["--root_dir=."], "holds no config.gin"),
         ("launch.evaluate", ["--root_dir=/nowhere/at/all"], "holds no config.gin"),
+        ("launch.export", ["--out=out"], "give --root_dir=DIR"),
+        ("launch.export", ["--root_dir=.", "--out=out"], "holds no config.gin"),
         ("launch.benchmark", ["--what=nothing"], "flag --what=nothing"),
         ("launch.benchmark", ["--num_envs=0"], "flag --num_envs=0"),
     ],

@@ -1,7 +1,9 @@
 """Training as a user starts it, stops it, resumes it and looks at it afterwards."""
 
+import fcntl
 import os
 import re
+import shutil
 from typing import Any, NamedTuple
 
 import mlflow
@@ -40,8 +42,7 @@ class Store(NamedTuple):
         return run
 
     def checkpoints(self) -> list[int]:
-        names = os.listdir(os.path.join(self.root_dir, "checkpoints"))
-        return sorted(int(name[len("ckpt-") : -len(".index")]) for name in names if name.endswith(".index"))
+        return sorted(map(int, os.listdir(os.path.join(self.root_dir, "checkpoints"))))
 
 
 def store_in(folder) -> Store:
@@ -212,27 +213,106 @@ def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp
     assert 0 < result["episode_length_mean"] <= 60
 
 
-def test_a_second_start_refuses_settings_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):
-    before = finished.store.checkpoints()
-    outcome = warm_launch("launch.train", *tiny, "--gin_bindings=ippo.hidden = (8,)", *finished.store.flags)
+def test_export_makes_versions_of_the_best_and_of_the_newest_policy(finished, warm_launch, noise, tmp_path):
+    arguments = ("launch.export", f"--root_dir={finished.store.root_dir}", f"--out={tmp_path}", "--json")
+    outcome = warm_launch(*arguments)
+    best = outcome.json()
+    assert not noise.search(outcome.stderr)
+    assert outcome.stderr == ""
+    assert (best["algorithm"], best["map"], best["best"]) == ("ippo", "3m", True)
+    assert best["saved_model"] == str(tmp_path / str(best["env_steps"]))
+    assert (tmp_path / str(best["env_steps"]) / "saved_model.pb").is_file()
+    assert (tmp_path / "policy_saver" / str(best["env_steps"]) / "saved_model.pb").is_file()
+    again = warm_launch(*arguments)
+    assert again.code == 2
+    assert "is there already; add --overwrite" in again.stderr
+    newest = warm_launch(*arguments, "--nobest", "--overwrite").json()
+    assert newest["env_steps"] == finished.outcome.json()["env_steps"]
+
+
+def test_export_of_a_run_without_a_checkpoint_is_refused(finished, warm_launch, tmp_path):
+    shutil.copy(os.path.join(finished.store.root_dir, "config.gin"), tmp_path)
+    outcome = warm_launch("launch.export", f"--root_dir={tmp_path}", f"--out={tmp_path}/out")
     assert outcome.code == 2
-    assert f"error: --root_dir={finished.store.root_dir}: its checkpoint does not suit these" in outcome.stderr
-    assert "Traceback" not in outcome.stderr
+    assert "holds no checkpoint yet" in outcome.stderr
+
+
+def again(finished, tiny, warm_launch, *flags):
+    """Starts a finished run's command once more, with further flags."""
+    steps = "--gin_bindings=train.num_env_steps = 600"
+    full = "--gin_bindings=diagnostics.full_every = 8"
+    return warm_launch("launch.train", *tiny, steps, full, "--seed=3", *finished.store.flags, *flags)
+
+
+def test_a_second_start_of_a_finished_run_does_nothing(finished, tiny, warm_launch):
+    before = finished.store.checkpoints()
+    outcome = again(finished, tiny, warm_launch)
+    assert outcome.code == 0
+    assert outcome.json()["run_id"] == finished.outcome.json()["run_id"]
+    assert "has finished its " in outcome.stdout
     assert finished.store.checkpoints() == before
     assert finished.store.only_run().info.status == "FINISHED"
 
 
-def test_a_second_start_resumes(finished, tiny, warm_launch, tmp_path):
-    elsewhere = f"--tracking_uri=sqlite:///{tmp_path}/mlflow.db"
-    steps = "--gin_bindings=train.num_env_steps = 700"
+@pytest.mark.parametrize(
+    ("flag", "difference"),
+    [
+        ("--gin_bindings=ippo.gamma = 0.9", "ippo.gamma = 0.9 (was 0.99)"),
+        ("--seed=4", "seed = 4 (was 3)"),
+        ("--gin_bindings=train.num_shards = 4", "train.num_shards = 4 (was "),
+    ],
+)
+def test_a_second_start_with_other_settings_names_them_and_changes_nothing(
+    flag, difference, finished, tiny, warm_launch
+):
+    before = finished.store.checkpoints()
+    outcome = again(finished, tiny, warm_launch, flag)
+    assert outcome.code == 2
+    line = outcome.stderr.splitlines()[-1]
+    assert line.startswith(f"error: --root_dir={finished.store.root_dir}: its run began with other settings: ")
+    assert difference in line
+    assert line.count("(was ") == 1
+    assert "--allow_config_change" in line
+    assert finished.store.checkpoints() == before
+    assert finished.store.only_run().info.status == "FINISHED"
+    with open(os.path.join(finished.store.root_dir, "config.gin")) as config:
+        assert "ippo.gamma = 0.99\n" in config.read()
+
+
+def test_a_second_start_refuses_networks_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):
+    outcome = again(finished, tiny, warm_launch, "--gin_bindings=ippo.hidden = (8,)", "--allow_config_change")
+    assert outcome.code == 2
+    assert f"error: --root_dir={finished.store.root_dir}: its checkpoint does not suit these" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_second_start_may_be_allowed_to_train_for_longer(finished, tiny, warm_launch):
     before = finished.outcome.json()["env_steps"]
-    outcome = warm_launch("launch.train", *tiny, steps, "--seed=3", *finished.store.flags, elsewhere)
+    longer = "--gin_bindings=train.num_env_steps = 700"
+    outcome = again(finished, tiny, warm_launch, longer, "--allow_config_change")
     result = outcome.json()
     assert f"resuming {finished.store.root_dir} at {before} env steps" in outcome.stderr
     assert 700 <= result["env_steps"] < 700 + 4 * 8
-    history = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_metric_history(result["run_id"], "loss/policy")
-    assert before < history[0].step <= before + 4 * 8
     assert finished.store.checkpoints()[-1] == result["env_steps"]
+    assert result["run_id"] == finished.outcome.json()["run_id"]
+    run = finished.store.only_run()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["changed.train.num_env_steps"] == "700"
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss/policy")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == result["env_steps"]
+
+
+def test_two_processes_do_not_train_in_one_folder(finished, tiny, warm_launch):
+    with open(os.path.join(finished.store.root_dir, ".lock"), "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write("4321")
+        lock.flush()
+        outcome = again(finished, tiny, warm_launch)
+    assert outcome.code == 2
+    assert f"error: --root_dir={finished.store.root_dir}: process 4321 trains there" in outcome.stderr
 
 
 def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains_and_plays(tiny, warm_launch, tmp_path):
@@ -257,8 +337,14 @@ def test_ctrl_c_ends_a_run_in_order(interrupted):
     assert result["interrupted"] is True
     assert result["env_steps"] >= 300
     assert result.keys() >= EVALUATED
-    assert interrupted.store.run(result["run_id"]).info.status == "KILLED"
-    assert interrupted.store.run(result["run_id"]).data.metrics["eval/return_mean"] == result["eval/return_mean"]
+    assert "all saved: the same command goes on" in interrupted.outcome.stdout
+    run = interrupted.store.run(result["run_id"])
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["eval/return_mean"] == result["eval/return_mean"]
+    # None was made for the end, which comes at once and leaves what an uninterrupted run would have recorded.
+    client = mlflow.MlflowClient(interrupted.store.tracking_uri)
+    last = client.get_metric_history(result["run_id"], "eval/return_mean")[-1].step
+    assert last // 300 == result["env_steps"] // 300
 
 
 def test_ctrl_c_does_not_wait_for_a_replay(interrupted):
@@ -280,7 +366,9 @@ def test_a_crash_marks_the_run_failed_with_its_reason(tiny, tmp_path, warm_launc
     # A folder where a file belongs: the run fails once it has begun.
     os.makedirs(os.path.join(store.root_dir, "config.gin"))
     outcome = warm_launch("launch.train", *tiny, *store.flags)
-    assert outcome.code not in (0, 2, 130)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.stderr
+    assert "config.gin" in outcome.stderr.splitlines()[-1]
     run = store.only_run()
     assert run.info.status == "FAILED"
     assert run.data.tags["error"].startswith("IsADirectoryError: ")

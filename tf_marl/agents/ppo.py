@@ -169,6 +169,11 @@ class PPOAgent(tf_agent.TFAgent):
         advantage = tf.reshape(batch.returns - batch.old_value, [*experience.reward.shape, -1])
         return Update(metrics, advantage, history)
 
+    @property
+    def optimizer_variables(self) -> list[tf.Variable]:
+        """Step counts and moments; `variables` has the rest of what an update changes."""
+        return [variable for optimizer, _ in self._learners.values() for variable in optimizer.variables()]
+
     def num_sequences(self, num_envs: int, num_steps: int) -> tuple[int, int]:
         """S and L: what a rollout is cut into.
 
@@ -414,14 +419,22 @@ class PPOAgent(tf_agent.TFAgent):
             rates = {"actor_critic": config.actor_learning_rate}
             own = [v for v in variables["critic"] if not any(v is shared for shared in variables["actor"])]
             variables = {"actor_critic": [*variables["actor"], *own]}
-        return {name: (self._optimizer(rate), variables[name]) for name, rate in rates.items()}
+        return {name: (self._optimizer(rate, variables[name]), variables[name]) for name, rate in rates.items()}
 
-    def _optimizer(self, learning_rate: float) -> tf.keras.optimizers.Optimizer:
+    def _optimizer(self, learning_rate: float, variables: list[tf.Variable]) -> tf.keras.optimizers.Optimizer:
+        """Its moments are made at once, so a checkpoint of an agent that has not learned yet has a place for them."""
         rate = _Rate(lambda: learning_rate * self._left(self.config.learning_rate_schedule))
         if self.config.optimizer == "adamw":
-            return tf.keras.optimizers.AdamW(rate, self.config.weight_decay, epsilon=self.config.adam_epsilon)
+            optimizer = tf.keras.optimizers.AdamW(rate, self.config.weight_decay, epsilon=self.config.adam_epsilon)
+            optimizer.build(variables)
+            return optimizer
         # Keras' legacy Adam is one fused op per variable; the newer one is many small ones.
-        return tf.keras.optimizers.legacy.Adam(rate, epsilon=self.config.adam_epsilon)
+        optimizer = tf.keras.optimizers.legacy.Adam(rate, epsilon=self.config.adam_epsilon)
+        _ = optimizer.iterations  # made when it is asked for
+        for variable in variables:
+            optimizer.add_slot(variable, "m")
+            optimizer.add_slot(variable, "v")
+        return optimizer
 
 
 # What is told of each optimiser's steps; nothing else need be computed for them.

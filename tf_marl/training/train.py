@@ -1,6 +1,8 @@
 """The story of a run on one page: collect, advantage, update, diagnose, record, evaluate."""
 
-import os
+import json
+import math
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from tf_marl import diagnostics
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.rollout import Collector
 
@@ -50,19 +53,23 @@ class Trainer:
         rollout_steps: Count = 64,
         eval_every_env_steps: Count = 100_000,
         eval_episodes: Count = 32,
+        checkpoint_every_env_steps: Count = 50_000,
+        max_checkpoints: Count = 3,
         num_shards: Count | None = None,
         whole_episodes: bool = False,
     ):
         """
         Args:
             environment: to train in; evaluation uses environments of its own.
-            root_dir: holds the checkpoints, and in `best` the weights that evaluated best.
+            root_dir: holds `checkpoints`, and in `best` the weights that evaluated best.
             agent: (time_step_spec, action_spec, unit_types, seed) -> the agent.
             seed: root of the run's seed tree.
             num_env_steps: env steps to train for; one is one joint action in one environment.
             rollout_steps: T, env steps per environment between two updates.
             eval_every_env_steps: env steps between two evaluations.
             eval_episodes: episodes per evaluation.
+            checkpoint_every_env_steps: env steps between two checkpoints: the most that a crash costs.
+            max_checkpoints: how many to keep, the latest; the best one is kept besides.
             num_shards: programs that collect side by side; None is one a core. The seed tree branches here: equal runs
                 need equal numbers.
             whole_episodes: whether a rollout is one whole episode of each environment instead, of up to the map's time
@@ -84,48 +91,39 @@ class Trainer:
         self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
         self._evaluator = self.evaluator(eval_episodes)
         self._full = diagnostics.Full()
-        self._checkpoints = tf.train.CheckpointManager(
-            tf.train.Checkpoint(agent=self.agent, collector=self.collector, env_steps=self.env_steps),
-            os.path.join(root_dir, "checkpoints"),
-            max_to_keep=3,
-        )
+        self._root_dir = pathlib.Path(root_dir)
+        self._checkpoint_every = checkpoint_every_env_steps
+        weights = {"actor": self.agent.actor, "critic": self.agent.critic}
+        everything = {"agent": self.agent, "collector": self.collector, "env_steps": self.env_steps}
+        self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, **everything, **weights)
         self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
-        self._best_env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(
-                actor=self.agent.actor,
-                critic=self.agent.critic,
-                rank=self._best_rank,
-                env_steps=self._best_env_steps,
-            ),
-            os.path.join(root_dir, "best"),
-            max_to_keep=1,
-        )
+        self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
 
     def evaluator(self, episodes: int) -> Evaluator:
         """Plays `episodes` greedy episodes when called."""
         return Evaluator(self._core.resize(episodes), self.agent.policy)
 
     def restore(self) -> bool:
-        """Takes up the newest checkpoint; False if there is none."""
-        if self._checkpoints.restore_or_initialize() is None:
+        """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
+
+        Raises:
+            ValueError: all checkpoints are damaged, or they are not of such an agent or such environments.
+        """
+        if self._checkpoints.restore() is None:
             return False
-        if self._best.latest_checkpoint:
-            rank = tf.train.Checkpoint(rank=self._best_rank)
-            rank.restore(self._best.latest_checkpoint).expect_partial()
+        self._best.restore("rank")
         return True
 
-    def restore_best(self) -> int | None:
-        """Gives the agent the weights of its best evaluation, to play with, not to train on.
+    def restore_policy(self, best: bool) -> int | None:
+        """Gives the agent the weights of its best evaluation or of its newest checkpoint, to play with.
 
         The best has the highest win rate, then the highest return, and of equals it is the latest.
 
-        Returns: the env steps it had trained for; None, and no change, if there was no evaluation.
+        Returns: the env steps it had trained for; None, and no change, if nothing was evaluated or saved so far.
+        Raises:
+            ValueError: as above.
         """
-        if not self._best.latest_checkpoint:
-            return None
-        self._best.restore_or_initialize()
-        return int(self._best_env_steps)
+        return (self._best if best else self._checkpoints).restore("actor", "critic")
 
     def run(
         self,
@@ -137,28 +135,42 @@ class Trainer:
 
         Args:
             record: is handed (env steps so far, metrics) after every update and every evaluation.
-            stop: is asked before every update whether to end here, in order.
+            stop: is asked before every update whether to save and end here.
             keep: is handed (env steps so far, history) of every update that `diagnostics.full_every` measures in full:
                 an array [epochs + 1, ...] for each name of `diagnostics.ratio_sizes` and `Full.distribution`.
+        Raises:
+            FloatingPointError: an update came to numbers that are not finite. The state before it is the newest
+                checkpoint, and a file in `root_dir` describes the batch.
+            OSError: a checkpoint cannot be written; those before it are untouched.
         """
         iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
         evaluation: Metrics = {}
-        evaluated = None
+        evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
             began = time.perf_counter()
             self.agent.progress.assign(before / self.num_env_steps)
+            state = [variable.read_value() for variable in self._variables()]
             full = self._full.due(int(self.agent.train_step_counter))
             tensors, history = watched() if full else (iteration(), {})
             metrics = {name: float(value) for name, value in tensors.items()}
+            if not_finite := [name for name, value in metrics.items() if not math.isfinite(value)]:
+                for variable, value in zip(self._variables(), state, strict=True):
+                    variable.assign(value)
+                raise FloatingPointError(self._describe_failure(not_finite))
             record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
             if full:
                 rows = int(metrics["trust_region/epochs"]) + 1
                 keep(int(self.env_steps), {name: values.numpy()[:rows] for name, values in history.items()})
             if before // self._eval_every < int(self.env_steps) // self._eval_every:
-                evaluation, evaluated = self._evaluate_and_save(record), int(self.env_steps)
-        if evaluated != int(self.env_steps):
-            evaluation = self._evaluate_and_save(record)
-        return Result(int(self.env_steps), evaluation, interrupted=int(self.env_steps) < self.num_env_steps)
+                evaluation, evaluated = self._evaluate(record), int(self.env_steps)
+            if before // self._checkpoint_every < int(self.env_steps) // self._checkpoint_every:
+                saved = self._save()
+        interrupted = int(self.env_steps) < self.num_env_steps
+        if not interrupted and evaluated != int(self.env_steps):
+            evaluation = self._evaluate(record)
+        if saved != int(self.env_steps):
+            self._save()
+        return Result(int(self.env_steps), evaluation, interrupted)
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
@@ -173,9 +185,7 @@ class Trainer:
 
     def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         experience, final_time_step, tally = self.collector.collect()
-        epsilon = self.agent.epsilon(
-            experience.observation["alive"]
-        )  # enforcement may have another for the next update
+        epsilon = self.agent.epsilon(experience.observation["alive"])  # enforcement may set another for the next update
         update = self.agent.update(experience, final_time_step, watch)
         measured = self.diagnose(experience, update.advantage, epsilon)
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
@@ -199,17 +209,55 @@ class Trainer:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
         return tf.function(self.iteration, jit_compile=bool(tf.config.list_physical_devices("GPU")))
 
-    def _evaluate_and_save(self, record: Callable[[int, Metrics], None]) -> Metrics:
+    def _evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
+        """Evaluates, and keeps the weights if there were no better ones."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)
         evaluation = {f"eval/{name}": value for name, value in self._evaluator(seed).items()}
         record(int(self.env_steps), evaluation)
-        self._checkpoints.save(checkpoint_number=self.env_steps)
         rank = [evaluation["eval/battle_won_mean"], evaluation["eval/return_mean"]]
         if rank >= self._best_rank.numpy().tolist():
             self._best_rank.assign(rank)
-            self._best_env_steps.assign(self.env_steps)
-            self._best.save(checkpoint_number=self.env_steps)
+            self._best.save(int(self.env_steps))
         return evaluation
+
+    def _save(self) -> int:
+        self._checkpoints.save(int(self.env_steps))
+        return int(self.env_steps)
+
+    def _variables(self) -> list[tf.Variable]:
+        """All that an iteration changes."""
+        return [*self.agent.variables, *self.agent.optimizer_variables, *self.collector.variables, self.env_steps]
+
+    def _describe_failure(self, not_finite: list[str]) -> str:
+        """Saves the state before an update that failed and a description of its batch. Returns what to tell the user.
+
+        Args: not_finite, names of metrics.
+        """
+        env_steps = self._save()
+        experience, final_time_step, _ = self.collector.collect()  # the same again
+        batch = self.agent.batch(experience, final_time_step)._asdict()
+        tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}
+        networks: dict[str, Any] = {"actor": self.agent.actor, "critic": self.agent.critic}
+        weights = {f"{part}/{weight.name}": weight for part in networks for weight in networks[part].variables}
+        path = self._root_dir / f"not_finite_{env_steps:012}.json"
+        description = {
+            "not_finite": not_finite,
+            "batch": {name: _statistics(tensor) for name, tensor in (tensors | batch).items() if name != "state"},
+            "weights": {name: _statistics(tensor) for name, tensor in weights.items()},
+        }
+        path.write_text(json.dumps(description, indent=2))
+        return (
+            f"{', '.join(not_finite)}: not a finite number in the update at {env_steps:,} env steps; the state before"
+            f" it is saved, its batch is described in {path}; go on with other settings, a lower learning rate say"
+        )
+
+
+def _statistics(tensor: tf.Tensor) -> dict[str, Any]:
+    """What may tell why a computation overflowed: shape, share of numbers, and their range and mean."""
+    values = tf.convert_to_tensor(tensor).numpy().astype(np.float64)
+    numbers = values[np.isfinite(values)]
+    spread = {"min": numbers.min(), "mean": numbers.mean(), "max": numbers.max()} if numbers.size else {}
+    return {"shape": list(values.shape), "finite": np.isfinite(values).mean(), **spread}
 
 
 def _recorded(metrics: Metrics, seconds: float) -> Metrics:

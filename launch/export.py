@@ -1,0 +1,52 @@
+"""Makes files of a trained policy that serve with TensorFlow alone: python -m launch.export --root_dir=DIR --out=DIR
+
+What is in them: `tf_marl/export.py`.
+"""
+
+from absl import flags
+
+from launch import app
+
+FLAGS = flags.FLAGS
+
+app.define_json_flag()
+flags.DEFINE_string("root_dir", None, "Folder of a training run.")
+flags.DEFINE_string("out", None, "Folder of the exported versions; made if need be.")
+flags.DEFINE_bool("best", True, "Export the policy that evaluated best, not the newest.")
+flags.DEFINE_bool("overwrite", False, "Replace a version that is there already.")
+
+
+def main() -> int:
+    if FLAGS.root_dir is None or FLAGS.out is None:
+        raise app.BadInput("give --root_dir=DIR, the folder of a training run, and --out=DIR, where the files go")
+    app.run_config(FLAGS.root_dir)
+    out = app.writable_folder(FLAGS.out, "out")
+    app.import_quietly()
+    import gin
+
+    from tf_marl import export
+
+    _, agent, env_steps = app.load_run(FLAGS.root_dir, FLAGS.best)
+    facts = {
+        "algorithm": gin.query_parameter("train.agent").configurable.name,
+        "map": gin.query_parameter("environment.map_name"),
+        "best": FLAGS.best,
+    }
+    try:
+        version = export.save(agent, out, env_steps, facts, FLAGS.overwrite)
+    except FileExistsError as error:
+        raise app.BadInput(f"--out={FLAGS.out}: {error}; add --overwrite or name another folder") from None
+    which = "best" if FLAGS.best else "newest"
+    print(
+        f"{facts['algorithm']} on {facts['map']}, the {which} policy, after {env_steps:,} env steps:\n"
+        f"  serve     {version} (TensorFlow Serving: --model_base_path={out})\n"
+        f"  inputs    {version / export.SIGNATURE_NAME}\n"
+        f"  TF-Agents {out / export.POLICY_SAVER / str(env_steps)}"
+    )
+    if FLAGS.json:
+        app.print_json({"saved_model": str(version), "env_steps": env_steps} | facts)
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

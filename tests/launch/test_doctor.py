@@ -1,0 +1,165 @@
+"""The doctor finds what is wrong, says how to mend it, and survives a machine where nothing works."""
+
+import json
+import pathlib
+import socket
+import subprocess
+from importlib import metadata
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from launch import doctor
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    with flagsaver.flagsaver():
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS(["doctor"])
+        yield
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    """name -> version; None takes the package away."""
+
+    def pretend(**changes):
+        real = metadata.version
+
+        def version(name):
+            if name.replace("-", "_") not in changes:
+                return real(name)
+            if (changed := changes[name.replace("-", "_")]) is None:
+                raise metadata.PackageNotFoundError(name)
+            return changed
+
+        monkeypatch.setattr(metadata, "version", version)
+
+    return pretend
+
+
+def by_name(findings):
+    return {finding.what: finding for finding in findings}
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """(name, version, files) -> a distribution of that kind is all that can be found."""
+
+    def install(name, version, *files):
+        info = tmp_path / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+        found = metadata.Distribution.at(info)
+        monkeypatch.setattr(metadata, "distribution", lambda _: found)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [("numpy", "2.4.1"), ("protobuf", "5.29.3"), ("tf_keras", None), ("tf_agents", "0.18.0"), ("numpy", "2.0.9")],
+)
+def test_a_version_that_does_not_work_is_a_problem_with_its_cure(package, version, versions):
+    versions(**{package: version})
+    findings = by_name(doctor.packages())
+    finding = findings.pop(package.replace("_", "-"))
+    assert finding.status == "problem"
+    assert (version or "not installed") in finding.says
+    assert finding.fix
+    assert all(other.status == "ok" for other in findings.values())
+
+
+def test_smac3_is_not_taken_for_the_game_environment(installed):
+    installed("smac", "2.3.1", "smac/__init__.py", "smac/facade/abstract_facade.py")
+    (finding,) = doctor.smac()
+    assert finding.status == "problem"
+    assert "SMAC3" in finding.says
+    assert "uninstall smac" in finding.fix
+
+
+def test_the_game_environment_is_recognised(installed):
+    installed("smac", "1.0.0", "smac/__init__.py", "smac/env/starcraft2/starcraft2.py")
+    (finding,) = doctor.smac()
+    assert finding.status == "ok"
+
+
+def test_a_closed_server_is_a_problem():
+    with socket.socket() as closed, flagsaver.flagsaver():
+        closed.bind(("127.0.0.1", 0))  # bound, but not listening
+        flags.FLAGS.tracking_uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        (finding,) = doctor.mlflow_store()
+        assert finding.status == "problem"
+        assert f"no MLflow server answers at {flags.FLAGS.tracking_uri}" in finding.says
+
+
+def test_a_database_is_neither_made_nor_changed(tmp_path):
+    flags.FLAGS.tracking_uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    (finding,) = doctor.mlflow_store()
+    assert (finding.status, list(tmp_path.iterdir())) == ("ok", [])
+    (tmp_path / "mlflow.db").write_text("this is no database, and long enough to tell" * 30)
+    flags.FLAGS.tracking_uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (finding,) = doctor.mlflow_store()
+    assert finding.status == "problem"
+
+
+def test_a_game_without_its_maps_is_a_problem_and_no_game_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("SC2PATH", str(tmp_path))
+    (tmp_path / "Versions" / "Base75689").mkdir(parents=True)
+    build, maps = doctor.game()
+    assert (build.status, maps.status) == ("ok", "problem")
+    folder = tmp_path / "Maps" / "SMAC_Maps"
+    folder.mkdir(parents=True)
+    (folder / "3m.SC2Map").touch()
+    assert [finding.status for finding in doctor.game()] == ["ok", "ok"]
+    monkeypatch.delenv("SC2PATH")
+    monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "nobody")
+    (finding,) = doctor.game()
+    assert finding.status == "note"
+    assert "only needed for backend sc2" in finding.says
+
+
+def test_a_tensorflow_that_does_not_load_and_a_check_that_fails_are_findings(monkeypatch):
+    def run(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 1, "", "Traceback\nImportError: no keras 2 here")
+
+    def broken():
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(doctor, "CHECKS", {"broken": broken, "TensorFlow": doctor.tensorflow})
+    broken_finding, tensorflow = doctor.examine()
+    assert (broken_finding.status, broken_finding.what) == ("problem", "broken")
+    assert tensorflow.status == "problem"
+    assert "no keras 2 here" in tensorflow.says
+
+
+def test_gpus_that_tensorflow_does_not_see_are_a_problem(monkeypatch):
+    def run(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 0, '["2.21.0", 0]\n', "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(doctor, "_gpus", lambda: ["Some GPU"])
+    loads, gpu = doctor.tensorflow()
+    assert (loads.status, gpu.status) == ("ok", "problem")
+    assert "and-cuda" in gpu.fix
+
+
+def test_the_exit_code_tells_of_problems_and_the_last_line_is_json(monkeypatch, capsys):
+    flags.FLAGS.json = True
+    monkeypatch.setattr(doctor, "CHECKS", {"fine": lambda: [doctor.Finding("ok", "fine", "yes")]})
+    assert doctor.main() == 0
+    monkeypatch.setitem(doctor.CHECKS, "bad", lambda: [doctor.Finding("problem", "bad", "no", "mend it")])
+    assert doctor.main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "fix: mend it" in lines[-3]
+    assert json.loads(lines[-1])["problems"] == 1
+
+
+def test_help_is_there_at_once(launch, tmp_path):
+    outcome = launch("launch.doctor", "--help", cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.seconds < 3
