@@ -34,12 +34,14 @@ class Outcome(NamedTuple):
 
     def json(self) -> dict:
         """The last line of stdout."""
-        assert self.code in (0, 130), self.stderr
+        assert self.code in (0, 130, 143), self.stderr
         return json.loads(self.stdout.splitlines()[-1])
 
 
-def start(module: str, *arguments: str, cwd: pathlib.Path, interrupt_after: str | None = None) -> Outcome:
-    """Runs `python -m module arguments` to its end; presses Ctrl-C at the first line of stderr with that text."""
+def start(
+    module: str, *arguments: str, cwd: pathlib.Path, send_after: tuple[str, signal.Signals] | None = None
+) -> Outcome:
+    """Runs `python -m module arguments` to its end; sends it a signal at the first line of stderr with that text."""
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -50,11 +52,12 @@ def start(module: str, *arguments: str, cwd: pathlib.Path, interrupt_after: str 
     ) as process:
         seen = []
         try:
-            if interrupt_after is not None:
+            if send_after is not None:
+                text, signal_number = send_after
                 for line in process.stderr:
                     seen.append(line)
-                    if interrupt_after in line:
-                        process.send_signal(signal.SIGINT)
+                    if text in line:
+                        process.send_signal(signal_number)
                         break
             stdout, stderr = process.communicate(timeout=240)
         finally:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import signal
 import shutil
 from typing import Any, NamedTuple
 
@@ -74,7 +75,12 @@ def interrupted(launch, tiny, tmp_path_factory):
     store = store_in(folder)
     steps = "--gin_bindings=train.num_env_steps = 5e8"
     outcome = launch(
-        "launch.train", *tiny, steps, *store.flags, cwd=folder / "current", interrupt_after="env steps   greedy"
+        "launch.train",
+        *tiny,
+        steps,
+        *store.flags,
+        cwd=folder / "current",
+        send_after=("env steps   greedy", signal.SIGINT),
     )
     return Finished(store, outcome, os.listdir(folder / "current"))
 
@@ -359,6 +365,16 @@ def test_ctrl_c_saves_what_was_learned(interrupted, warm_launch):
     assert interrupted.store.checkpoints()[-1] == env_steps
     arguments = ("launch.evaluate", f"--root_dir={interrupted.store.root_dir}", "--episodes=2", "--json")
     assert warm_launch(*arguments).json()["env_steps"] == env_steps
+
+
+def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, tmp_path):
+    store = store_in(tmp_path)
+    flags = (*tiny, "--gin_bindings=train.num_env_steps = 5e8", *store.flags)
+    outcome = launch("launch.train", *flags, cwd=tmp_path, send_after=("env steps   greedy", signal.SIGTERM))
+    assert outcome.code == 143
+    result = outcome.json()
+    assert store.checkpoints()[-1] == result["env_steps"] >= 300
+    assert store.only_run().info.status == "KILLED"
 
 
 def test_a_crash_marks_the_run_failed_with_its_reason(tiny, tmp_path, warm_launch):

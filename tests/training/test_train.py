@@ -1,6 +1,7 @@
 """The training loop: what it records, that it repeats, and that it can be broken off and taken up again."""
 
 import functools
+import json
 import shutil
 
 import numpy as np
@@ -172,6 +173,50 @@ def test_whole_episodes_are_learned_from(tmp_path):
     # 4 environments play an episode of 3 env steps for every update.
     assert [env_steps for env_steps, _ in record.updates()] == list(range(12, NUM_ENV_STEPS + 1, 12))
     assert {metrics["train/episode_length_mean"] for _, metrics in record.updates()} == {3.0}
+
+
+def test_checkpoints_come_as_often_as_asked_for_and_the_last_few_stay(tmp_path):
+    seen = []
+    trainer = make_trainer(tmp_path, checkpoint_every_env_steps=ENV_STEPS_PER_UPDATE, max_checkpoints=2)
+    trainer.run(lambda env_steps, _: seen.append(saved(tmp_path) if (tmp_path / "checkpoints").exists() else []))
+    updates = [n for i, n in enumerate(seen) if i % 3 != 2]  # every third record is an evaluation
+    assert updates == [[], [24], [24, 48], [48, 72], [72, 96], [96, 120]]
+    assert saved(tmp_path) == [120, 144]
+
+
+def test_an_update_that_overflows_is_taken_back_and_described(tmp_path):
+    run(make_trainer(tmp_path), interrupt_at=4)
+    exploding = functools.partial(SMALL_AGENT, actor_learning_rate=1e38)
+    trainer = make_trainer(tmp_path, agent=exploding)
+    trainer.restore()
+    before = weights(trainer)
+    record = Record()
+    with pytest.raises(FloatingPointError, match=r"not a finite number in the update at 72 env steps; .*learning rate"):
+        trainer.run(record)
+    assert not record
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), before)
+    (path,) = tmp_path.glob("not_finite_*.json")
+    description = json.loads(path.read_text())
+    assert any(name.startswith("loss/") for name in description["not_finite"])
+    assert description["batch"]["reward"]["finite"] == 1
+    assert description["batch"]["reward"]["min"] >= min(map(min, CLIMBING_GAME))
+    assert description["batch"]["advantage"]["shape"][0] == 32
+    assert all(weight["finite"] == 1 for weight in description["weights"].values())
+    assert {name.partition("/")[0] for name in description["weights"]} == {"actor", "critic"}
+
+
+def test_after_an_update_that_overflowed_other_settings_go_on_as_if_it_had_never_been(uninterrupted, tmp_path):
+    whole, _, record = uninterrupted
+    run(make_trainer(tmp_path), interrupt_at=4)
+    exploding = make_trainer(tmp_path, agent=functools.partial(SMALL_AGENT, actor_learning_rate=1e38))
+    exploding.restore()
+    with pytest.raises(FloatingPointError):
+        exploding.run(lambda *_: None)
+    trainer = make_trainer(tmp_path)
+    assert trainer.restore()
+    _, rest = run(trainer)
+    assert list(rest) == [(env_steps, metrics) for env_steps, metrics in record if env_steps > 72]
+    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
 
 
 def test_finished_run_is_not_trained_further(uninterrupted):
