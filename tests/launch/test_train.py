@@ -3,8 +3,8 @@
 import fcntl
 import os
 import re
-import signal
 import shutil
+import signal
 from typing import Any, NamedTuple
 
 import mlflow
