@@ -236,11 +236,14 @@ def test_export_makes_versions_of_the_best_and_of_the_newest_policy(finished, wa
     assert newest["env_steps"] == finished.outcome.json()["env_steps"]
 
 
-def test_export_of_a_run_without_a_checkpoint_is_refused(finished, warm_launch, tmp_path):
+@pytest.mark.parametrize(
+    ("which", "lacks"), [("--best", "nothing was evaluated yet"), ("--nobest", "holds no checkpoint yet")]
+)
+def test_export_of_a_run_without_a_checkpoint_is_refused(which, lacks, finished, warm_launch, tmp_path):
     shutil.copy(os.path.join(finished.store.root_dir, "config.gin"), tmp_path)
-    outcome = warm_launch("launch.export", f"--root_dir={tmp_path}", f"--out={tmp_path}/out")
+    outcome = warm_launch("launch.export", f"--root_dir={tmp_path}", f"--out={tmp_path}/out", which)
     assert outcome.code == 2
-    assert "holds no checkpoint yet" in outcome.stderr
+    assert lacks in outcome.stderr
 
 
 def again(finished, tiny, warm_launch, *flags):

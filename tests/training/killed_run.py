@@ -1,0 +1,36 @@
+"""A training run that someone will kill: python killed_run.py ROOT_DIR TRACKING_URI; says on stdout when it trains."""
+
+import functools
+import pathlib
+import sys
+
+from tf_marl import agents, tracking
+from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.training.train import Trainer
+
+
+def main(root_dir: str, tracking_uri: str) -> None:
+    trainer = Trainer(
+        environment=FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3)),
+        root_dir=root_dir,
+        agent=functools.partial(agents.ippo, hidden=(8,), num_epochs=2, num_minibatches=2, rnn="gru", rnn_units=4),
+        num_env_steps=24 * 400,
+        rollout_steps=8,
+        eval_every_env_steps=24 * 50,
+        eval_episodes=4,
+        checkpoint_every_env_steps=24 * 15,
+    )
+    trainer.restore()
+    folder = pathlib.Path(root_dir) / "tracking"
+    tracker = tracking.Tracker(tracking_uri, "kills", "killed", params={}, tags={}, folder=folder)
+
+    def record(env_steps: int, metrics: dict[str, float]) -> None:
+        tracker.record(env_steps, metrics)
+        print(env_steps, flush=True)
+
+    trainer.run(record)
+    assert tracker.finish("FINISHED") is None
+
+
+main(*sys.argv[1:])
