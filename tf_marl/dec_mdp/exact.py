@@ -94,23 +94,23 @@ def moved(old: tf.Tensor, new: tf.Tensor, agents: list[int]) -> tf.Tensor:
     return tf.where(chosen[:, None], new, old)
 
 
-def marginal(mdp: DecMDP, policy: tf.Tensor, weight: tf.Tensor, agent: int, table: tf.Tensor) -> tf.Tensor:
+def marginal(mdp: DecMDP, mass: tf.Tensor, agent: int, table: tf.Tensor) -> tf.Tensor:
     """What an agent sees of a table over states and joint actions: its mean by local state and own action.
 
-        sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) table(s, a)
+    With mass = w(s) pi(a | s), independent between agents, that is sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) table(s, a).
 
     Args:
-        policy: [B, S, J], of the joint actions; independent between agents.
-        weight: [B, S], of states, of any sum.
+        mass: [B, S, J], of any sum: w(s) pi(a | s), or how often a rollout came by.
         agent: k.
         table: [B, S, J].
     Returns:
-        [B, O, A]; 0 at local states of no weight.
+        [B, O, A]; 0 where there is no mass.
     """
     actions = model.joint_actions(mdp.num_agents, mdp.num_actions)
-    own = tf.one_hot(actions[:, agent], mdp.num_actions, dtype=weight.dtype)  # [J, A]
-    by_action = tf.math.divide_no_nan(policy * table @ own, policy @ own)  # [B, S, A]
-    return tf.einsum("bso,bsa->boa", _given(mdp, weight, agent), by_action)
+    own = tf.one_hot(actions[:, agent], mdp.num_actions, dtype=mass.dtype)  # [J, A]
+    seen = _seen(mdp, mass, agent)
+    total, of_all = (tf.einsum("bsa,so->boa", part @ own, seen) for part in (mass * table, mass))
+    return tf.math.divide_no_nan(total, of_all)
 
 
 def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) -> Local:
@@ -130,7 +130,7 @@ def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) ->
     return Local(
         weight=weight @ seen,
         value=tf.einsum("bso,bs->bo", given, evaluation.value),
-        advantage=marginal(mdp, evaluation.policy, weight, agent, evaluation.advantage),
+        advantage=marginal(mdp, weight[..., None] * evaluation.policy, agent, evaluation.advantage),
         reward=tf.einsum("bso,bs->bo", given, reward),
         kernel=tf.einsum("bso,bst->bot", given, evaluation.kernel) @ seen,
     )
@@ -153,7 +153,7 @@ def bootstrapped(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: 
     by_state = tf.gather(value, mdp.observation[:, agent], axis=1)
     later = tf.gather(by_state, mdp.successor, axis=1)
     residual = mdp.reward + gamma * tf.reduce_sum(mdp.probability * later, axis=-1) - by_state[..., None]
-    return value, marginal(mdp, evaluation.policy, weight, agent, residual)
+    return value, marginal(mdp, weight[..., None] * evaluation.policy, agent, residual)
 
 
 def spread(mdp: DecMDP, tables: list[tf.Tensor]) -> tf.Tensor:
