@@ -70,7 +70,8 @@ class Tally:
         self.tried = 0  # random instances
         self.climbed = 0  # instances evaluated on the way up
         self.slack = np.inf  # the smallest
-        self.used = -np.inf  # the most of the bound
+        self.used = np.nan  # the most of the bound
+        self.identity = True  # says that something is 0
         self.violated = 0
         self.meeting_condition = 0
         self.violated_in_condition = 0
@@ -86,7 +87,8 @@ class Tally:
         else:
             self.tried += len(slack)
         self.slack = min(self.slack, float(slack.min()))
-        self.used = max(self.used, float(claim.used.numpy().max()))
+        self.used = float(np.fmax(self.used, np.fmax.reduce(claim.used.numpy())))
+        self.identity &= bool(np.all(claim.rhs == 0) and np.all(claim.lhs >= 0))
         self.violated += int(wrong.sum())
         if self.reading.condition:
             holds = self.reading.condition.holds(case).numpy()
@@ -97,6 +99,15 @@ class Tally:
             self._worst = float(slack[worst])
             instances = Instances(case.mdp, case.old_policy, case.new_policy)
             self.witness = Witness(self.reading, _tables(instances, worst))
+
+    @property
+    def verdict(self) -> str:
+        """`held`, `holds only if ...` or `violated`, as far as was tried."""
+        if not self.violated:
+            return "held"
+        if self.meeting_condition and not self.violated_in_condition:
+            return f"holds only if {self.reading.condition.text}"
+        return "violated"
 
 
 def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[str], None]) -> list[Tally]:
@@ -117,7 +128,7 @@ def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[st
                 tally.add(case, tally.reading.check(case))
     for space in CLIMBED if num_steps else ():
         for tally in tallies:
-            if tally.slack > -_CLEAR and tally.used > 1e-3:
+            if tally.slack > -_CLEAR and not tally.identity:
                 progress(f"climbing: {_name(space)}: {tally.reading.statement}, {tally.reading.name}")
                 for case in climb(tally.reading, space, num_steps, seed):
                     tally.add(case, tally.reading.check(case), climbing=True)
@@ -165,7 +176,10 @@ def minimise(witness: Witness) -> Witness:
     """
     enough = _slack(witness) / 3.0
     for simpler in _simpler(witness.tables):
-        tried = witness._replace(tables=simpler(witness.tables))
+        tables = simpler(witness.tables)
+        if all(np.array_equal(table, witness.tables[name]) for name, table in tables.items()):
+            continue
+        tried = witness._replace(tables=tables)
         if _slack(tried) <= enough:
             witness = tried
     return witness

@@ -136,6 +136,12 @@ def penalty_game(num_agents: int = 2, penalty: float = -30.0) -> DecMDP:
     return matrix_game(payoff.reshape([3] * num_agents))
 
 
+def volunteer_game(num_agents: int = 2) -> DecMDP:
+    """Pays 1 where exactly one agent takes the second action: what is good for each to do is bad if all do it."""
+    volunteers = model.joint_actions(num_agents, 2).sum(axis=1)
+    return matrix_game((volunteers == 1).astype(np.float64).reshape([2] * num_agents))
+
+
 def chain(num_agents: int = 2, length: int = 4, gamma: float = 0.9, slip: float = 0.1) -> DecMDP:
     """A corridor that the team walks together and every agent sees: from the left end to a reward of 1 at the right.
 

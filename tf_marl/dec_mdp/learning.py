@@ -24,8 +24,8 @@ from tf_marl.ops import surrogate
 
 LOWERED = 1e-6  # by how much of the largest reward an update must lower (1 - gamma) eta to count
 
-_EPOCHS = 10
-_LEARNING_RATE = 0.05
+_EPOCHS = 30
+_LEARNING_RATE = 0.1  # large steps: unclipped, an update may change a policy altogether
 
 
 class Rule(NamedTuple):
@@ -63,13 +63,19 @@ ALGORITHMS: dict[str, tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], bool]] 
 
 
 def task(name: str, num_agents: int, count: int, seed: int) -> DecMDP:
-    """`count` Dec-MDPs to learn in: `random` ones with two local states and actions, or copies of the `climbing` game,
-    the `chain` or the `grid`.
+    """`count` Dec-MDPs to learn in: `random` ones with two local states and actions, or copies of a game: `climbing`,
+    `penalty`, `volunteer`, `chain` or `grid`.
 
     Raises:
         ValueError: there is no task of that name.
     """
-    games = {"climbing": generators.climbing_game, "chain": generators.chain, "grid": generators.grid}
+    games = {
+        "climbing": generators.climbing_game,
+        "penalty": generators.penalty_game,
+        "volunteer": generators.volunteer_game,
+        "chain": generators.chain,
+        "grid": generators.grid,
+    }
     if name in games:
         return generators.repeat(games[name](num_agents), count)
     if name != "random":
