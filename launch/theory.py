@@ -44,7 +44,7 @@ class Effort(NamedTuple):
 
 
 FULL = Effort(10_000, 150, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 12, 16, 256)
-QUICK = Effort(300, 0, (2, 3), ("ippo",), ("random",), 4, 6, 0)
+QUICK = Effort(200, 0, (2, 3), ("ippo",), ("random",), 4, 5, 0)
 
 app.define_json_flag()
 app.define_seed_flag()

@@ -214,7 +214,8 @@ def monotonicity(table: pd.DataFrame) -> figure.Figure:
     Args:
         table: a row for each `task`, `num_agents`, `algorithm`, `rule` and its `value`, with the share `lowered`.
     """
-    algorithms = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
+    names = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
+    algorithms = {name: names[name] for name in table.algorithm.unique()}
     rules = {"per_agent": "IPPO, clip range alpha / N", "backtrack": "IPPO, backtracking to alpha"}
     tasks = list(table.task.unique())
     drawing, plots = _panels(len(tasks), len(algorithms) + len(rules), sharey="row")
@@ -233,7 +234,9 @@ def monotonicity(table: pd.DataFrame) -> figure.Figure:
         for (num_agents, ours), style, color in zip(groups, _STYLES, _colors(len(groups)), strict=False):
             ours = ours.sort_values("value")
             x = ours.value.replace(np.inf, no_clipping)
-            plot.plot(x, ours.lowered, linestyle=style, color=color, marker="o", markersize=4, label=f"N = {num_agents}")
+            plot.plot(
+                x, ours.lowered, linestyle=style, color=color, marker="o", markersize=4, label=f"N = {num_agents}"
+            )
         ticks = {0.01: "0.01", 0.1: "0.1", 1.0: "1", no_clipping: "none"} if rule == "fixed" else None
         plot.set(title=f"{task}: {label}", xlabel="clip range" if rule == "fixed" else "alpha", xscale="log")
         plot.set_xticks(list(ticks or rows.value.unique()), list((ticks or {}).values()) or None)

@@ -55,7 +55,12 @@ def realise(structure: Structure, point: Point) -> Instances:
 
 
 def structure(
-    rng: np.random.Generator, num_agents: int, num_local_states: int, num_actions: int, whole: bool, branches: int | None
+    rng: np.random.Generator,
+    num_agents: int,
+    num_local_states: int,
+    num_actions: int,
+    whole: bool,
+    branches: int | None,
 ) -> Structure:
     """Random successors.
 
@@ -174,7 +179,9 @@ def grid(num_agents: int = 2, length: int = 3, gamma: float = 0.9, slip: float =
     here = np.broadcast_to(np.arange(len(place))[:, None], there.shape)
     arrived = (place == length - 1).sum(axis=1)
     together = (place == place[:, :1]).all(axis=1)
-    worth = np.where(together, np.where(arrived == num_agents, 1.0, 0.3), np.where(arrived == num_agents - 1, -0.2, 0.0))
+    worth = np.where(
+        together, np.where(arrived == num_agents, 1.0, 0.3), np.where(arrived == num_agents - 1, -0.2, 0.0)
+    )
     return _one(
         probability=np.broadcast_to([1.0 - slip, slip], [*there.shape, 2]),
         successor=np.stack([there, here], axis=-1),
@@ -204,7 +211,9 @@ def optimum(mdp: DecMDP) -> float:
 
 def repeat(mdp: DecMDP, times: int) -> DecMDP:
     """Each instance that many times, one after another."""
-    batched = {name: tf.repeat(getattr(mdp, name), times, axis=0) for name in ("probability", "reward", "start", "gamma")}
+    batched = {
+        name: tf.repeat(getattr(mdp, name), times, axis=0) for name in ("probability", "reward", "start", "gamma")
+    }
     return mdp._replace(**batched)
 
 

@@ -521,7 +521,9 @@ READINGS = (
         lambda case: Claim(case.alpha, _visited_deviation(case)),
     ),
     Reading("Section 6.3", "unclipped surrogates equal, critics = marginals", _surrogates_equal(np.inf)),
-    Reading("Section 6.3", f"surrogates clipped at {_CLIP} equal, critics = marginals", _surrogates_equal(_CLIP), ONE_AGENT),
+    Reading(
+        "Section 6.3", f"surrogates clipped at {_CLIP} equal, critics = marginals", _surrogates_equal(_CLIP), ONE_AGENT
+    ),
     Reading("Section 6.3", f"clipped at {_CLIP}: MAPPO's <= IPPO's (ours)", _clipped_mappo_below_ippo),
     Reading(
         "Section 6.3",
