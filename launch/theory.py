@@ -4,6 +4,7 @@ python -m launch.theory            # minutes: 10,000 instances of each statement
 python -m launch.theory --quick    # under a minute, for a look
 """
 
+import multiprocessing
 import pathlib
 import sys
 import time
@@ -43,7 +44,7 @@ class Effort(NamedTuple):
     samples: int  # in the rollouts of a further run of IPPO with sampled advantages; 0: none such
 
 
-FULL = Effort(10_000, 150, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 12, 16, 256)
+FULL = Effort(10_000, 100, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256)
 QUICK = Effort(200, 0, (2, 3), ("ippo",), ("random",), 4, 5, 0)
 
 app.define_json_flag()
@@ -63,8 +64,11 @@ def main() -> int:
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
     effort = QUICK if FLAGS.quick else FULL
-    learned, curves = _learn(effort)
-    rows = [*_statements(effort, witnesses), _clipped_updates(learned)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # side by side, on a core each
+        learning = pool.apply_async(_learn, (effort,))
+        rows = pool.apply_async(_statements, (effort, witnesses)).get()
+        learned, curves = learning.get()
+    rows.append(_clipped_updates(learned))
     files = _write(rows, learned, curves, folder)
     run_id = _log([*files, *sorted(witnesses.glob("*.json"))])
     width = max(len(row["statement"]) + len(row["reading"]) for row in rows) + 2
@@ -200,18 +204,21 @@ def _write(
 
 def _page(rows: list[dict[str, Any]], learned: "pd.DataFrame") -> str:
     effort = QUICK if FLAGS.quick else FULL
+    uphill = f"{effort.steps} steps from 32 starts with 2 and with 5 agents"
     lines = [
         "# The paper's statements, tried on tabular Dec-MDPs",
         "",
-        f"`python -m launch.theory{' --quick' * FLAGS.quick} --seed={FLAGS.seed}`. Each statement in each of its readings",
-        "says lhs <= rhs of a Dec-MDP with an old and a new policy; slack is the smallest rhs - lhs (below 0: false; an",
-        "identity's is rounding, and 1e-9 counts as such; returns are times 1 - gamma, rewards at most 1), `used` the",
-        "most of lhs / rhs, 1 where the bound is reached. `instances` are random; where those do not refute a reading, a",
-        f"gradient ascent on the violation follows, {effort.steps} steps from 32 starts with 2 and with 5 agents, and every",
-        "tenth step's instances are checked too (`uphill`; identities are not climbed). The paper's text was not at hand:",
-        "statements and numbers are as this project reads them (`tf_marl/dec_mdp/statements.py`), most of all those of",
-        "Propositions 1, 3 and 4 and of equation 9. A reading that fails may be ours alone. `(ours)` and `sharper facts`",
-        "are no claims of the paper. Held means: no counterexample found, which is no proof.",
+        f"`python -m launch.theory{' --quick' * FLAGS.quick} --seed={FLAGS.seed}`. Each statement, in each of its",
+        "readings, says lhs <= rhs of a Dec-MDP with an old and a new policy. Slack is the smallest rhs - lhs: below 0",
+        "the claim is false, but 1e-9 counts as rounding, which is all there is to an identity's. Returns are times",
+        "1 - gamma, rewards at most 1. `used` is the most of lhs / rhs, 1 where the bound is reached. `instances` are",
+        "random; where those do not clearly refute a reading, a gradient ascent on the violation follows,",
+        f"{uphill}, and every tenth step's instances are checked (`uphill`;",
+        "identities are not climbed). Held means: no counterexample found, which is no proof.",
+        "",
+        "The paper's text was not at hand: statements and numbers are as this project reads them",
+        "(`tf_marl/dec_mdp/statements.py`), least surely those of Propositions 1, 3 and 4 and of equation 9. A reading",
+        "that fails may be ours alone. `(ours)` and `Sharper facts` are no claims of the paper.",
         "",
         "| statement | reading | instances | uphill | smallest slack | used | violated | verdict |",
         "|" + "---|" * 8,
@@ -223,20 +230,22 @@ def _page(rows: list[dict[str, Any]], learned: "pd.DataFrame") -> str:
         cells = [row["statement"], row["reading"].replace("|", "\\|"), f"{row['instances']:,}"]
         cells += [f"{row['on_the_way_up']:,}", f"{row['smallest_slack']:.2g}", used, f"{row['violated']:,}", verdict]
         lines.append("| " + " | ".join(cells) + " |")
+    columns = ["algorithm", "rule", "N", "lowered", "joint TV: mean", "largest", "beyond", "certified", "first", "last"]
     lines += [
         "",
         "# What exact updates do",
         "",
-        f"Tabular softmax policies, all states and joint actions by their probability, {effort.learners} learners of each",
-        f"setting, {effort.updates} updates of 30 epochs of Adam at 0.1, advantages exact (or of sampled rollouts, where",
-        "it says so). Lowered: updates after which the true return is lower by 1e-6 of the largest reward or more. Beyond:",
-        "updates whose joint total variation, exact and at the worst state, is above alpha (above N epsilon, for a fixed",
-        "clip range). Certified: Theorem 2's bound, all of it exact, is above 0. `random` are Dec-MDPs with two local",
-        "states and actions; in the `volunteer` game exactly one agent should act. Means over both; `learning.csv` has",
-        "each, `monotonicity.png` and `curves.png` the plots.",
+        "Tabular softmax policies, all states and joint actions by their probability, advantages exact (or of sampled",
+        f"rollouts, where it says so); {effort.learners} learners of each setting, {effort.updates} updates of 30",
+        "epochs of Adam at 0.1. `lowered`: updates that lower the true return, by 1e-6 of the largest reward or more.",
+        "`beyond`: updates whose joint total variation, exact, at the worst state, is above alpha (above N epsilon,",
+        "for a fixed clip range). `certified`: Theorem 2's bound, all of it exact, is above 0. `first`, `last`: return",
+        f"times 1 - gamma. Means over the tasks, {' and '.join(effort.tasks)}: random Dec-MDPs with two local states",
+        "and actions; the volunteer game, in which exactly one agent should act. `learning.csv` has each task by",
+        "itself; `monotonicity.png` and `curves.png` are the plots.",
         "",
-        "| algorithm | rule | N | lowered | joint TV: mean | largest | beyond alpha | certified | return at first | at last |",
-        "|" + "---|" * 10,
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
     ]
     keys = ["algorithm", "rule", "value", "num_agents"]
     for (algorithm, rule, value, num_agents), group in learned.groupby(keys, sort=False):

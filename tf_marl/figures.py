@@ -255,7 +255,8 @@ def exact_curves(curves: pd.DataFrame, rules: Mapping[tuple[str, float], str]) -
     """The true return after every update, mean over learners; a row for each task, a column for each number of agents.
 
     Args:
-        curves: a row for each `task`, `num_agents`, `rule`, `value` and `update`, with the return `eta`, of one algorithm.
+        curves: of one algorithm, a row for each `task`, `num_agents`, `rule`, `value` and `update`, with the return
+            `eta`.
         rules: those to draw, (rule, value), and their labels.
     """
     tasks, teams = list(curves.task.unique()), sorted(curves.num_agents.unique())

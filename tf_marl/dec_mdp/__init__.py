@@ -8,6 +8,6 @@ falsify.py     the search for a counterexample, its minimisation, and the file t
 learning.py    IPPO, MAPPO and joint-ratio PPO with exact advantages: the true return after every update
 
 Ratios, clipped surrogates and total variations are `tf_marl.ops`, those that training uses. Everything is float64 and
-batched over instances. Shapes: B instances, S states, N agents, O local states (what an agent may observe), A actions of
-an agent, J = A^N joint actions, K successors of a state and a joint action.
+batched over instances. Shapes: B instances, S states, N agents, O local states (what an agent may observe), A actions
+of an agent, J = A^N joint actions, K successors of a state and a joint action.
 """

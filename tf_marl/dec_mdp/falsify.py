@@ -1,8 +1,8 @@
 """The search for counterexamples: at random, then uphill, then down to a small file.
 
-Random instances of several sizes are tried; where a reading stands, its tightest instances are the starts of a gradient
-ascent (Adam) on the violation, through the exact solver. A counterexample is made as plain as it can be while it remains
-one, and kept as JSON that a person can read: probabilities, rewards, policies.
+Random instances of several sizes are tried; where a reading stands, its tightest instances are the starts of a
+gradient ascent (Adam) on the violation, through the exact solver. A counterexample is made as plain as it can be while
+it remains one, and kept as JSON that a person can read: probabilities, rewards, policies.
 """
 
 import functools
@@ -105,7 +105,7 @@ class Tally:
         """`held`, `holds only if ...` or `violated`, as far as was tried."""
         if not self.violated:
             return "held"
-        if self.meeting_condition and not self.violated_in_condition:
+        if self.reading.condition and self.meeting_condition and not self.violated_in_condition:
             return f"holds only if {self.reading.condition.text}"
         return "violated"
 
@@ -247,6 +247,8 @@ Simplification = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
     def put(name: str, index: Any, value: Callable[[dict[str, np.ndarray]], Any]) -> Simplification:
+        """Replaces a part of a table by what `value` makes of all of them."""
+
         def simplification(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             changed = np.array(tables[name])
             changed[index] = value(tables)
@@ -264,7 +266,10 @@ def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
     def uniform(tables: dict[str, np.ndarray], name: str, index: Any) -> np.ndarray:
         return np.full_like(tables[name][index], 1.0 / tables[name].shape[-1])
 
-    yield from (put("gamma", (), lambda _, gamma=gamma: gamma) for gamma in (0.9, 0.5, 0.0))
+    def constant(number: float) -> Callable[[dict[str, np.ndarray]], float]:
+        return lambda _: number
+
+    yield from (put("gamma", (), constant(gamma)) for gamma in (0.9, 0.5, 0.0))
     for agent in range(len(tables["old"])):
         yield put("new", agent, functools.partial(old_policy, index=agent))
     for index in np.ndindex(*tables["old"].shape[:2]):
@@ -272,7 +277,7 @@ def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
         yield put("old", index, functools.partial(uniform, name="old", index=index))
     for index in np.ndindex(*tables["reward"].shape):
         sign = np.sign(tables["reward"][index])
-        yield from (put("reward", index, lambda _, worth=worth: worth) for worth in (sign, 0.0))
+        yield from (put("reward", index, constant(worth)) for worth in (sign, 0.0))
     for name in ("start", "probability"):
         for index in np.ndindex(*tables[name].shape[:-1]):
             yield put(name, index, functools.partial(uniform, name=name, index=index))

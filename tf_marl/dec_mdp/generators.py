@@ -170,8 +170,8 @@ def chain(num_agents: int = 2, length: int = 4, gamma: float = 0.9, slip: float 
 def grid(num_agents: int = 2, length: int = 3, gamma: float = 0.9, slip: float = 0.1) -> DecMDP:
     """A line of cells for each agent, who sees its own: the team is paid for standing in one column.
 
-    An agent goes left, stays or goes right; with probability `slip` nobody moves. All in the last column are paid 1, all
-    in any other 0.3; where just one agent is missing from the last, it costs 0.2.
+    An agent goes left, stays or goes right; with probability `slip` nobody moves. All in the last column are paid 1,
+    all in any other 0.3; where just one agent is missing from the last, it costs 0.2.
     """
     place = model.local_states(num_agents, length)
     there = np.clip(place[:, None] + model.joint_actions(num_agents, 3) - 1, 0, length - 1)  # [S, J, N]

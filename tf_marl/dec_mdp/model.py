@@ -1,16 +1,14 @@
 """A Dec-MDP (the paper's section 3) as tables, and the team's policy in it.
 
-N agents act at once; agent k sees its local state o_k(s) alone and takes an action from pi_k(a_k | o_k); the joint action
-moves the state and pays the team one reward. It is a Dec-MDP because the local states together tell the state: the
-observation is a table of N columns in which no two rows are alike. Where o_k(s) = s, every agent sees everything.
+N agents act at once; agent k sees its local state o_k(s) alone and takes an action from pi_k(a_k | o_k); the joint
+action moves the state and pays the team one reward. It is a Dec-MDP because the local states together tell the state:
+the observation is a table of N columns in which no two rows are alike. Where o_k(s) = s, every agent sees everything.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-
-from tf_marl.ops import categorical
 
 
 class DecMDP(NamedTuple):
@@ -103,5 +101,13 @@ def team_logits(mdp: DecMDP, policy: tf.Tensor) -> tf.Tensor:
 
 
 def log_prob(team: tf.Tensor, actions: np.ndarray) -> tf.Tensor:
-    """Of each agent's own part in every joint action. Args: team [B, S, N, A]; actions [J, N]. Returns: [B, S, J, N]."""
-    return categorical.agent_distribution(categorical.team_distribution(team[:, :, None])).log_prob(actions)
+    """Of each agent's own part in every joint action, finite.
+
+    Args:
+        team: [B, S, N, A].
+        actions: [J, N].
+    Returns:
+        [B, S, J, N].
+    """
+    chosen = tf.one_hot(actions, team.shape[-1], dtype=team.dtype)
+    return tf.einsum("bsna,jna->bsjn", tf.nn.log_softmax(team), chosen)

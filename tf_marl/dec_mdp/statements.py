@@ -14,6 +14,7 @@ Theorem 1 is Schulman et al. 2015's Theorem 1, for the team's joint policy as on
 alpha is the largest total variation over states. Returns enter times 1 - gamma, so that rows compare.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -208,7 +209,7 @@ def _identity(difference: tf.Tensor) -> Claim:
 
 def _one_after_another(case: Case) -> Claim:
     teams = [exact.moved(case.old_team, case.new_team, list(range(k))) for k in range(case.num_agents + 1)]
-    steps = [exact.transition_shift(case.mdp, *pair) for pair in zip(teams, teams[1:], strict=False)]
+    steps = [exact.transition_shift(case.mdp, *pair) for pair in itertools.pairwise(teams)]
     return _identity(exact.transition_shift(case.mdp, case.old_team, case.new_team) - tf.add_n(steps))
 
 
