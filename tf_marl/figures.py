@@ -208,6 +208,70 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
     return drawing
 
 
+def monotonicity(table: pd.DataFrame) -> figure.Figure:
+    """Share of exact updates that lower the return, by clip range and by rule; a row for each task.
+
+    Args:
+        table: a row for each `task`, `num_agents`, `algorithm`, `rule` and its `value`, with the share `lowered`.
+    """
+    names = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
+    algorithms = {name: names[name] for name in table.algorithm.unique()}
+    rules = {"per_agent": "IPPO, clip range alpha / N", "backtrack": "IPPO, backtracking to alpha"}
+    tasks = list(table.task.unique())
+    drawing, plots = _panels(len(tasks), len(algorithms) + len(rules), sharey="row")
+    no_clipping = 4.0  # where it stands on the axis
+    panels = [
+        (plots[row * (len(algorithms) + len(rules)) + column], task, algorithm, rule, label)
+        for row, task in enumerate(tasks)
+        for column, (algorithm, rule, label) in enumerate(
+            [(name, "fixed", label) for name, label in algorithms.items()]
+            + [("ippo", rule, label) for rule, label in rules.items()]
+        )
+    ]
+    for plot, task, algorithm, rule, label in panels:
+        rows = table[(table.task == task) & (table.algorithm == algorithm) & (table.rule == rule)]
+        groups = rows.groupby("num_agents")
+        for (num_agents, ours), style, color in zip(groups, _STYLES, _colors(len(groups)), strict=False):
+            ours = ours.sort_values("value")
+            x = ours.value.replace(np.inf, no_clipping)
+            plot.plot(
+                x, ours.lowered, linestyle=style, color=color, marker="o", markersize=4, label=f"N = {num_agents}"
+            )
+        ticks = {0.01: "0.01", 0.1: "0.1", 1.0: "1", no_clipping: "none"} if rule == "fixed" else None
+        plot.set(title=f"{task}: {label}", xlabel="clip range" if rule == "fixed" else "alpha", xscale="log")
+        plot.set_xticks(list(ticks or rows.value.unique()), list((ticks or {}).values()) or None)
+        plot.minorticks_off()
+        if not ticks:
+            plot.xaxis.set_major_formatter("{x:g}")
+        plot.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
+    for row in range(len(tasks)):
+        plots[row * (len(algorithms) + len(rules))].set_ylabel("updates that lower the return")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle("Exact updates that lower the true return, tabular policies, exact advantages")
+    return drawing
+
+
+def exact_curves(curves: pd.DataFrame, rules: Mapping[tuple[str, float], str]) -> figure.Figure:
+    """The true return after every update, mean over learners; a row for each task, a column for each number of agents.
+
+    Args:
+        curves: of one algorithm, a row for each `task`, `num_agents`, `rule`, `value` and `update`, with the return
+            `eta`.
+        rules: those to draw, (rule, value), and their labels.
+    """
+    tasks, teams = list(curves.task.unique()), sorted(curves.num_agents.unique())
+    drawing, plots = _panels(len(tasks), len(teams), sharex=True)
+    for plot, (task, num_agents) in zip(plots, itertools.product(tasks, teams), strict=True):
+        for ((rule, value), label), style, color in zip(rules.items(), _STYLES, _colors(len(rules)), strict=False):
+            rows = curves[(curves.task == task) & (curves.num_agents == num_agents)]
+            rows = rows[(rows.rule == rule) & (rows.value == value)]
+            plot.plot(rows["update"], rows.eta, linestyle=style, color=color, label=label)
+        plot.set(title=f"{task}, N = {num_agents}", xlabel="updates")
+    plots[0].set_ylabel("return times 1 - gamma")
+    plots[0].legend(fontsize="small")
+    return drawing
+
+
 class LinearFit:
     """The largest of a quantity against the number of agents, means over seeds, and a straight line through it."""
 

@@ -1,0 +1,72 @@
+"""Counterexamples: found, minimised, kept, replayed."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tf_marl.dec_mdp import falsify, statements
+from tf_marl.dec_mdp.statements import READINGS, Case
+
+KEPT = sorted((pathlib.Path(__file__).parents[2] / "mlflow_artifacts/results/theory/witnesses").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def tallies():
+    return falsify.search(120, 0, 0, lambda text: None)
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_kept_witness_is_a_counterexample(path):
+    witness = falsify.load(path)
+    slack = float(witness.reading.check(Case(falsify.instances(witness.tables))).slack[0])
+    assert slack == pytest.approx(json.loads(path.read_text())["slack"], rel=1e-3)
+    assert slack < -100 * statements.TOLERANCE
+
+
+def test_there_are_witnesses():
+    assert len(KEPT) >= 10
+
+
+def test_every_reading_is_tried_and_the_tally_is_right(tallies):
+    assert [tally.reading for tally in tallies] == list(READINGS)
+    for tally in tallies:
+        assert tally.tried >= 119  # rounding of the shares
+        assert (tally.violated > 0) == (tally.slack < -statements.TOLERANCE)
+        assert (tally.witness is not None) == (tally.violated > 0)
+        assert (tally.verdict == "held") == (tally.violated == 0)
+
+
+def test_a_minimised_witness_is_plainer_and_survives_its_file(tallies, tmp_path):
+    tally = next(t for t in tallies if t.reading.name.startswith("independent surrogates; alpha = sum_k"))
+    witness = falsify.minimise(tally.witness)
+    path = falsify.save(witness, tmp_path)
+    again = falsify.load(path)
+    assert again.reading == tally.reading
+    for name, table in witness.tables.items():
+        np.testing.assert_array_equal(again.tables[name], table)
+    assert float(again.reading.check(Case(falsify.instances(again.tables))).slack[0]) < 0
+    assert witness.tables["gamma"] == 0.0  # it needs no future
+
+
+def test_climbing_refutes_what_random_instances_do_not(tallies):
+    tally = next(t for t in tallies if t.reading.name.startswith("joint surrogate; max |A_k|"))
+    assert tally.slack > -1e-3
+    *_, last = falsify.climb(tally.reading, falsify.CLIMBED[0], 60, 0)
+    assert np.min(tally.reading.check(last).slack) < -1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no witness"),
+        ("{}", "is no witness"),
+        ('{"statement": "Theorem 9", "reading": "any", "slack": -1}', "no reading of Theorem 9"),
+    ],
+)
+def test_a_file_that_is_no_witness_is_refused(text, says, tmp_path):
+    path = tmp_path / "witness.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=says):
+        falsify.load(path)
