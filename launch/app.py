@@ -13,7 +13,8 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from absl import app, flags, logging
@@ -290,6 +291,32 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
         lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
         raise BadInput(f"--root_dir={root_dir}: {lacks} train for longer")
     return environment.core, trainer.agent, env_steps
+
+
+def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: Iterable[pathlib.Path]) -> str:
+    """Keeps the files a study wrote in MLflow, as a run by the flag's name or this one. Returns its id.
+
+    Raises:
+        BadInput: the store does not take them; the files are as they were.
+    """
+    from tf_marl import tracking
+
+    # Started again, the study logs a new run, of all that it wrote; so the journal need not outlive this one.
+    with tempfile.TemporaryDirectory() as journal:
+        with bad_input("--tracking_uri: "):
+            tracker = tracking.Tracker(
+                FLAGS.tracking_uri or tracking.local_store(STORE_FOLDER),
+                FLAGS.experiment,
+                FLAGS.run_name or name,
+                params=params,
+                tags=tags,
+                folder=pathlib.Path(journal),
+            )
+        for path in files:
+            tracker.file(path)
+        if tracker.finish("FINISHED") or tracker.run_id is None:
+            raise BadInput("--tracking_uri: the store stopped answering; --out has all, and a new start logs it")
+    return tracker.run_id
 
 
 def operative_config() -> str:

@@ -69,7 +69,8 @@ def main() -> int:
         print(f"{i + 1} of {len(todo)}: {name}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
 
     result, files = _draw(tables, panels, folder)
-    run_id = _log(files, result)
+    params = {"figure": FLAGS.figure, "seeds": str(FLAGS.seeds)}
+    run_id = app.log_results(f"figure_{FLAGS.figure}", params, {"figure": FLAGS.figure}, files)
     print(f"written to {folder}, logged as run {run_id} in experiment {FLAGS.experiment}")
     if FLAGS.json:
         app.print_json(result | {"out": str(folder), "run_id": run_id})
@@ -196,28 +197,6 @@ def _page(compared: "pd.DataFrame", result: dict[str, Any], fits: dict[str, str]
         team = f"{row.joint_tv_sum_max:.3f} | {row.max_joint_tv_sum_mean:.3f} | {row.joint_tv_sum_ratio:.2f}"
         lines.append(f"| {row.map} | {row.num_agents} | {clip} | {row.epoch} | {agent} | {team} |")
     return "\n".join(lines) + "\n"
-
-
-def _log(files: list[pathlib.Path], result: dict[str, Any]) -> str | None:
-    """Keeps tables and plots in MLflow."""
-    from tf_marl import tracking
-
-    # Started again, this command logs a new run, of what --out holds; so the journal need not outlive it.
-    with tempfile.TemporaryDirectory() as journal:
-        with app.bad_input("--tracking_uri: "):
-            tracker = tracking.Tracker(
-                FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
-                FLAGS.experiment,
-                FLAGS.run_name or f"figure_{FLAGS.figure}",
-                params={"figure": FLAGS.figure, "seeds": str(FLAGS.seeds)},
-                tags={"figure": FLAGS.figure},
-                folder=pathlib.Path(journal),
-            )
-        for path in files:
-            tracker.file(path)
-        if tracker.finish("FINISHED"):
-            raise app.BadInput("--tracking_uri: the store stopped answering; --out has all, and a new start logs it")
-    return tracker.run_id
 
 
 if __name__ == "__main__":

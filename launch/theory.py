@@ -70,7 +70,8 @@ def main() -> int:
         learned, curves = learning.get()
     rows.append(_clipped_updates(learned))
     files = _write(rows, learned, curves, folder)
-    run_id = _log([*files, *sorted(witnesses.glob("*.json"))])
+    params = {"quick": str(FLAGS.quick), "seed": str(FLAGS.seed)}
+    run_id = app.log_results("theory", params, {"study": "theory"}, [*files, *sorted(witnesses.glob("*.json"))])
     width = max(len(row["statement"]) + len(row["reading"]) for row in rows) + 2
     for row in rows:
         name = f"{row['statement']}: {row['reading']}"
@@ -256,24 +257,6 @@ def _page(rows: list[dict[str, Any]], learned: "pd.DataFrame") -> str:
         cells += [f"{group.joint_tv_largest.max():.3f}", f"{mean.beyond_alpha:.0%}", f"{mean.certified:.1%}"]
         lines.append("| " + " | ".join([*cells, f"{mean.eta_first:.3f}", f"{mean.eta_last:.3f}"]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _log(files: list[pathlib.Path]) -> str:
-    """Keeps tables, plots and witnesses in MLflow."""
-    from tf_marl import tracking
-
-    with app.bad_input("--tracking_uri: "):
-        tracker = tracking.Tracker(
-            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
-            FLAGS.experiment,
-            FLAGS.run_name or "theory",
-            params={"quick": str(FLAGS.quick), "seed": str(FLAGS.seed)},
-            tags={"study": "theory"},
-        )
-        for path in files:
-            tracker.file(path)
-    tracker.finish("FINISHED")
-    return tracker.run_id
 
 
 if __name__ == "__main__":
