@@ -170,7 +170,7 @@ def _draw(tables: Tables, panels: list[str], folder: pathlib.Path) -> tuple[dict
 
 
 def _page(compared: "pd.DataFrame", result: dict[str, Any], fits: dict[str, str]) -> str:
-    from tf_marl import figures
+    from tf_marl import figures, tracking
 
     lines = [
         "# Figure 1: the first update of the actor, beside the paper's published numbers",
@@ -178,7 +178,7 @@ def _page(compared: "pd.DataFrame", result: dict[str, Any], fits: dict[str, str]
         f"`python -m launch.figure --figure=1 --seeds={FLAGS.seeds}`: IPPO as in `gin/paper/ippo.gin`, {NUM_EPOCHS}",
         "epochs on one rollout of 64 episodes, measured before each gradient step. The numbers are in `table.csv` and",
         "`percentiles.csv`, the published ones in `tf_marl/data/figure_1_published.csv`. Their battles are StarCraft",
-        "II's, ours are not.",
+        f"II's, ours are not. Drawn by the code of commit {tracking.git_commit()}.",
         "",
         f"Largest joint total variation over states against the number of agents N, clip {CLIP:g}, epoch {EPOCHS[-1]},",
         "a straight line through the maps' means:",

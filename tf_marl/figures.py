@@ -182,7 +182,8 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
         ends = np.array([1, 11])
         plots[-1].plot(ends, fit.intercept + fit.slope * ends, style, color=_grey(name == "joint_tv"), linewidth=1)
     plots[-1].plot(theirs.num_agents, theirs.max_joint_tv_sum_mean, "v", color="tab:blue", label="published sum")
-    plots[-1].set(xlabel="agents N", ylabel="largest over states, mean over seeds", title="against N", ylim=(0, None))
+    room = 1.5 * theirs.max_joint_tv_sum_mean.max()  # for the legend
+    plots[-1].set(xlabel="agents N", ylabel="largest over states, mean over seeds", title="against N", ylim=(0, room))
     plots[-1].legend(fontsize="x-small")
     drawing.suptitle(f"Figure 1c: {_clip(clip)}, epoch {epoch}; triangles: the published largest sum, mean over seeds")
     return drawing
