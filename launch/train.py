@@ -91,7 +91,9 @@ def main() -> int:
 
     began = time.perf_counter()
     try:
-        (root_dir / app.CONFIG_NAME).write_text(config)
+        unfinished = root_dir / f".{app.CONFIG_NAME}"
+        unfinished.write_text(config)
+        unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
@@ -136,7 +138,7 @@ def main() -> int:
             | {"interrupted": result.interrupted}
             | result.evaluation
         )
-    return stop.code
+    return stop.code if result.interrupted else 0
 
 
 def outcome(result: "Result") -> str:
