@@ -156,7 +156,8 @@ def first_signal() -> Iterator[Stop]:
             signal.signal(number, handler)
         stop.ask(signal_number)
         again = "; Ctrl-C again leaves at once" if signal_number == signal.SIGINT else ""
-        print(f"\nsaving and stopping after this update{again}", file=sys.stderr, flush=True)
+        # Not by `print`, in the middle of which this may be.
+        os.write(sys.stderr.fileno(), f"\nsaving and stopping after this update{again}\n".encode())
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
