@@ -24,6 +24,8 @@ app.define_tracking_flags()
 app.define_json_flag()
 app.define_seed_flag()
 flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
+flags.DEFINE_string("parent_run_id", None, "MLflow run that a new one is shown under.")
+flags.DEFINE_bool("replay", True, "Keep some battles of the best policy among the run's artifacts, as a page.")
 flags.DEFINE_string(
     "root_dir", None, "Folder of the run's checkpoints and configuration; a new one under mlflow_artifacts/ by default."
 )
@@ -75,8 +77,10 @@ def main() -> int:
                 "map": map_name,
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
+                "num_agents": str(trainer.agent.action_spec.shape[0]),
             },
             folder=root_dir / TRACKING_NAME,
+            parent_run_id=FLAGS.parent_run_id,
         )
 
     if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
@@ -108,7 +112,7 @@ def main() -> int:
 
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
-        if not result.interrupted:  # who presses Ctrl-C wants to leave
+        if FLAGS.replay and not result.interrupted:  # who presses Ctrl-C wants to leave
             log_replay(trainer, environment.core, tracker)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
@@ -128,7 +132,7 @@ def main() -> int:
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
+        + f"  watch     {REPLAY_NAME} among its artifacts\n" * (FLAGS.replay and not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )

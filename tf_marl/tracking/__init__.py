@@ -7,6 +7,7 @@ what it lacks goes there once it answers, in this process or in the next one wit
 """
 
 import contextlib
+import json
 import logging
 import os
 import pathlib
@@ -26,7 +27,7 @@ from tf_marl.tracking.journal import Event, Journal
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["Tracker", "check_reachable", "git_commit", "has_begun", "local_store", "shown"]
+__all__ = ["Tracker", "check_reachable", "git_commit", "has_begun", "kept", "local_store", "shown"]
 
 for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -45,6 +46,14 @@ _JOURNAL = "journal.jsonl"
 def has_begun(folder: pathlib.Path) -> bool:
     """Whether a run was begun in that folder, so that it needs no store to go on."""
     return (folder / _JOURNAL).is_file()
+
+
+def kept(folder: pathlib.Path) -> tuple[dict[str, str], list[dict[str, float]]]:
+    """What the run tracked in a folder is and has recorded so far: its tags, and rows as `Tracker.history` gives."""
+    with open(folder / _JOURNAL) as journal:
+        events = [json.loads(line) for line in journal if line.endswith("\n")]  # the last may be half written
+    rows = [event["values"] | {"env_steps": event["step"]} for event in events if event["event"] == "metrics"]
+    return events[0]["tags"], rows
 
 
 class Tracker:
