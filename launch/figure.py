@@ -1,202 +1,146 @@
-"""The paper's figures, beside its published numbers: python -m launch.figure --figure=1 --seeds=5
+"""The paper's figures, beside its published numbers: python -m launch.figure --figure=2 --scale=quick
 
-Runs what the table lacks, then draws from the table: a stopped figure is taken up where it stopped, and one that is
-complete is only drawn.
+Runs what the tables lack, then draws from the tables: a stopped figure is taken up where it stopped, and one that is
+complete is only drawn. Figures that show the same runs share them.
 """
 
 import pathlib
 import sys
-import tempfile
-import time
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import app
+from launch import app, figure_1
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas as pd
 
 FLAGS = flags.FLAGS
-MAPS = ("2s_vs_1sc", "3s_vs_5z", "2s3z", "6h_vs_8z", "1c3s5z", "10m_vs_11m")  # 2, 3, 5, 6, 9 and 10 agents
-CLIPS = (0.1, 0.2, 0.3, 0.4, 0.5, 10.0)  # the last is none, in practice
-MAP, CLIP = "2s3z", 0.1  # where a panel shows but one
-# What each panel shows: maps and clip ranges. 1 is all of it, and the maps that data was published for.
-PANELS = {
-    "1a": ([MAP], CLIPS),
-    "1b": ([MAP], CLIPS),
-    "1c": (MAPS, [CLIP]),
-    "1d": ([MAP], [CLIP]),
+FIRST_UPDATE = app.STORE_FOLDER / "results" / "figure_1"
+TRUST_REGION = ("sum", "product", "joint")
+# What each figure of training runs shows: metrics, and the axes that its columns and its curves stand for.
+CURVES = {
+    "2": (("return", *TRUST_REGION), "map", "rule", "IPPO by clip range"),
+    "3": (("return", "won"), "map", "algorithm", "IPPO and MAPPO"),
+    "4": (("won",), "map", "rule", "IPPO by clip range; marks at the right: published, real game, 2M env steps"),
+    "5": (("won", "return", *TRUST_REGION), "map", "rule", "MAPPO by clip range"),
+    "6": (("return", "won"), "map", "rule", "IPPO with small clip ranges"),
+    "7": (("return", *TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
+    "8": (("return", *TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
 }
-PUBLISHED = (["2s_vs_1sc", "3s_vs_5z", "2s3z", "1c3s5z", "10m_vs_11m"], [0.1, 0.3, 10.0])
-EPOCHS = (1, 3, 10, 20, 50, 99)  # that are measured in full
-NUM_EPOCHS = 100
-PERCENTILES = (*range(0, 100, 5), 99, 100)
-
-Rows = list[dict[str, Any]]
+TRAINED = (*CURVES, "alpha")
 
 app.define_json_flag()
 app.define_tracking_flags()
-flags.DEFINE_enum("figure", "1", [*PANELS, "1"], "Which; 1 is all of 1a to 1d, and a comparison with the paper's.")
-flags.DEFINE_integer("seeds", 5, "Runs of each setting.", lower_bound=1)
-flags.DEFINE_string("out", str(app.STORE_FOLDER / "results" / "figure_1"), "Folder for tables and plots.")
-flags.DEFINE_multi_string("gin_bindings", [], "Gin binding on top of paper/ippo.gin; give another --out with it.")
+flags.DEFINE_enum(
+    "figure", "1", [*figure_1.PANELS, "1", *TRAINED, "all"], "Which; 1 is all of 1a to 1d; all is 2 to 8 and alpha."
+)
+flags.DEFINE_enum("scale", "quick", ["quick", "laptop", "paper"], "Of 2 to 8 and alpha: gin/paper/SCALE.gin.")
+flags.DEFINE_integer("seeds", None, "Runs of each setting; by default 5 for figure 1, else the scale's.", lower_bound=1)
+flags.DEFINE_string("out", None, "Folder for tables and plots; by default in mlflow_artifacts/results/.")
+flags.DEFINE_integer("processes", None, "Runs side by side, of 2 to 8 and alpha; by default one a core.", lower_bound=1)
+flags.DEFINE_bool("train", True, "Run what the tables lack; else draw from what they have, of 2 to 8 and alpha.")
+flags.DEFINE_multi_string(
+    "gin_bindings",
+    [],
+    "Gin binding on top of paper/ippo.gin for figure 1, else of the sweep; give another --out with it.",
+)
 
 
 def main() -> int:
     from tf_marl import tracking
 
-    folder = app.writable_folder(FLAGS.out, "out")
+    trained = FLAGS.figure not in ("1", *figure_1.PANELS)
+    default = app.STORE_FOLDER / "results" / "paper" / FLAGS.scale if trained else FIRST_UPDATE
+    folder = app.writable_folder(FLAGS.out or default, "out")
     if FLAGS.tracking_uri:
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
-    tables = Tables(folder)
-    panels = list(PANELS) if FLAGS.figure == "1" else [FLAGS.figure]
-    wanted = [PANELS[panel] for panel in panels] + [PUBLISHED] * (FLAGS.figure == "1")
-    settings = {(name, clip) for maps, clips in wanted for name in maps for clip in clips}
-    todo: dict[tuple[int, str], list[float]] = {}
-    for seed in range(FLAGS.seeds):
-        for name, clip in sorted(settings, key=lambda setting: (MAPS.index(setting[0]), setting[1])):
-            if not tables.have(name, clip, seed):
-                todo.setdefault((seed, name), []).append(clip)
-    if todo:
-        app.import_quietly()
-    for i, ((seed, name), clips) in enumerate(todo.items()):
-        began = time.perf_counter()
-        for rows, percentiles in app.in_a_process(_run, name, clips, seed):
-            tables.add(rows, percentiles)
-        seconds = time.perf_counter() - began
-        print(f"{i + 1} of {len(todo)}: {name}, seed {seed}: {seconds:.0f} s", file=sys.stderr, flush=True)
-
-    result, files = _draw(tables, panels, folder)
-    params = {"figure": FLAGS.figure, "seeds": str(FLAGS.seeds)}
+    if trained:
+        code, result, files = _trained(folder)
+    else:
+        code = 0
+        result, files = figure_1.make(FLAGS.figure, FLAGS.seeds or 5, FLAGS.gin_bindings, folder)
+    params = {"figure": FLAGS.figure} | ({"scale": FLAGS.scale} if trained else {"seeds": str(FLAGS.seeds or 5)})
     run_id = app.log_results(f"figure_{FLAGS.figure}", params, {"figure": FLAGS.figure}, files)
     print(f"written to {folder}, logged as run {run_id} in experiment {FLAGS.experiment}")
     if FLAGS.json:
         app.print_json(result | {"out": str(folder), "run_id": run_id})
-    return 0
+    return code
 
 
-class Tables:
-    """What was measured: `table.csv`, a row per setting, seed and epoch; `percentiles.csv`, the distributions."""
-
-    def __init__(self, folder: pathlib.Path):
-        import pandas as pd
-
-        self._paths = folder / "table.csv", folder / "percentiles.csv"
-        self.table, self.percentiles = (pd.read_csv(path) if path.is_file() else pd.DataFrame() for path in self._paths)
-
-    def have(self, map_name: str, clip: float, seed: int) -> bool:
-        """Whether there is a run."""
-        table = self.table
-        return len(table) > 0 and bool(
-            ((table["map"] == map_name) & (table.clip_epsilon == clip) & (table.seed == seed)).any()
-        )
-
-    def add(self, rows: Rows, percentiles: Rows) -> None:
-        """Of one run; saved at once, the table last, which tells what there is."""
-        import pandas as pd
-
-        self.table = pd.concat([self.table, pd.DataFrame(rows)], ignore_index=True)
-        self.percentiles = pd.concat([self.percentiles, pd.DataFrame(percentiles)], ignore_index=True)
-        for path, table in ((self._paths[1], self.percentiles), (self._paths[0], self.table)):
-            unfinished = path.with_suffix(".part")
-            table.to_csv(unfinished, index=False, float_format="%.4g")
-            unfinished.replace(path)
-
-
-def _run(map_name: str, clips: list[float], seed: int) -> list[tuple[Rows, Rows]]:
-    """The first update on a map, with each clip range: rows of the table and of the percentiles."""
-    from tf_marl import diagnostics, environments
-    from tf_marl.training.first_update import DISTRIBUTIONS, FirstUpdate
-    from tf_marl.training.train import Trainer
-
-    paths = app.gin_paths(["paper/ippo.gin", f"maps/{map_name}.gin"])
-    app.parse_gin(paths, [f"ippo.num_epochs = {NUM_EPOCHS}", *FLAGS.gin_bindings])
-    with tempfile.TemporaryDirectory() as root_dir:
-        with app.bad_input():
-            trainer = Trainer(environment=environments.load(seed=seed), root_dir=root_dir, seed=seed)
-        first_update = FirstUpdate(trainer, diagnostics.Full(max_joint_actions=2**32), EPOCHS, seed)
-    num_agents = trainer.agent.action_spec.shape[0]
-    runs = []
-    for clip in clips:
-        history = first_update(clip)
-        setting = {"map": map_name, "num_agents": num_agents, "clip_epsilon": clip, "seed": seed}
-        rows: Rows = []
-        percentiles: Rows = []
-        for epoch in range(NUM_EPOCHS) if map_name == MAP else EPOCHS:
-            row = setting | {"epoch": epoch}
-            row |= {name: history[name][epoch] for name in ("ratio_min", "ratio_max", "ratio_mean", "clip_fraction")}
-            row |= {"exact": history["exact"][epoch]}
-            rows.append(row | {f"{name}_max": history[name][epoch][-1] for name in DISTRIBUTIONS})
-        for epoch in EPOCHS:
-            for name in DISTRIBUTIONS:
-                values = {f"p{p}": history[name][epoch][p] for p in PERCENTILES}
-                percentiles.append(setting | {"epoch": epoch, "quantity": name} | values)
-        runs.append((rows, percentiles))
-    return runs
-
-
-def _draw(tables: Tables, panels: list[str], folder: pathlib.Path) -> tuple[dict[str, Any], list[pathlib.Path]]:
-    """Plots and the comparison, from the tables alone."""
+def _trained(folder: pathlib.Path) -> tuple[int, dict[str, Any], list[pathlib.Path]]:
+    """Figures 2 to 8 and alpha: exit code, what is to be told, files."""
+    from launch import runs
     from tf_marl import figures
 
-    def select(rows: "pd.DataFrame", panel: str) -> "pd.DataFrame":
-        maps, clips = PANELS[panel]
-        return rows[rows["map"].isin(maps) & rows.clip_epsilon.isin(clips) & (rows.seed < FLAGS.seeds)]
-
-    files = [path for path in (folder / "table.csv", folder / "percentiles.csv")]
-    draw = {
-        "1a": lambda: figures.figure_1a(select(tables.table, "1a")),
-        "1b": lambda: figures.figure_1b(select(tables.percentiles, "1b")),
-        "1c": lambda: figures.figure_1c(select(tables.percentiles, "1c"), select(tables.table, "1c")),
-        "1d": lambda: figures.figure_1d(select(tables.percentiles, "1d")),
+    names = TRAINED if FLAGS.figure == "all" else (FLAGS.figure,)
+    bindings = FLAGS.gin_bindings + ([f"sweep.seeds = {FLAGS.seeds}"] if FLAGS.seeds else [])
+    wanted = {
+        name: runs.read_axes([f"paper/figure_{name}.gin", f"paper/{FLAGS.scale}.gin"], bindings).runs()
+        for name in names
     }
-    for panel in panels:
-        files += figures.write(draw[panel](), folder, f"figure_{panel}")
-    result: dict[str, Any] = {"panels": panels}
-    if FLAGS.figure == "1":
-        compared = figures.compare(tables.table[tables.table.seed < FLAGS.seeds])
-        ratios = compared[["agent_tv_ratio", "joint_tv_sum_ratio"]]
-        fits = {name: figures.linear_fit(select(tables.table, "1c"), name, EPOCHS[-1]) for name in figures.QUANTITIES}
-        result |= {
-            "ratios_within_0.6_to_1.7": float(ratios.map(lambda ratio: 0.6 <= ratio <= 1.7).to_numpy().mean()),
-            "fits": {name: {"slope": fit.slope, "r_squared": fit.r_squared} for name, fit in fits.items()},
-        }
-        page = folder / "figure_1.md"
-        page.write_text(_page(compared, result, {name: fit.text for name, fit in fits.items()}))
-        files.append(page)
-    return result, files
+    tables = runs.Tables(folder)
+    code = 0
+    if FLAGS.train:
+        # A seed of all figures after the other; what two of them show is one run.
+        every = sorted(
+            dict.fromkeys(run for of_figure in wanted.values() for run in of_figure), key=lambda run: run.seed
+        )
+        code = runs.train_all(every, tables, f"paper_{FLAGS.scale}", FLAGS.processes or runs.cores())
+    files = [path for path in tables.paths if path.is_file()]
+    drawn = {}
+    for name, of_figure in wanted.items():
+        have = tables.select(of_figure, tables.curves)
+        drawn[name] = len(tables.select(of_figure, tables.runs))
+        if drawn[name]:
+            note = f"{drawn[name]} of {len(of_figure)} runs" if drawn[name] < len(of_figure) else f"{drawn[name]} runs"
+            files += figures.write(_draw(name, have, f"{FLAGS.scale} scale, {note}"), folder, f"figure_{name}")
+        else:
+            print(f"figure {name}: not one of its {len(of_figure)} runs is there, so it is not drawn", file=sys.stderr)
+    found = _verdicts(tables.curves, folder) if sum(drawn.values()) else {}
+    files += [folder / name for name in ("verdicts.csv", "verdicts.md") if found]
+    return code, {"figures": drawn, "wanted": {name: len(some) for name, some in wanted.items()}, **found}, files
 
 
-def _page(compared: "pd.DataFrame", result: dict[str, Any], fits: dict[str, str]) -> str:
-    from tf_marl import figures, tracking
+def _draw(name: str, curves: "pd.DataFrame", note: str) -> "matplotlib.figure.Figure":
+    from tf_marl import figures
 
+    if name == "alpha":
+        return figures.by_team_size(curves, f"Figure alpha: how far IPPO's updates go, by rule ({note})")
+    rows, columns, lines, title = CURVES[name]
+    return figures.learning_curves(curves, rows, columns, lines, f"Figure {name}: {title} ({note})")
+
+
+def _verdicts(curves: "pd.DataFrame", folder: pathlib.Path) -> dict[str, Any]:
+    """What all runs of the folder, and figure 1's, say of the paper's claims: as a table and a page."""
+    import pandas as pd
+
+    from tf_marl import claims, tracking
+
+    first_update = [pd.read_csv(FIRST_UPDATE / name) for name in ("table.csv", "percentiles.csv")]
+    found = claims.table(claims.verdicts(curves, *first_update))
+    found.to_csv(folder / "verdicts.csv", index=False, float_format="%.4g")
+    runs = pd.read_csv(folder / "runs.csv")
     lines = [
-        "# Figure 1: the first update of the actor, beside the paper's published numbers",
+        "# The paper's claims, and what the runs say",
         "",
-        f"`python -m launch.figure --figure=1 --seeds={FLAGS.seeds}`: IPPO as in `gin/paper/ippo.gin`, {NUM_EPOCHS}",
-        "epochs on one rollout of 64 episodes, measured before each gradient step. The numbers are in `table.csv` and",
-        "`percentiles.csv`, the published ones in `tf_marl/data/figure_1_published.csv`. Their battles are StarCraft",
-        f"II's, ours are not. Drawn by the code of commit {tracking.git_commit()}.",
+        f"`python -m launch.figure --figure=all --scale={FLAGS.scale}`: {len(runs)} training runs,"
+        f"{runs.env_steps.sum():,} env steps, {runs.seconds.sum() / 3600:.1f} hours; and figure 1's tables.",
+        f"Code of the runs: {', '.join(sorted(runs.git_commit.unique()))}; of this page: {tracking.git_commit()}.",
+        "Supported: all of the 95% interval (stratified bootstrap over seeds) is where the claim says; not supported:",
+        "none of it; undecided: neither, or the runs to tell are not there. How each is computed: `tf_marl/claims.py`.",
         "",
-        f"Largest joint total variation over states against the number of agents N, clip {CLIP:g}, epoch {EPOCHS[-1]},",
-        "a straight line through the maps' means:",
-        "",
-        *(f"- {label}: {fits[name]}" for name, label in figures.QUANTITIES.items()),
-        "",
-        "Ours over published, largest total variation over states, means over seeds;",
-        f"{result['ratios_within_0.6_to_1.7']:.0%} are within 0.6 to 1.7:",
-        "",
-        "| map | N | clip | epoch | one agent: ours | published | ratio | sum bound: ours | published | ratio |",
-        "|" + "---|" * 10,
+        "| claim | effect | estimate | 95% interval | verdict | data |",
+        "|---|---|---|---|---|---|",
     ]
-    for row in compared.itertuples():
-        clip = "none" if row.clip_epsilon >= figures.NO_CLIPPING else f"{row.clip_epsilon:g}"
-        agent = f"{row.agent_tv_max:.3f} | {row.max_agent_tv_mean:.3f} | {row.agent_tv_ratio:.2f}"
-        team = f"{row.joint_tv_sum_max:.3f} | {row.max_joint_tv_sum_mean:.3f} | {row.joint_tv_sum_ratio:.2f}"
-        lines.append(f"| {row.map} | {row.num_agents} | {clip} | {row.epoch} | {agent} | {team} |")
-    return "\n".join(lines) + "\n"
+    for row in found.itertuples():
+        interval = "" if pd.isna(row.low) else f"{row.low:.3g} to {row.high:.3g}"
+        estimate = "" if pd.isna(row.value) else f"{row.value:.3g}"
+        lines.append(f"| {row.claim} | {row.effect} | {estimate} | {interval} | {row.verdict} | {row.data} |")
+    (folder / "verdicts.md").write_text("\n".join(lines) + "\n")
+    return {"verdicts": dict(zip(found.claim, found.verdict, strict=True))}
 
 
 if __name__ == "__main__":

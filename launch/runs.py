@@ -10,7 +10,6 @@ import datetime
 import itertools
 import os
 import pathlib
-import queue
 import re
 import sys
 import threading
@@ -22,13 +21,13 @@ import gin
 
 from launch import app
 from launch.warm import Warm
+from tf_marl import figures
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tf_marl.tracking import Tracker
 
-NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
 TRACKING_NAME = "tracking"  # in a run's root_dir, as launch.train has it
 KEYS = ("algorithm", "map", "rule", "seed")  # what tells the runs of a table apart
 _AXES = ("algorithm", "map", "rule")
@@ -67,6 +66,7 @@ class Axes:
         rules: Mapping[str, Sequence[str]] | None = None,
         seeds: int = 3,
         bindings: Sequence[str] = (),
+        algorithm_bindings: Mapping[str, Sequence[str]] | None = None,
         map_bindings: Mapping[str, Sequence[str]] | None = None,
         only: Mapping[str, Sequence[Any]] | None = None,
     ):
@@ -78,13 +78,15 @@ class Axes:
             rules: gin bindings by name, with {algorithm} for the section of the algorithm's settings.
             seeds: runs of each combination.
             bindings: of all runs, likewise.
-            map_bindings: of the runs on a map, likewise; the rule's come last.
+            algorithm_bindings, map_bindings: of an algorithm's runs and of those on a map, likewise; the rule's come
+                last.
             only: values of an axis beside which all others are left out.
         Raises:
             BadInput: an axis, a file or a rule that there is not; names it.
         """
         self._grids, self._rules, self._seeds = grids, rules or {}, seeds
-        self._bindings, self._map_bindings, self._only = tuple(bindings), map_bindings or {}, only or {}
+        self._bindings, self._only = tuple(bindings), only or {}
+        self._algorithm_bindings, self._map_bindings = algorithm_bindings or {}, map_bindings or {}
         for grid in grids:
             if set(grid) != set(_AXES):
                 raise app.BadInput(f"sweep.grids: each has the axes {', '.join(_AXES)}, not {', '.join(grid)}")
@@ -94,34 +96,27 @@ class Axes:
 
     def runs(self) -> list[Run]:
         """All of them, a seed after the other, so that the first of them are of use without the rest."""
-        names: dict[tuple[str, ...], None] = {}
+        names: dict[tuple[str, str, str], None] = {}
         for grid in self._grids:
             for values in itertools.product(*grid.values()):
                 name = dict(zip(grid, map(str, values), strict=True))
                 if all(name[axis] in map(str, kept) for axis, kept in self._only.items()):
-                    names[tuple(name[axis] for axis in _AXES)] = None
-        return [self._run(*name, seed) for seed in range(self._seeds) for name in names]
+                    names[name["algorithm"], name["map"], name["rule"]] = None
+        return [self._run(*name, seed=seed) for seed in range(self._seeds) for name in names]
 
     def _run(self, algorithm: str, map_name: str, rule: str, seed: int) -> Run:
         section = pathlib.PurePath(algorithm).name.removesuffix("_rnn")
-        lines = (*self._bindings, *self._map_bindings.get(map_name, ()), *self._bindings_of(rule))
+        lines = [*self._bindings, *self._algorithm_bindings.get(algorithm, ())]
+        lines += [*self._map_bindings.get(map_name, ()), *self._bindings_of(rule)]
         return Run(algorithm, map_name, rule, seed, tuple(line.format(algorithm=section) for line in lines))
 
     def _bindings_of(self, rule: Any) -> Sequence[str]:
         if str(rule) in self._rules:
             return self._rules[str(rule)]
-        if (clip := clip_range(str(rule))) is None:
+        if (clip := figures.clip_range(str(rule))) is None:
             known = ", ".join(["a number", "none", *self._rules])
             raise app.BadInput(f"sweep.grids: rule {rule!r} is not in sweep.rules; choose one of: {known}")
         return [f"{{algorithm}}.clip_range = {clip:g}"]
-
-
-def clip_range(rule: str) -> float | None:
-    """The fixed clip range that a rule stands for; None if it stands for another rule."""
-    try:
-        return NO_CLIPPING if rule == "none" else float(rule)
-    except ValueError:
-        return None
 
 
 def read_axes(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> Axes:

@@ -33,9 +33,12 @@ class Warm:
             os.sched_setaffinity(self._process.pid, cores)
         self.import_seconds: float | None = None  # known after the first
 
-    def __call__(self, module: str, cwd: pathlib.Path, stdout: pathlib.Path, stderr: pathlib.Path, *arguments: str):
+    def __call__(
+        self, module: str, cwd: pathlib.Path, stdout: pathlib.Path, stderr: pathlib.Path, *arguments: str
+    ) -> tuple[int, float]:
         """Runs a launcher to its end. Returns: its exit code (-9 if it was killed so), and the seconds it took."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         if self.import_seconds is None:
             self.import_seconds = json.loads(self._process.stdout.readline())
         print(json.dumps([module, *map(str, (cwd, stdout, stderr)), *arguments]), file=self._process.stdin, flush=True)

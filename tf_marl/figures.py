@@ -2,13 +2,16 @@
 
 import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import axes, colormaps, figure, rc_context, ticker
 from scipy import stats
+
+from tf_marl import statistics
 
 NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
 EPOCHS_COMPARED = (10, 50, 99)
@@ -18,8 +21,20 @@ QUANTITIES = {
     "joint_tv": "joint TV itself",
 }
 
+# What figures 2 to 8 show of a run: metrics, and their axes' labels.
+METRICS = {
+    "won": ("eval/battle_won_mean", "share of greedy battles won"),
+    "return": ("eval/return_mean", "return of greedy battles"),
+    "sum": ("trust_region/joint_tv_sum_max", "sum bound (the paper's)"),
+    "product": ("trust_region/joint_tv_product_max", "product bound"),
+    "joint": ("trust_region/joint_tv_max", "joint TV, Monte Carlo"),
+}
+ALGORITHMS = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
+POINTS = 30  # of a curve at most: what lies between two is averaged
+
 _PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+_MARKERS = "osDv^<>"
 
 
 def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:
@@ -37,6 +52,20 @@ def published() -> pd.DataFrame:
     with text.open() as file:
         table = pd.read_csv(file, comment="#")
     return table[table.actor_learning_rate == 5e-4]
+
+
+def published_win_rates() -> pd.DataFrame:
+    """What the authors' plots say: IPPO after 2 million env steps of the real game, by map and rule."""
+    with resources.files("tf_marl").joinpath("data/win_rates_published.csv").open() as file:
+        return pd.read_csv(file, comment="#", dtype={"rule": str}, keep_default_na=False)
+
+
+def clip_range(rule: str) -> float | None:
+    """The fixed clip range that a rule of `launch.runs` stands for; None if it stands for another rule."""
+    try:
+        return NO_CLIPPING if rule == "none" else float(rule)
+    except ValueError:
+        return None
 
 
 def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
@@ -209,14 +238,102 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
     return drawing
 
 
+def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lines: str, title: str) -> figure.Figure:
+    """Runs over training: means over seeds, and what is like them in all columns.
+
+    A panel for each metric and each value on the axis `columns`, with a curve for each value on the axis `lines`; the
+    last column is the interquartile mean over all of the others' runs, where there are several. Bands are 95%
+    stratified bootstrap intervals, where there are several seeds. Triangles are published win rates.
+
+    Args:
+        curves: `curves.csv` of `launch.runs.Tables`, or some of it.
+        rows: of `METRICS`.
+        columns, lines: of `algorithm`, `map` and `rule`.
+        title: of the whole.
+    """
+    panels = sorted(curves[columns].unique(), key=lambda value: _order(curves, columns, value))
+    values = sorted(curves[lines].unique(), key=lambda value: _order(curves, lines, value))
+    looks = dict(zip(values, zip(itertools.cycle(_STYLES), _colors(len(values)), _MARKERS, strict=False), strict=False))
+    together = [None] if len(panels) > 1 else []
+    drawing, plots = _panels(len(rows), len(panels) + len(together), sharey="row")
+    for plot, (row, panel) in zip(plots, itertools.product(rows, [*panels, *together]), strict=True):
+        metric = METRICS[row][0]
+        inside = curves if panel is None else curves[curves[columns] == panel]
+        for value in values:
+            runs = inside[inside[lines] == value].dropna(subset=[metric])
+            if runs.empty or (panel is None and runs[columns].nunique() < len(panels)):
+                continue
+            style, color, marker = looks[value]
+            statistic = statistics.mean if panel is not None else statistics.interquartile_mean
+            _learning_curve(plot, runs, metric, statistic, style, color, marker, _name(lines, value))
+            if row == "won" and panel is not None:
+                _mark_published(plot, runs, color, marker)
+        plot.set(title="all: interquartile mean" if panel is None else _panel_title(curves, columns, panel))
+        plot.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
+        if row == "won":
+            plot.set_ylim(-0.03, 1.03)
+        elif row != "return":
+            plot.set_ylim(bottom=0)
+    width = len(panels) + len(together)
+    for i, row in enumerate(rows):
+        plots[i * width].set_ylabel(METRICS[row][1])
+    for plot in plots[-width:]:
+        plot.set_xlabel("env steps")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle(title)
+    return drawing
+
+
+def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
+    """What rules do to updates as the team grows: a panel a metric of the trust region, and one of the return.
+
+    Points are means over updates and seeds (of the return: of the last evaluations), bars 95% bootstrap intervals.
+
+    Args: curves, as for `learning_curves`, of one algorithm; title.
+    """
+    names = ["sum", "product", "joint", "return"]
+    drawing, plots = _panels(1, len(names))
+    rules = sorted(curves.rule.unique(), key=lambda rule: _order(curves, "rule", rule))
+    for plot, name in zip(plots, names, strict=True):
+        metric, label = METRICS[name]
+        for i, (rule, color) in enumerate(zip(rules, _colors(len(rules)), strict=True)):
+            runs = curves[curves.rule == rule].dropna(subset=[metric]).sort_values("env_steps")
+            per_run = runs.groupby(["num_agents", "seed"])[metric]
+            values = per_run.last() if name == "return" else per_run.mean()
+            found = {n: statistics.estimate(statistics.mean, [of_n]) for n, of_n in values.groupby("num_agents")}
+            middle = np.array([one.value for one in found.values()])
+            ends = np.array([[one.value - one.low, one.high - one.value] for one in found.values()]).T
+            x = np.array(list(found)) * (1 + 0.02 * (i - (len(rules) - 1) / 2))  # side by side
+            plot.errorbar(
+                x,
+                middle,
+                np.nan_to_num(ends),
+                linestyle=_STYLES[i],
+                color=color,
+                marker=_MARKERS[i],
+                markersize=5,
+                capsize=2,
+                label=_name("rule", rule),
+            )
+        plot.set(xscale="log", xlabel="agents N", title=label)
+        sizes = sorted(curves.num_agents.unique())
+        plot.set_xticks(sizes, [str(n) for n in sizes])
+        plot.minorticks_off()
+        plot.set_ylim(bottom=0)
+    plots[0].set_ylabel("total variation, largest over states")
+    plots[-1].set_ylabel("return at the end")
+    plots[0].legend(fontsize="small")
+    drawing.suptitle(title)
+    return drawing
+
+
 def monotonicity(table: pd.DataFrame) -> figure.Figure:
     """Share of exact updates that lower the return, by clip range and by rule; a row for each task.
 
     Args:
         table: a row for each `task`, `num_agents`, `algorithm`, `rule` and its `value`, with the share `lowered`.
     """
-    names = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
-    algorithms = {name: names[name] for name in table.algorithm.unique()}
+    algorithms = {name: ALGORITHMS[name] for name in table.algorithm.unique()}
     rules = {"per_agent": "IPPO, clip range alpha / N", "backtrack": "IPPO, backtracking to alpha"}
     tasks = list(table.task.unique())
     drawing, plots = _panels(len(tasks), len(algorithms) + len(rules), sharey="row")
@@ -314,6 +431,74 @@ def _cdf(plot: axes.Axes, rows: pd.DataFrame, style: object, color: object, labe
     columns = [name for name in rows.columns if name[0] == "p" and name[1:].isdigit()]
     shares = [int(name[1:]) / 100 for name in columns]
     plot.plot(rows[columns].mean(), shares, linestyle=style, color=color, label=label)
+
+
+def _learning_curve(
+    plot: axes.Axes,
+    runs: pd.DataFrame,
+    metric: str,
+    statistic: Callable[..., Any],
+    style: object,
+    color: object,
+    marker: str,
+    label: str,
+) -> None:
+    """One curve with its band."""
+    width = max(runs.env_steps.max() / POINTS, 1)
+    interval = (runs.env_steps / width).round().clip(lower=1) * width
+    cells = runs.groupby([interval, "map", "rule", "algorithm", "seed"])[metric].mean()
+    points = []
+    for steps, at in cells.groupby(level=0):
+        settings = [values.to_numpy() for _, values in at.groupby(level=[1, 2, 3])]
+        points.append((steps, *statistics.estimate(statistic, settings)))
+    x, middle, low, high = np.array(points).T
+    plot.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+    every = max(len(x) // 6, 1)
+    plot.plot(x, middle, linestyle=style, color=color, marker=marker, markersize=4, markevery=every, label=label)
+
+
+def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: str) -> None:
+    """The published win rate of such runs, at the right edge."""
+    first = runs.iloc[0]
+    theirs = published_win_rates()
+    algorithm = first.algorithm.rsplit("/", 1)[-1]
+    match = theirs[(theirs.algorithm == algorithm) & (theirs["map"] == first["map"]) & (theirs.rule == first.rule)]
+    for won in match.battle_won_mean:
+        plot.plot(
+            [1.03],
+            [won],
+            marker,
+            color=color,
+            markersize=7,
+            markerfacecolor="none",
+            clip_on=False,
+            transform=plot.get_yaxis_transform(),
+        )
+
+
+def _order(curves: pd.DataFrame, axis: str, value: str) -> tuple:
+    """Maps by size, rules by clip range, and what is neither by name."""
+    if axis == "map":
+        return (curves[curves["map"] == value].num_agents.iloc[0], value)
+    if axis == "rule":
+        clip = clip_range(value)
+        return (clip is None, clip or 0.0, value)
+    return (value,)
+
+
+def _name(axis: str, value: str) -> str:
+    if axis == "rule":
+        clip = clip_range(value)
+        return value if clip is None else _clip(clip)
+    if axis == "algorithm":
+        return ALGORITHMS.get(value.rsplit("/", 1)[-1], value)
+    return value
+
+
+def _panel_title(curves: pd.DataFrame, axis: str, value: str) -> str:
+    if axis == "map":
+        return f"{value}, N = {curves[curves['map'] == value].num_agents.iloc[0]}"
+    return _name(axis, value)
 
 
 def _colors(count: int) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from launch.warm import Warm
+
 TINY = (
     "--gin_file=ippo.gin",
     "--gin_file=maps/3m.gin",
@@ -68,16 +70,18 @@ def start(
 class WarmLauncher:
     """Runs launchers to their end, each in a fork of a process that has TensorFlow imported already."""
 
-    def __init__(self, process: subprocess.Popen, folder: pathlib.Path):
-        self._process = process
+    def __init__(self, warm: Warm, folder: pathlib.Path):
+        self._warm = warm
         self._folder = folder
-        self.import_seconds: float = json.loads(process.stdout.readline())
+
+    @property
+    def import_seconds(self) -> float:
+        """That TensorFlow took, once anything ran."""
+        return self._warm.import_seconds
 
     def __call__(self, module: str, *arguments: str) -> Outcome:
         stdout, stderr = self._folder / "stdout", self._folder / "stderr"
-        print(json.dumps([module, *map(str, (self._folder, stdout, stderr)), *arguments]), file=self._process.stdin)
-        self._process.stdin.flush()
-        code, seconds = json.loads(self._process.stdout.readline())
+        code, seconds = self._warm(module, self._folder, stdout, stderr, *arguments)
         return Outcome(code, stdout.read_text(), stderr.read_text(), seconds)
 
 
@@ -101,9 +105,6 @@ def launch():
 
 @pytest.fixture(scope="session")
 def warm_launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmLauncher]:
-    script = pathlib.Path(__file__).with_name("warm_launcher.py")
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield WarmLauncher(process, tmp_path_factory.mktemp("warm_launch"))
-        process.stdin.close()
+    warm = Warm()
+    yield WarmLauncher(warm, tmp_path_factory.mktemp("warm_launch"))
+    warm.close()

@@ -1,0 +1,127 @@
+"""Sweeps and the figures drawn from them, from the command line: stopped and resumed, with a run that fails."""
+
+import re
+import signal
+
+import mlflow
+import pandas as pd
+import pytest
+
+from launch.app import BadInput
+from launch.runs import Tables, read_axes
+
+GIN = """
+sweep.grids = [{"algorithm": ["ippo"], "map": ["3m"], "rule": ["broken", 0.1]}]
+sweep.rules = {"broken": ["{algorithm}.num_minibatches = 1000"]}
+sweep.seeds = 1
+sweep.bindings = [
+    "train.num_env_steps = 300",
+    "train.rollout_steps = 8",
+    "train.eval_episodes = 2",
+    "train.num_shards = 1",
+    "environment.num_envs = 4",
+    "{algorithm}.hidden = (8,)",
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def sweep(launch, tmp_path_factory):
+    """(*arguments) -> what the sweep came to; its folder."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "sweep.gin").write_text(GIN)
+    store = f"--tracking_uri=sqlite:///{folder}/mlflow.db"
+
+    def start(*arguments, **options):
+        where = ("--gin_file=sweep.gin", "--out=out", store, "--processes=1", "--json")
+        return launch("launch.sweep", *where, *arguments, cwd=folder, **options)
+
+    start.folder = folder
+    start.stopped = start(send_after=("1 of 2", signal.SIGTERM))  # while the other run is under way
+    start.resumed = start()
+    return start
+
+
+def test_a_run_that_fails_stops_no_other_and_is_told_at_the_end(sweep):
+    outcome = sweep.resumed
+    assert outcome.code == 1
+    *_, last = outcome.stderr.strip().splitlines()
+    assert last.startswith("failed: ippo_3m_broken_seed0: error: num_minibatches")
+    (run,) = pd.read_csv(sweep.folder / "out" / "runs.csv").to_dict("records")
+    assert (run["rule"], run["num_agents"]) == (0.1, 3)
+    assert run["env_steps"] >= 300
+    curves = pd.read_csv(sweep.folder / "out" / "curves.csv")
+    assert curves["trust_region/joint_tv_max"].notna().sum() >= 300 / (4 * 8)
+    assert curves["eval/return_mean"].notna().sum() >= 1
+
+
+def test_a_sweep_that_is_stopped_goes_on_where_it_was(sweep):
+    assert sweep.stopped.code == 143
+    assert "2 runs, 0 of them done" in sweep.stopped.stdout
+    assert "ippo_3m_0.1_seed0: stopped" in sweep.stopped.stderr
+    assert "2 of 2: ippo_3m_0.1_seed0" in sweep.resumed.stderr
+    outcome = sweep("--dry_run")
+    assert outcome.code == 0, outcome.stderr
+    (command,) = [line for line in outcome.stdout.splitlines() if line.startswith("python -m launch.train")]
+    assert "num_minibatches = 1000" in command
+    assert "2 runs, 1 of them done; the rest may take 0:0" in outcome.stdout
+
+
+def test_runs_are_children_of_one_mlflow_run(sweep):
+    client = mlflow.MlflowClient(f"sqlite:///{sweep.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("tf_marl")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"out", "ippo_3m_0.1_seed0"}
+    parent, child = runs["out"], runs["ippo_3m_0.1_seed0"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.info.status == "FINISHED"
+    assert parent.info.status == "FAILED"
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"runs.csv", "curves.csv"}
+
+
+def test_a_figure_of_runs_that_are_there_is_drawn_and_the_claims_are_judged(sweep, launch):
+    bindings = [f"--gin_bindings={line}" for line in GIN.replace(",\n", ",").replace("[\n", "[").splitlines() if line]
+    arguments = ("--figure=2", f"--out={sweep.folder}/out", f"--tracking_uri=sqlite:///{sweep.folder}/mlflow.db")
+    outcome = launch("launch.figure", *arguments, *bindings, "--notrain", "--json", cwd=sweep.folder)
+    result = outcome.json()
+    assert (result["figures"], result["wanted"]) == ({"2": 1}, {"2": 2})
+    assert result["verdicts"]["The range of ratios grows with epochs"] == "supported"  # figure 1's data
+    assert result["verdicts"]["IPPO and MAPPO are equivalent"] == "undecided"
+    names = {"figure_2.png", "figure_2.svg", "verdicts.csv", "verdicts.md"}
+    assert names <= {path.name for path in (sweep.folder / "out").iterdir()}
+
+
+@pytest.mark.parametrize("scale", ["quick", "laptop", "paper"])
+def test_the_papers_figures_share_runs_at_every_scale(scale):
+    names = (*"2345678", "alpha")
+    figures = {name: read_axes([f"paper/figure_{name}.gin", f"paper/{scale}.gin"]).runs() for name in names}
+    assert all(figures.values())
+    assert set(figures["2"]) <= set(figures["4"])
+    assert set(figures["3"]) & set(figures["2"])
+    assert set(figures["7"]) & set(figures["5"])
+    distinct = {run for runs in figures.values() for run in runs}
+    assert len({run.name for run in distinct}) == len(distinct)  # so that no two runs have one folder
+
+
+@pytest.mark.parametrize(
+    ("binding", "error"),
+    [
+        ("sweep.grids = [{'map': ['3m']}]", "sweep.grids: each has the axes algorithm, map, rule, not map"),
+        ("sweep.grids = [{'algorithm': ['ipo'], 'map': ['3m'], 'rule': [0.1]}]", "ipo.gin: no such file"),
+        ("sweep.grids = [{'algorithm': ['ippo'], 'map': ['3m'], 'rule': ['x']}]", "rule 'x' is not in sweep.rules"),
+        ("sweep.sedes = 1", "doesn't have a parameter named 'sedes'"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_told_in_a_line(binding, error):
+    with pytest.raises(BadInput, match=re.escape(error)):
+        read_axes(["paper/figure_2.gin"], [binding])
+
+
+def test_tables_refuse_runs_of_other_settings(tmp_path):
+    run = read_axes(["paper/figure_7.gin"]).runs()[0]
+    key = dict(zip(("algorithm", "map", "rule", "seed"), run[:4], strict=True))
+    pd.DataFrame([key | {"settings": "; ".join(run.bindings)}]).to_csv(tmp_path / "runs.csv", index=False)
+    tables = Tables(tmp_path)
+    assert tables.have(run)
+    with pytest.raises(BadInput, match="with other settings"):
+        tables.have(run._replace(bindings=("train.num_env_steps = 1",)))
