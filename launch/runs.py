@@ -139,7 +139,7 @@ class Tables:
         self.runs, self.curves = (
             pd.read_csv(path, dtype={"rule": str}, keep_default_na=False, na_values=[""])
             if path.is_file()
-            else pd.DataFrame(columns=[*KEYS])
+            else pd.DataFrame(columns=[*KEYS, "seconds"])
             for path in self.paths
         )
 
@@ -168,7 +168,7 @@ class Tables:
         runs = self.runs
         on_map = runs[runs["map"] == run.map]
         for like in (on_map[on_map.algorithm == run.algorithm], on_map, runs):
-            if len(like):
+            if like.seconds.notna().any():
                 return float(like.seconds.median())
         return _GUESS
 

@@ -127,6 +127,11 @@ CASES = {
         falls_after_half,
         lambda algorithm, rule: falls_after_half(algorithm, "0.3" if rule in claims.SMALL else "0.1"),
     ),
+    "small clips win": (
+        lambda final: claims.small_clips_win(ippo(final=final)),
+        lambda algorithm, num_agents, rule: 15 if rule in claims.SMALL else 13,
+        lambda algorithm, num_agents, rule: 13 if rule in claims.SMALL else 15,
+    ),
     "small clips win with more agents": (
         lambda final: claims.small_clips_win_with_more_agents(ippo(final=final)),
         lambda algorithm, num_agents, rule: 15 if rule in claims.SMALL else 15 - 0.3 * num_agents,

@@ -68,6 +68,7 @@ def verdicts(curves: pd.DataFrame, first_updates: pd.DataFrame, percentiles: pd.
         epochs_matter_less_than_agents(first_updates),
         tv_spreads_without_clipping(percentiles),
         small_clips_improve_monotonically(ippo),
+        small_clips_win(ippo),
         small_clips_win_with_more_agents(ippo),
         too_small_clips_learn_slowly(ippo),
         ippo_and_mappo_are_equivalent(curves),
@@ -152,12 +153,19 @@ def small_clips_improve_monotonically(curves: pd.DataFrame) -> Verdict:
     """Figure 2. Args: curves, of one algorithm."""
 
     def difference() -> Measure:
-        falls = _evaluations(curves).groupby([*SETTING, "seed"])[RETURN].agg(_largest_fall)
+        falls = _over_training(curves).groupby([*SETTING, "seed"])[RETURN].agg(_largest_fall)
         return _small_against_large(falls)
 
     claim = "Small clip ranges improve monotonically"
     effect = f"largest fall of the return below its best, clips {_or(LARGE)} less {_or(SMALL)}: above 0"
     return _judge(claim, effect, difference, (0, INF), curves)
+
+
+def small_clips_win(curves: pd.DataFrame) -> Verdict:
+    """Figures 2, 4. Args: curves, of one algorithm."""
+    claim = "Small clip ranges beat large ones"
+    effect = f"lead in final return of clips {_or(SMALL)} over {_or(LARGE)}, mean over maps: above 0"
+    return _judge(claim, effect, lambda: _lead(_last_returns(curves), SMALL, LARGE), (0, INF), curves)
 
 
 def small_clips_win_with_more_agents(curves: pd.DataFrame) -> Verdict:
@@ -182,7 +190,7 @@ def small_clips_win_with_more_agents(curves: pd.DataFrame) -> Verdict:
 
         return Measure(statistic, small + large)
 
-    claim = "Small clip ranges beat large ones the more, the more agents there are"
+    claim = "They do so the more, the more agents there are"
     effect = f"lead in final return of clips {_or(SMALL)} over {_or(LARGE)}, per doubling of N: above 0"
     return _judge(claim, effect, slope, (0, INF), curves)
 
@@ -191,7 +199,7 @@ def too_small_clips_learn_slowly(curves: pd.DataFrame) -> Verdict:
     """Figure 6. Args: curves, of one algorithm."""
 
     def difference() -> Measure:
-        areas = _evaluations(curves).groupby([*SETTING, "seed"])[RETURN].mean()
+        areas = _over_training(curves).groupby([*SETTING, "seed"])[RETURN].mean()
         return _lead(areas, ("0.1",), TOO_SMALL)
 
     claim = "Clip ranges that are too small learn slowly"
@@ -307,6 +315,15 @@ def _evaluations(curves: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         raise _TooFew("evaluated runs")
     return rows.sort_values("env_steps")
+
+
+def _over_training(curves: pd.DataFrame) -> pd.DataFrame:
+    """The evaluations of runs that were evaluated before their end, too."""
+    rows = _evaluations(curves)
+    rows = rows[rows.groupby([*SETTING, "seed"])[RETURN].transform("size") > 1]
+    if rows.empty:
+        raise _TooFew("runs evaluated on the way")
+    return rows
 
 
 def _last_returns(curves: pd.DataFrame) -> pd.Series:

@@ -465,7 +465,7 @@ def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: 
     match = theirs[(theirs.algorithm == algorithm) & (theirs["map"] == first["map"]) & (theirs.rule == first.rule)]
     for won in match.battle_won_mean:
         plot.plot(
-            [1.03],
+            [0.97],
             [won],
             marker,
             color=color,
