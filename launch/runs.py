@@ -192,8 +192,9 @@ class Tables:
             for row in rows
             if any(_CURVES.fullmatch(name) for name in row)
         ]
-        self.curves = pd.concat([self.curves, pd.DataFrame(curve)], ignore_index=True)
-        self.runs = pd.concat([self.runs, pd.DataFrame([new])], ignore_index=True)
+        # An empty table knows no types, and would make whole numbers fractions.
+        self.curves = pd.concat([self.curves, pd.DataFrame(curve)][not len(self.curves) :], ignore_index=True)
+        self.runs = pd.concat([self.runs, pd.DataFrame([new])][not len(self.runs) :], ignore_index=True)
         for path, table in ((self.paths[1], self.curves), (self.paths[0], self.runs)):
             unfinished = path.with_suffix(".part")
             table.to_csv(unfinished, index=False, float_format="%.5g")

@@ -239,11 +239,11 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
 
 
 def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lines: str, title: str) -> figure.Figure:
-    """Runs over training: means over seeds, and what is like them in all columns.
+    """Runs over training: means over seeds, with 95% bootstrap intervals as bands where there are several.
 
-    A panel for each metric and each value on the axis `columns`, with a curve for each value on the axis `lines`; the
-    last column is the interquartile mean over all of the others' runs, where there are several. Bands are 95%
-    stratified bootstrap intervals, where there are several seeds. Triangles are published win rates.
+    A panel for each metric and each value on the axis `columns`, with a curve for each value on the axis `lines`. Where
+    columns are maps, a last one is the interquartile mean over the runs of all that were trained for as long; its
+    intervals are stratified by map. Open marks at the right are published win rates.
 
     Args:
         curves: `curves.csv` of `launch.runs.Tables`, or some of it.
@@ -254,31 +254,33 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
     panels = sorted(curves[columns].unique(), key=lambda value: _order(curves, columns, value))
     values = sorted(curves[lines].unique(), key=lambda value: _order(curves, lines, value))
     looks = dict(zip(values, zip(itertools.cycle(_STYLES), _colors(len(values)), _MARKERS, strict=False), strict=False))
-    together = [None] if len(panels) > 1 else []
-    drawing, plots = _panels(len(rows), len(panels) + len(together), sharey="row")
-    for plot, (row, panel) in zip(plots, itertools.product(rows, [*panels, *together]), strict=True):
-        metric = METRICS[row][0]
-        inside = curves if panel is None else curves[curves[columns] == panel]
+    lengths = curves.groupby(columns).env_steps.max()
+    long = lengths[lengths >= 0.9 * lengths.max()].index
+    inside = [curves[curves[columns] == panel] for panel in panels]
+    titles = [_panel_title(curves, columns, panel) for panel in panels]
+    if together := columns == "map" and len(long) > 1:
+        inside.append(curves[curves["map"].isin(long)])
+        titles.append(f"{len(long)} maps together: interquartile mean")
+    drawing, plots = _panels(len(rows), len(inside), sharey="row", sharex="col")
+    for plot, (row, column) in zip(plots, itertools.product(rows, range(len(inside))), strict=True):
+        metric, all_maps = METRICS[row][0], together and column == len(panels)
         for value in values:
-            runs = inside[inside[lines] == value].dropna(subset=[metric])
-            if runs.empty or (panel is None and runs[columns].nunique() < len(panels)):
+            runs = inside[column]
+            runs = runs[runs[lines] == value].dropna(subset=[metric])
+            if runs.empty or (all_maps and runs["map"].nunique() < len(long)):
                 continue
-            style, color, marker = looks[value]
-            statistic = statistics.mean if panel is not None else statistics.interquartile_mean
-            _learning_curve(plot, runs, metric, statistic, style, color, marker, _name(lines, value))
-            if row == "won" and panel is not None:
-                _mark_published(plot, runs, color, marker)
-        plot.set(title="all: interquartile mean" if panel is None else _panel_title(curves, columns, panel))
-        plot.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
-        if row == "won":
-            plot.set_ylim(-0.03, 1.03)
-        elif row != "return":
-            plot.set_ylim(bottom=0)
-    width = len(panels) + len(together)
-    for i, row in enumerate(rows):
-        plots[i * width].set_ylabel(METRICS[row][1])
-    for plot in plots[-width:]:
+            statistic = statistics.interquartile_mean if all_maps else statistics.mean
+            _learning_curve(plot, runs, metric, statistic, *looks[value], label=_name(lines, value))
+            if row == "won" and not all_maps:
+                _mark_published(plot, runs, *looks[value][1:])
+    for row, first in zip(rows, range(0, len(plots), len(inside)), strict=True):
+        plots[first].set_ylabel(METRICS[row][1])
+        plots[first].set_ylim(bottom=-0.03 if row == "won" else 0, top=1.03 if row == "won" else None)
+    for plot, name in zip(plots, titles, strict=False):
+        plot.set_title(name)
+    for plot in plots[-len(inside) :]:
         plot.set_xlabel("env steps")
+        plot.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
     plots[0].legend(fontsize="small")
     drawing.suptitle(title)
     return drawing
