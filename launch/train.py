@@ -2,12 +2,13 @@
 
 import pathlib
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import app
+from launch import app, champion
 
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
@@ -23,6 +24,7 @@ app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
 app.define_seed_flag()
+flags.DEFINE_bool("register", True, "Register the best policy in MLflow; it challenges the champion, launch.champion.")
 flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
 flags.DEFINE_string(
     "root_dir", None, "Folder of the run's checkpoints and configuration; a new one under mlflow_artifacts/ by default."
@@ -64,6 +66,7 @@ def main() -> int:
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
     params = app.flat(config)
+    registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
             FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
@@ -81,6 +84,8 @@ def main() -> int:
 
     if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
         _tell(tracker.flush())
+        if FLAGS.register:
+            challenge(registered_name, tracker.run_id)
         env_steps = int(trainer.env_steps)
         print(
             f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
@@ -109,7 +114,7 @@ def main() -> int:
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
-            log_replay(trainer, environment.core, tracker)
+            log_best(trainer, environment.core, tracker, config, registered_name)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -122,6 +127,8 @@ def main() -> int:
     # Who stops a process may kill it soon after.
     status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
     _tell(tracker.finish(status, patience=patience))
+    registers = FLAGS.register and not result.interrupted
+    verdict = challenge(registered_name, tracker.run_id) if registers else ""
 
     seconds = time.perf_counter() - began
     print(
@@ -129,6 +136,7 @@ def main() -> int:
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
+        + f"  model     {registered_name}: {verdict}\n" * registers
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -149,9 +157,9 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
-    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated."""
-    from tf_marl import replay
+def log_best(trainer: "Trainer", core: "Combat", tracker: "Tracker", config: str, name: str) -> None:
+    """Keeps the policy that evaluated best as a model, and some of its battles to watch."""
+    from tf_marl import export, replay, tracking
 
     env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
@@ -159,6 +167,29 @@ def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
     seed = [FLAGS.seed, 5]  # not a seed of the evaluations
     episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
     tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+    if FLAGS.register:
+        facts = app.training_facts(config)
+        worth = trainer.evaluate_afresh(champion.EPISODES)
+        with tempfile.TemporaryDirectory() as folder:
+            model = pathlib.Path(folder)
+            page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
+            (model / app.CONFIG_NAME).write_text(config)
+            metrics = {f"model/{metric}": value for metric, value in worth.items()}
+            tracker.model(model, name, env_steps, page["signatures"]["serving_default"], metrics)
+
+
+def challenge(name: str, run_id: str | None) -> str:
+    """Lets the newest version that a run registered challenge the champion, once. Returns what came of it."""
+    from tf_marl import tracking
+
+    try:
+        version = max(tracking.versions(app.tracking_uri(), name, run_id))
+        return champion.challenged(name, version) or champion.challenge(name, version).verdict
+    except Exception as error:  # training is over, and well: what fails here can be done later
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return (
+            f"no challenge to the champion ({reason[:200]}); python -m launch.champion --model={name} makes up for it"
+        )
 
 
 def log_trust_region(name: str, tracker: "Tracker") -> None:

@@ -87,9 +87,9 @@ class Trainer:
         self.num_env_steps = num_env_steps
         self._seed = seed
         self._eval_every = eval_every_env_steps
-        self._core = core
         self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
-        self._evaluator = self.evaluator(eval_episodes)
+        self._eval_episodes = eval_episodes
+        self._evaluator = Evaluator(core.resize(eval_episodes), self.agent.policy)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
         self._checkpoint_every = checkpoint_every_env_steps
@@ -98,10 +98,6 @@ class Trainer:
         self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, **everything, **weights)
         self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
         self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
-
-    def evaluator(self, episodes: int) -> Evaluator:
-        """Plays `episodes` greedy episodes when called."""
-        return Evaluator(self._core.resize(episodes), self.agent.policy)
 
     def restore(self) -> bool:
         """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
@@ -171,6 +167,13 @@ class Trainer:
         if saved != int(self.env_steps):
             self._save()
         return Result(int(self.env_steps), evaluation, interrupted)
+
+    def evaluate_afresh(self, episodes: int) -> Metrics:
+        """Plays `episodes` greedy episodes, or a few more, by which no weights were chosen. Returns as an Evaluator."""
+        rounds = -(-episodes // self._eval_episodes)
+        seeds = [tf.random.experimental.stateless_fold_in([self._seed, 6], i) for i in range(rounds)]
+        results = [self._evaluator(seed) for seed in seeds]
+        return {name: sum(result[name] for result in results) / rounds for name in results[0]}
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
