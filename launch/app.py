@@ -300,22 +300,22 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
     return environment.core, trainer.agent, env_steps
 
 
-def load_model(model_uri: str, folder: pathlib.Path) -> tuple["ServedPolicy", "Combat", dict[str, Any]]:
+def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat", dict[str, Any]]:
     """A policy from MLflow's registry, the battles it is for, and what else is known of it.
 
     Call `import_quietly` first.
 
     Args:
         model_uri: MLflow's address of it.
-        folder: for what has to be fetched.
+        tracking_uri: of the store that has it.
     Returns: among what is known, `env_steps` and `training_facts` of its run.
     Raises:
         BadInput: no such model, or none that tf_marl logged.
     """
     from tf_marl import environments, export, tracking
 
-    with bad_input(f"--model_uri={model_uri}: "):
-        model = tracking.download(model_uri, tracking_uri(), folder)
+    with tempfile.TemporaryDirectory() as folder, bad_input(f"{model_uri}: "):
+        model = tracking.download(model_uri, tracking_uri, pathlib.Path(folder))
         page = export.read_page(model)
         facts = page["training"] | {"env_steps": page["env_steps"]}
         core = environments.load(**facts["environment"]).core

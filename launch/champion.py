@@ -7,8 +7,6 @@ rate is the higher one beyond chance; where there is no champion yet, it moves w
 its end; the command is for when it could not.
 """
 
-import pathlib
-import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -45,24 +43,31 @@ def main() -> int:
     app.import_quietly()
     with app.bad_input(f"--model={FLAGS.model}: "):
         version = FLAGS.version or max(tracking.versions(app.tracking_uri(), FLAGS.model))
-    outcome = challenge(FLAGS.model, version, FLAGS.episodes, FLAGS.confidence)
+        outcome = challenge(app.tracking_uri(), FLAGS.model, version, FLAGS.episodes, FLAGS.confidence)
     print(f"{FLAGS.model}: {outcome.verdict}")
     if FLAGS.json:
         app.print_json(outcome._asdict())
     return 0
 
 
-def challenge(name: str, version: int, episodes: int = EPISODES, confidence: float = CONFIDENCE) -> Challenge:
+def challenge(
+    tracking_uri: str, name: str, version: int, episodes: int = EPISODES, confidence: float = CONFIDENCE
+) -> Challenge:
     """Lets a version of a registered model challenge the one that is its champion.
 
-    Args: episodes that each plays; confidence in (0, 1) that it takes to win.
+    Args:
+        tracking_uri: of the store.
+        name: of the registered model.
+        version: that challenges.
+        episodes: that each plays.
+        confidence: in (0, 1), that it takes to win.
     Raises:
         app.BadInput: there is no such version, or none that can play.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     from tf_marl import tracking
 
-    client = tracking.client(app.tracking_uri())
+    client = tracking.client(tracking_uri)
     champion = int(client.get_registered_model(name).aliases.get(CHAMPION, 0))
     if champion == version:
         return Challenge(champion, f"version {version} is the champion", {})
@@ -70,7 +75,7 @@ def challenge(name: str, version: int, episodes: int = EPISODES, confidence: flo
     if not champion:
         won, verdict = True, f"version {version} is the champion, the first"
     else:
-        teams = {number: _load(name, number) for number in (version, champion)}
+        teams = {number: _load(tracking_uri, name, number) for number in (version, champion)}
         environment, other = (team.environment for team in teams.values())
         if environment != other:
             changed = ", ".join(key for key in environment | other if environment.get(key) != other.get(key))
@@ -87,11 +92,11 @@ def challenge(name: str, version: int, episodes: int = EPISODES, confidence: flo
     return Challenge(version if won else champion, verdict, rates)
 
 
-def challenged(name: str, version: int) -> str | None:
+def challenged(tracking_uri: str, name: str, version: int) -> str | None:
     """What came of it when a version challenged the champion, if it did."""
     from tf_marl import tracking
 
-    return tracking.client(app.tracking_uri()).get_model_version(name, str(version)).tags.get("challenge")
+    return tracking.client(tracking_uri).get_model_version(name, str(version)).tags.get("challenge")
 
 
 class _Team(NamedTuple):
@@ -100,9 +105,8 @@ class _Team(NamedTuple):
     environment: dict[str, Any]  # its settings
 
 
-def _load(name: str, version: int) -> _Team:
-    with tempfile.TemporaryDirectory() as folder:
-        policy, core, facts = app.load_model(f"models:/{name}/{version}", pathlib.Path(folder))
+def _load(tracking_uri: str, name: str, version: int) -> _Team:
+    policy, core, facts = app.load_model(f"models:/{name}/{version}", tracking_uri)
     return _Team(policy, core, facts["environment"])
 
 

@@ -6,7 +6,6 @@ python -m launch.evaluate --policy=focus_fire --map=3m --replay=battle.html
 """
 
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,8 +105,7 @@ def _registered_team() -> Callable[[], Team]:
             tracking.check_reachable(FLAGS.tracking_uri)
 
     def team() -> Team:
-        with tempfile.TemporaryDirectory() as folder:
-            policy, core, facts = app.load_model(FLAGS.model_uri, pathlib.Path(folder))
+        policy, core, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
         name = f"{FLAGS.model_uri}, after {facts['env_steps']:,} env steps"
         return Team(name, core, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
 

@@ -69,7 +69,7 @@ def main() -> int:
     registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
-            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
+            app.tracking_uri(),
             FLAGS.experiment,
             name,
             params=params,
@@ -175,7 +175,10 @@ def log_best(trainer: "Trainer", core: "Combat", tracker: "Tracker", config: str
             page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
             (model / app.CONFIG_NAME).write_text(config)
             metrics = {f"model/{metric}": value for metric, value in worth.items()}
-            tracker.model(model, name, env_steps, page["signatures"]["serving_default"], metrics)
+            description = (
+                f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best of every training run"
+            )
+            tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], metrics)
 
 
 def challenge(name: str, run_id: str | None) -> str:
@@ -183,8 +186,9 @@ def challenge(name: str, run_id: str | None) -> str:
     from tf_marl import tracking
 
     try:
-        version = max(tracking.versions(app.tracking_uri(), name, run_id))
-        return champion.challenged(name, version) or champion.challenge(name, version).verdict
+        store = app.tracking_uri()
+        version = max(tracking.versions(store, name, run_id))
+        return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict
     except Exception as error:  # training is over, and well: what fails here can be done later
         reason = " ".join(str(error).split()) or type(error).__name__
         return (

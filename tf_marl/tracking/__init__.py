@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tf_marl.tracking import address, sender, system
 from tf_marl.tracking.address import check_reachable, client, local_store, shown
@@ -170,18 +170,27 @@ class Tracker:
         with self._new_artifact(name) as path:
             figure.savefig(path)
 
-    def model(self, folder: pathlib.Path, name: str, step: int, signature: dict, metrics: dict[str, float]) -> None:
+    def model(
+        self,
+        folder: pathlib.Path,
+        name: str,
+        description: str,
+        step: int,
+        signature: dict[str, Any],
+        metrics: dict[str, float],
+    ) -> None:
         """Keeps a policy as a model of this run, and registers it; the one of a step that was kept is left as it is.
 
         Args:
             folder: that goes into the model: `saved_model`, and what is to lie beside it.
             name: to register it by; becomes a new version of that.
+            description: of what has that name, for people to read.
             step: env steps that it trained for.
             signature: what the SavedModel's `serving_default` takes and returns, as its `signature.json` has it.
             metrics: that tell its worth.
         Raises: as `record` does.
         """
-        about = {"name": name, "step": step, "signature": signature, "values": metrics}
+        about = {"name": name, "description": description, "step": step, "signature": signature, "values": metrics}
         recorded = {(step, metric) for metric in metrics}
         if recorded <= self._recorded:
             return

@@ -8,6 +8,7 @@
 What is sent may be sent again without a trace, as everything here.
 """
 
+import json
 import pathlib
 import shutil
 import tempfile
@@ -29,8 +30,8 @@ def send(client: Any, experiment_id: str | None, run_id: str | None, folder: pat
         experiment_id: of the run.
         run_id: of the run that it is an output of; there by now, as its journal starts with it.
         folder: what goes into the model, `saved_model` among it.
-        event: `name` to register it by, `step` that it was saved at, `signature` of inputs and outputs, and `values`,
-            metrics that tell its worth.
+        event: `name` to register it by, with a `description` if it is new; `step` that it was saved at; `signature` of
+            inputs and outputs; and `values`, metrics that tell its worth.
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.exceptions import MlflowException
@@ -57,14 +58,22 @@ def send(client: Any, experiment_id: str | None, run_id: str | None, folder: pat
     client.finalize_logged_model(model.model_id, "READY")
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=event["description"])
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    if model.model_id not in [version.model_id for version in client.search_model_versions(f"run_id = '{run_id}'")]:
-        # By its place: MLflow would look for models:/ID in the store that the process has set, not in this one.
-        tags = {"env_steps": str(step)}
-        client.create_model_version(name, model.artifact_location, run_id, tags, model_id=model.model_id)
+    # By its place: MLflow would look for models:/ID in the store that the process has set, not in this one.
+    place = model.artifact_location
+    registered = [
+        version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.source == place
+    ]
+    version = (
+        registered[0]
+        if registered
+        else client.create_model_version(name, place, run_id, {"env_steps": str(step)}, model_id=model.model_id)
+    )
+    link = json.dumps([{"name": name, "version": str(version.version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})  # for MLflow's pages
 
 
 def versions(tracking_uri: str, name: str, run_id: str | None = None) -> list[int]:
