@@ -66,7 +66,7 @@ class Sender:
         """Waits until all of the journal is sent; False if it fails for `patience` [seconds] without any progress."""
         position, since = self._position, time.monotonic()
         while self._position < self._journal.size:
-            if self._position != position:
+            if self._position > position:  # what is sent over and over, to a store that keeps losing it, is none
                 position, since = self._position, time.monotonic()
             elif self.problem is not None and time.monotonic() - since >= patience:
                 return False

@@ -140,17 +140,19 @@ class Trainer:
             OSError: a checkpoint cannot be written; those before it are untouched.
         """
         iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
+        variables = self._variables()
+        snapshot = tf.function(lambda: [variable.read_value() for variable in variables])  # in one call, not a hundred
         evaluation: Metrics = {}
         evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
             began = time.perf_counter()
             self.agent.progress.assign(before / self.num_env_steps)
-            state = [variable.read_value() for variable in self._variables()]
+            before_update = snapshot()
             full = self._full.due(int(self.agent.train_step_counter))
             tensors, history = watched() if full else (iteration(), {})
             metrics = {name: float(value) for name, value in tensors.items()}
             if not_finite := [name for name, value in metrics.items() if not math.isfinite(value)]:
-                for variable, value in zip(self._variables(), state, strict=True):
+                for variable, value in zip(variables, before_update, strict=True):
                     variable.assign(value)
                 raise FloatingPointError(self._describe_failure(not_finite))
             record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
