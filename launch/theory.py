@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 EPSILONS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, float("inf"))  # the last is none
-ALPHAS = (0.03, 0.1, 0.3, 1.0)
+ALPHAS = (0.1, 0.3, 0.5)
 DRAWN = {  # of the learning curves
     ("fixed", float("inf")): "no clipping",
     ("fixed", 0.3): "clip 0.3",
