@@ -19,7 +19,11 @@ MEASURED_EVERY_UPDATE = {
     *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
     *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
     *(f"trust_region/{name}" for name in ("joint_tv_product_max", "joint_tv_product_mean", "joint_tv_max", "alpha")),
-    *(f"certificate/{name}" for name in ("surrogate", "penalty", "lower_bound", "vacuous", "alpha_needed")),
+    *(
+        f"certificate/{name}"
+        for name in ("surrogate", "penalty", "lower_bound", "joint_surrogate", "joint_lower_bound")
+    ),
+    *(f"certificate/{name}" for name in ("vacuous", "alpha_needed")),
 }
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
 
