@@ -17,9 +17,11 @@ from tf_marl import diagnostics
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.sc2 import StarCraft2Environment
 from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
-from tf_marl.training.rollout import Collector
+from tf_marl.training.live import LiveCollector
+from tf_marl.training.rollout import Collector, Rollout
 
 Metrics = dict[str, float]
 History = dict[str, np.ndarray]
@@ -45,7 +47,7 @@ class Trainer:
     def __init__(
         self,
         *,
-        environment: FunctionalEnvironment,
+        environment: FunctionalEnvironment | StarCraft2Environment,
         root_dir: str,
         agent: Callable[..., Any] = gin.REQUIRED,
         seed: pydantic.NonNegativeInt = 0,
@@ -88,7 +90,11 @@ class Trainer:
         self._seed = seed
         self._eval_every = eval_every_env_steps
         self._core = core
-        self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
+        policy = self.agent.collect_policy
+        if core.compiles:
+            self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
+        else:
+            self.collector = LiveCollector(core, policy, num_steps, seed, whole_episodes)
         self._evaluator = self.evaluator(eval_episodes)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
@@ -143,7 +149,7 @@ class Trainer:
                 checkpoint, and a file in `root_dir` describes the batch.
             OSError: a checkpoint cannot be written; those before it are untouched.
         """
-        iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
+        iteration, watched = self.build_iteration(), self._build(self._learn_watched)
         evaluation: Metrics = {}
         evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
@@ -157,7 +163,7 @@ class Trainer:
                 for variable, value in zip(self._variables(), state, strict=True):
                     variable.assign(value)
                 raise FloatingPointError(self._describe_failure(not_finite))
-            record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
+            record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began) | self.collector.metrics())
             if full:
                 rows = int(metrics["trust_region/epochs"]) + 1
                 keep(int(self.env_steps), {name: values.numpy()[:rows] for name, values in history.items()})
@@ -172,19 +178,32 @@ class Trainer:
             self._save()
         return Result(int(self.env_steps), evaluation, interrupted)
 
-    def iteration(self) -> dict[str, tf.Tensor]:
-        """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
-        return self._iteration(watch=None)[0]
+    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
+        """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors.
 
-    def watched_iteration(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """The same, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
+        It is compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are.
+        """
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        return self._build(lambda rollout: self._learn(rollout)[0], jit_compile=on_gpu)
+
+    def _build(self, learn: Callable[[Rollout], Any], jit_compile: bool = False) -> Callable[[], Any]:
+        """Collecting and learning, compiled: as one program, if collecting can be part of it."""
+        if self._core.compiles:
+            return tf.function(lambda: learn(self.collector.collect()), jit_compile=jit_compile)
+        compiled = tf.function(learn, jit_compile=jit_compile)
+        return lambda: compiled(self.collector.collect())
+
+    def _learn_watched(self, rollout: Rollout) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """`_learn`, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 8], self.agent.train_step_counter)
-        return self._iteration(
-            watch=lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
+        return self._learn(
+            rollout, watch=lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
         )
 
-    def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        experience, final_time_step, tally = self.collector.collect()
+    def _learn(
+        self, rollout: Rollout, watch: ppo.Watch | None = None
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        experience, final_time_step, tally = rollout
         epsilon = self.agent.epsilon(experience.observation["alive"])  # enforcement may set another for the next update
         update = self.agent.update(experience, final_time_step, watch)
         measured = self.diagnose(experience, update.advantage, epsilon)
@@ -204,10 +223,6 @@ class Trainer:
         sizes = diagnostics.trust_region(change, seed)
         gamma = self.agent.config.gamma
         return sizes | (diagnostics.certificate(change, advantage, gamma, sizes) if gamma < 1 else {})
-
-    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
-        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
-        return tf.function(self.iteration, jit_compile=bool(tf.config.list_physical_devices("GPU")))
 
     def _evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
         """Evaluates, and keeps the weights if there were no better ones."""
@@ -234,7 +249,7 @@ class Trainer:
         Args: not_finite, names of metrics.
         """
         env_steps = self._save()
-        experience, final_time_step, _ = self.collector.collect()  # the same again
+        experience, final_time_step, _ = self.collector.collect()  # the same again, of an embedded battle
         batch = self.agent.batch(experience, final_time_step)._asdict()
         tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}
         networks: dict[str, Any] = {"actor": self.agent.actor, "critic": self.agent.critic}
