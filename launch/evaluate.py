@@ -16,19 +16,25 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
 
 FLAGS = flags.FLAGS
 REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
+GAME_REPLAY = ".SC2Replay"  # what StarCraft II writes
 
 app.define_gin_flags()
 app.define_json_flag()
+app.define_sc2_flag()
 app.define_seed_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
 flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Instead of that, a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
 flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
 flags.DEFINE_string(
-    "replay", None, f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4)."
+    "replay",
+    None,
+    f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4); with the backend sc2"
+    f" what one game has played ({GAME_REPLAY}).",
 )
 
 
@@ -36,7 +42,7 @@ class Team(NamedTuple):
     """Who plays, and where."""
 
     name: str
-    core: "Combat"
+    core: "Combat | StarCraft2"
     policy: "tf_policy.TFPolicy"
     facts: dict[str, Any]  # for --json
 
@@ -53,6 +59,9 @@ def main() -> int:
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
+    tags = app.backend_tags(team.core)
+    if replay_file and (replay_file.suffix == GAME_REPLAY) == team.core.compiles:
+        raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, the others ours; rename it")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
     core = team.core.resize(FLAGS.episodes)
     result = Evaluator(core, team.policy)(tf.constant(seed))
@@ -63,14 +72,17 @@ def main() -> int:
         f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
     )
     if replay_file:
-        kept = min(FLAGS.episodes, REPLAY_EPISODES)
-        episodes = replay.record(core, team.policy, seed, kept)
-        with app.bad_input("--replay: "):
-            replay.write(replay_file, episodes, team.name)
-        print(f"the first {kept} of them to watch: {replay_file}")
+        if core.compiles:
+            kept = min(FLAGS.episodes, REPLAY_EPISODES)
+            episodes = replay.record(core, team.policy, seed, kept)
+            with app.bad_input("--replay: "):
+                replay.write(replay_file, episodes, team.name)
+        else:
+            core.save_replay(replay_file)
+        print(f"to watch: {replay_file}")
     if FLAGS.json:
         interval = {"battle_won_low": low, "battle_won_high": high}
-        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts)
+        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts | tags)
     return 0
 
 
@@ -102,6 +114,8 @@ def _scripted_team() -> Callable[[], Team]:
         app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
         with app.bad_input():
             core = environments.load(seed=FLAGS.seed).core
+            if not core.compiles:
+                raise app.BadInput(f"--policy={FLAGS.policy}: scripted teams know the embedded battle alone")
             policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
         return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
 
@@ -112,8 +126,9 @@ def _replay_file(name: str) -> pathlib.Path:
     """Where the replay goes; its folder is made if need be."""
     from tf_marl import replay
 
-    with app.bad_input("--replay="):
-        replay.check_name(name)
+    if pathlib.Path(name).suffix != GAME_REPLAY:
+        with app.bad_input("--replay="):
+            replay.check_name(name)
     path = app.writable_folder(pathlib.Path(name).parent, "replay") / pathlib.Path(name).name
     if path.is_dir():
         raise app.BadInput(f"--replay={name}: is a folder; name a file")

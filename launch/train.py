@@ -11,17 +11,20 @@ from launch import app
 
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.tracking import Tracker
     from tf_marl.training.train import History, Result, Trainer
 
 FLAGS = flags.FLAGS
 TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
-REPLAY_NAME = "replay.html"  # among the run's artifacts
+REPLAY_NAME = "replay.html"  # among the run's artifacts; StarCraft II writes another
+GAME_REPLAY_NAME = "replay.SC2Replay"
 REPLAY_EPISODES = 4
 
 app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
+app.define_sc2_flag()
 app.define_seed_flag()
 flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
 flags.DEFINE_string(
@@ -44,6 +47,7 @@ def main() -> int:
 
     from launch.progress import ProgressBar
     from tf_marl import environments
+    from tf_marl.sc2.games import GameError
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
@@ -57,6 +61,8 @@ def main() -> int:
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
+    core = environment.core
+    backend_tags = app.backend_tags(core)
     app.writable_folder(root_dir)
     app.lock(root_dir)
     config = all_settings(trainer)
@@ -75,7 +81,8 @@ def main() -> int:
                 "map": map_name,
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
-            },
+            }
+            | backend_tags,
             folder=root_dir / TRACKING_NAME,
         )
 
@@ -96,7 +103,8 @@ def main() -> int:
         unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
-            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
+            anew = "" if core.compiles else "; StarCraft II cannot be saved, so its episodes begin anew"
+            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
         with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
 
             def record(env_steps: int, metrics: dict[str, float]) -> None:
@@ -109,7 +117,7 @@ def main() -> int:
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
-            log_replay(trainer, environment.core, tracker)
+            log_replay(trainer, core, tracker, root_dir)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -118,6 +126,9 @@ def main() -> int:
             raise app.Failure(f"{error}; what was saved is untouched: mend it, and the same command goes on") from error
         if isinstance(error, FloatingPointError):
             raise app.Failure(str(error)) from error
+        if isinstance(error, GameError):
+            trainer.save()
+            raise app.Failure(f"{error}; all is saved, the same command goes on") from error
         raise
     # Who stops a process may kill it soon after.
     status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
@@ -128,7 +139,8 @@ def main() -> int:
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        + f"  watch     {REPLAY_NAME} among its artifacts\n" * (not result.interrupted)
+        + f"  watch     {REPLAY_NAME if core.compiles else GAME_REPLAY_NAME} among its artifacts\n"
+        * (not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -149,10 +161,17 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
-    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated."""
+def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
+    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
+
+    Of StarCraft II it is what one of its games has played in evaluations.
+    """
     from tf_marl import replay
 
+    if not core.compiles:
+        core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
+        tracker.file(root_dir / GAME_REPLAY_NAME)
+        return
     env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
         return

@@ -54,8 +54,7 @@ def load(
         **options: SMAC's options by SMAC's names, and `profile` and `enemy`: see `combat.options.Options`; for `sc2`,
             `sc2.Settings`.
     Raises:
-        ValueError: unknown map, backend or option, or a value of the wrong type or size, or the game is not there;
-            names it.
+        ValueError: unknown map, backend or option, or a value of the wrong type or size; names it.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")

@@ -11,6 +11,8 @@ With more rows than games a game plays one row's episode after the other's.
 
 import copy
 import dataclasses
+import functools
+import os
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -83,12 +85,12 @@ class StarCraft2:
 
     compiles = False
 
-    def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int, installed: installation.Game):
+    def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
         model = Combat(battle, num_envs, Options(**smacs))  # says what everything looks like, and plays nothing
         self.scenario = battle
         self.num_envs = num_envs
-        self.installed = installed
+        self._any_map = settings.any_map
         self.time_step_spec = model.time_step_spec
         self.action_spec = model.action_spec
         self.unit_types = model.unit_types
@@ -151,12 +153,10 @@ class StarCraft2:
         """B fresh episodes, of which as many begin as there are games. The seed is left aside: the game has its own.
 
         Raises:
+            installation.Missing: the game, the map or smac is not there; says what to do.
             games.GameError: a game failed too often in a row.
         """
-        self._begin()
-        for game in self._games:
-            game.playing = False  # what it is at is of no interest any more
-        return self._turn(None)
+        return self._state(self.begin())
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
         """One env step in all games at once; the state has to be the latest. An unavailable action becomes stop.
@@ -164,10 +164,22 @@ class StarCraft2:
         Raises:
             games.GameError: as above.
         """
-        return self._turn(np.asarray(action))
+        return self._state(self.play(np.asarray(action)))
 
-    def _turn(self, action: np.ndarray | None) -> State:
-        """Asks all games that have something to do, waits for them, and shows what came of it."""
+    def _state(self, shown: ts.TimeStep) -> State:
+        # Of copies: TensorFlow may take over an array without.
+        return State(tf.nest.map_structure(lambda leaf: tf.constant(leaf.copy()), shown), tf.constant(self._won.copy()))
+
+    def begin(self) -> ts.TimeStep:
+        """`reset` without TensorFlow: arrays, [B, ...] each."""
+        assert self.installed
+        self._begin()
+        for game in self._games:
+            game.playing = False  # what it is at is of no interest any more
+        return self.play(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
+
+    def play(self, action: np.ndarray) -> ts.TimeStep:
+        """`step` likewise: asks all games that have something to do, waits for them, and shows what came of it."""
         before = self._shown
         for game, queue in zip(self._games, self._queues, strict=True):
             if queue and before.step_type[queue[0]] == ts.StepType.LAST:
@@ -177,7 +189,6 @@ class StarCraft2:
         active = [(game, queue[0]) for game, queue in zip(self._games, self._queues, strict=True) if queue]
         for game, row in active:
             if game.playing:
-                assert action is not None
                 game.shows["action"][:] = action[row]
                 game.ask(worker.STEP)
             elif game.asked is None:  # else it is on its way back already
@@ -189,13 +200,17 @@ class StarCraft2:
             lambda old, blank: np.where(rests.reshape([-1] + [1] * (old.ndim - 1)), old, blank), before, self._blank
         )
         shown.reward[:] = 0.0
-        self._won &= rests
+        self._won = self._won & rests
         for game, row in active:
             if game.answered:
                 self._show(shown, game, row)
         self._shown = shown
-        # Copies: TensorFlow may take over an array without.
-        return State(tf.nest.map_structure(lambda leaf: tf.constant(leaf.copy()), shown), tf.constant(self._won.copy()))
+        return shown
+
+    @property
+    def battle_won(self) -> np.ndarray:
+        """[B] bool: whether the last step won the battle."""
+        return self._won
 
     def _show(self, shown: ts.TimeStep, game: games.Game, row: int) -> None:
         shows = game.shows
@@ -226,8 +241,13 @@ class StarCraft2:
         busy = (self._seconds_at_work - before) / seconds / len(self._games)
         return {f"sc2/{name}": float(count) for name, count in vars(self.counts).items()} | {"sc2/busy": busy}
 
+    @functools.cached_property
+    def installed(self) -> installation.Game:
+        """The game and the map. Raises installation.Missing if something is; says what to do."""
+        return installation.find(self.scenario.name, self._any_map)
+
     def tags(self) -> dict[str, str]:
-        """What a result depends on: the game's build and the map."""
+        """What a result depends on: the game's build and the map. Raises: as `installed`."""
         return {"sc2_build": self.installed.build, "sc2_map_sha256": self.installed.map_hash}
 
     def save_replay(self, path: pathlib.Path) -> None:
@@ -302,13 +322,11 @@ class StarCraft2Environment(tf_environment.TFEnvironment):
 
 
 def load(map_name: str, num_envs: int, seed: int, **options: Any) -> StarCraft2Environment:
-    """See `environments.load`.
-
-    Raises:
-        installation.Missing: the game, the map or smac is not there; says what to do.
-    """
-    settings = Settings(**options)
-    battle = scenario(map_name)
-    return StarCraft2Environment(
-        StarCraft2(battle, num_envs, settings, seed, installation.find(map_name, settings.any_map))
-    )
+    """See `environments.load`. Whether the game is there shows when it is needed."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    if num_envs > memory:
+        raise ValueError(
+            f"environment.num_envs = {num_envs} games need a gigabyte each, and there are {memory:.0f}; try 8, as"
+            " --gin_file=sc2.gin does"
+        )
+    return StarCraft2Environment(StarCraft2(scenario(map_name), num_envs, Settings(**options), seed))

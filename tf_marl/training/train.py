@@ -148,6 +148,7 @@ class Trainer:
             FloatingPointError: an update came to numbers that are not finite. The state before it is the newest
                 checkpoint, and a file in `root_dir` describes the batch.
             OSError: a checkpoint cannot be written; those before it are untouched.
+            games.GameError: StarCraft II failed too often; the state is that after the last update.
         """
         iteration, watched = self.build_iteration(), self._build(self._learn_watched)
         evaluation: Metrics = {}
@@ -170,12 +171,12 @@ class Trainer:
             if before // self._eval_every < int(self.env_steps) // self._eval_every:
                 evaluation, evaluated = self._evaluate(record), int(self.env_steps)
             if before // self._checkpoint_every < int(self.env_steps) // self._checkpoint_every:
-                saved = self._save()
+                saved = self.save()
         interrupted = int(self.env_steps) < self.num_env_steps
         if not interrupted and evaluated != int(self.env_steps):
             evaluation = self._evaluate(record)
         if saved != int(self.env_steps):
-            self._save()
+            self.save()
         return Result(int(self.env_steps), evaluation, interrupted)
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
@@ -235,7 +236,8 @@ class Trainer:
             self._best.save(int(self.env_steps))
         return evaluation
 
-    def _save(self) -> int:
+    def save(self) -> int:
+        """Makes a checkpoint. Returns: the env steps so far. Raises OSError: as `run`."""
         self._checkpoints.save(int(self.env_steps))
         return int(self.env_steps)
 
@@ -248,7 +250,7 @@ class Trainer:
 
         Args: not_finite, names of metrics.
         """
-        env_steps = self._save()
+        env_steps = self.save()
         experience, final_time_step, _ = self.collector.collect()  # the same again, of an embedded battle
         batch = self.agent.batch(experience, final_time_step)._asdict()
         tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}

@@ -79,7 +79,6 @@ def _units(env: CombatEnv, battles: int) -> list[dict[str, Any]]:
 
 def main(path: str) -> None:
     engine = Engine()
-    # Compiled before anyone waits for it.
     with connection.Listener(path) as listener:
         pathlib.Path(f"{path}.ready").touch()
         while True:
