@@ -56,11 +56,11 @@ print(json.dumps(told))
 
 
 class Missing(ValueError):
-    """What is not there, and in `fix` a command or what to do."""
+    """What is not there, and in `fix` what to do. `only_absent`: nobody ever tried to have it here, it seems."""
 
-    def __init__(self, says: str, fix: str):
+    def __init__(self, says: str, fix: str, only_absent: bool = False):
         super().__init__(f"{says}; {fix}")
-        self.says, self.fix = says, fix
+        self.says, self.fix, self.only_absent = says, fix, only_absent
 
 
 class Game(NamedTuple):
@@ -97,7 +97,7 @@ def check_smac() -> None:
         says = f"{where}smac is SMAC3, another project of that name, not the game environment"
         raise Missing(says, f"uninstall it, then {fix}" if where else fix)
     if not told["env"]:
-        raise Missing(f"{where}smac is not installed", fix)
+        raise Missing(f"{where}smac is not installed", fix, only_absent=not where)
 
 
 def folder() -> pathlib.Path:
@@ -113,8 +113,9 @@ def builds() -> list[str]:
     """
     where = folder()
     if not where.is_dir():
-        said = f"SC2PATH={where} is no folder" if "SC2PATH" in os.environ else f"no game in {where}, SC2PATH is not set"
-        raise Missing(said, "export SC2PATH=DIR, the game's folder")
+        told = "SC2PATH" in os.environ
+        says = f"SC2PATH={where} is no folder" if told else f"no game in {where}, and SC2PATH is not set"
+        raise Missing(says, "export SC2PATH=DIR, the game's folder", only_absent=not told)
     found = [re.fullmatch(r"Base(\d+)", path.name) for path in where.glob("Versions/Base*")]
     numbers = sorted((match[1] for match in found if match), key=int)
     if not numbers:

@@ -26,12 +26,15 @@ class Engine:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._books: dict[str, Any] = {"launches": 0, "at_once": 0, "faults": collections.Counter(), "dead": []}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._books: dict[str, Any] = {"launches": 0, "at_once": 0, "faults": collections.Counter()}
         self._alive: collections.Counter = collections.Counter()  # by the process that started them
 
     def serve(self, caller: connection.Connection) -> None:
         """Answers one caller until it leaves."""
-        env, battles, episode, parent = None, 0, [], None
+        env, battles, parent = None, 0, None
         try:
             while True:
                 what, *rest = caller.recv()
@@ -59,6 +62,8 @@ class Engine:
                         self._books["faults"][rest[0]] += 1
                 elif what == "books":
                     answer = self._books
+                elif what == "forget":
+                    self._forget()
                 caller.send(answer)
         except (EOFError, ConnectionError):
             self._alive[parent] -= 1

@@ -5,7 +5,8 @@ SETTINGS is a JSON file: `engine`, its socket; `step_seconds` and `start_seconds
 [launch, step, kind] with launches and their steps counted from 0; `fault_rate` and `fault_kinds`, at random besides.
 
 Kinds: `die`; `hang`; `drop` the connection and live on; `garble` an answer; and, at step -1, that is at the start,
-`refuse` to be connected to; `no_units` shows none ever.
+`refuse` to be connected to; `no_units` shows none ever. `backwards`: list units in the
+opposite of the map's order.
 
 Unlike the game it respawns units at the step after both sides are gone, not within it, and shows them at once.
 """
@@ -136,7 +137,8 @@ class Game:
 
     def observation(self, request, response) -> None:
         response.observation.game_loop = self.loop
-        for unit in () if self._settings.get("shows_no_units") else self.living():
+        units = [] if self._settings.get("shows_no_units") else self.living()
+        for unit in reversed(units) if self._settings.get("backwards") else units:
             shown = response.observation.raw_data.units.add(
                 display_type=1, alliance=1 if unit["owner"] == 1 else 4, is_active=True, build_progress=1.0
             )
