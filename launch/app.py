@@ -283,8 +283,10 @@ def backend_tags(core: "Combat | StarCraft2") -> dict[str, str]:
     Raises:
         BadInput: it is not there.
     """
+    from tf_marl.environments.sc2 import StarCraft2
+
     with bad_input():
-        return {} if core.compiles else core.tags()
+        return core.tags() if isinstance(core, StarCraft2) else {}
 
 
 def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgent", int]:

@@ -33,8 +33,8 @@ flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
 flags.DEFINE_string(
     "replay",
     None,
-    f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4); with the backend sc2"
-    f" what one game has played ({GAME_REPLAY}).",
+    f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4); with the backend"
+    f" sc2 what one game has played ({GAME_REPLAY}).",
 )
 
 
@@ -56,12 +56,13 @@ def main() -> int:
     import tensorflow as tf
 
     from tf_marl import replay
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
     tags = app.backend_tags(team.core)
-    if replay_file and (replay_file.suffix == GAME_REPLAY) == team.core.compiles:
-        raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, the others ours; rename it")
+    if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.core, StarCraft2):
+        raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, others ours; rename it")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
     core = team.core.resize(FLAGS.episodes)
     result = Evaluator(core, team.policy)(tf.constant(seed))
@@ -72,14 +73,15 @@ def main() -> int:
         f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
     )
     if replay_file:
-        if core.compiles:
+        if isinstance(core, StarCraft2):
+            core.save_replay(replay_file)
+            print(f"to watch in the game: {replay_file}")
+        else:
             kept = min(FLAGS.episodes, REPLAY_EPISODES)
             episodes = replay.record(core, team.policy, seed, kept)
             with app.bad_input("--replay: "):
                 replay.write(replay_file, episodes, team.name)
-        else:
-            core.save_replay(replay_file)
-        print(f"to watch: {replay_file}")
+            print(f"the first {kept} of them to watch: {replay_file}")
     if FLAGS.json:
         interval = {"battle_won_low": low, "battle_won_high": high}
         app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts | tags)
@@ -110,11 +112,12 @@ def _scripted_team() -> Callable[[], Team]:
     def team() -> Team:
         from tf_marl import environments
         from tf_marl.environments.combat.scripts import ScriptedPolicy
+        from tf_marl.environments.sc2 import StarCraft2
 
         app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
         with app.bad_input():
             core = environments.load(seed=FLAGS.seed).core
-            if not core.compiles:
+            if isinstance(core, StarCraft2):
                 raise app.BadInput(f"--policy={FLAGS.policy}: scripted teams know the embedded battle alone")
             policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
         return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, {"policy": FLAGS.policy, "map": FLAGS.map})

@@ -47,6 +47,7 @@ def main() -> int:
 
     from launch.progress import ProgressBar
     from tf_marl import environments
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.sc2.games import GameError
     from tf_marl.training.train import Trainer
 
@@ -103,7 +104,7 @@ def main() -> int:
         unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
-            anew = "" if core.compiles else "; StarCraft II cannot be saved, so its episodes begin anew"
+            anew = "; StarCraft II cannot be saved, so its episodes begin anew" * isinstance(core, StarCraft2)
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
         with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
 
@@ -135,12 +136,12 @@ def main() -> int:
     _tell(tracker.finish(status, patience=patience))
 
     seconds = time.perf_counter() - began
+    replay_name = GAME_REPLAY_NAME if isinstance(core, StarCraft2) else REPLAY_NAME
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        + f"  watch     {REPLAY_NAME if core.compiles else GAME_REPLAY_NAME} among its artifacts\n"
-        * (not result.interrupted)
+        + f"  watch     {replay_name} among its artifacts\n" * (not result.interrupted)
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -167,8 +168,9 @@ def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracke
     Of StarCraft II it is what one of its games has played in evaluations.
     """
     from tf_marl import replay
+    from tf_marl.environments.sc2 import StarCraft2
 
-    if not core.compiles:
+    if isinstance(core, StarCraft2):
         core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
         tracker.file(root_dir / GAME_REPLAY_NAME)
         return

@@ -18,7 +18,6 @@ class FunctionalCore(Protocol):
     """B battles (games, tasks) side by side, as TF-Agents sees them: after the last step of an episode, `step` ignores
     the action and starts the next episode."""
 
-    compiles: bool  # whether XLA can make a program of the steps
     num_envs: int  # B
     time_step_spec: ts.TimeStep  # of one environment
     action_spec: types.NestedTensorSpec  # of one environment: int32 [N]

@@ -39,8 +39,6 @@ class MatrixGame:
         time_limit: whether episodes end by truncation.
     """
 
-    compiles = True
-
     def __init__(self, payoff: np.ndarray, num_envs: int, episode_length: int = 1, time_limit: bool = False):
         self.payoff = np.asarray(payoff, np.float32)
         self.num_envs = num_envs

@@ -1,10 +1,10 @@
 """StarCraft II itself as a TF-Agents environment: SMAC's own environment in worker processes, one game each.
 
 To the learner it is a functional core like the others (`functional.py`), but for three things. Its steps are no tensor
-operations, so they are not compiled (`compiles`). Its state is what the games showed last: it can be neither copied nor
-taken back. And an episode can break off, because the game died or hung: then the next time step is a FIRST one though
-the last was no LAST, and what came before it in that row is void. A row whose game is not there yet, or plays another
-row's episode, waits: it shows such FIRST steps, of a team that is dead.
+operations, so nothing compiles that they are part of (see `training/live.py`). Its state is what the games showed
+last: it can be neither copied nor taken back. And an episode can break off, because the game died or hung: then the
+next time step is a FIRST one though the last was no LAST, and what came before it in that row is void. A row whose game
+is not there yet, or plays another row's episode, waits: it shows such FIRST steps, of a team that is dead.
 
 With more rows than games a game plays one row's episode after the other's.
 """
@@ -82,8 +82,6 @@ class StarCraft2:
     Games start at the first `reset`. One of them that fails is started anew while the others go on. Cores made by
     `resize` share as many games of their own as this one has: so an evaluation leaves the episodes of training alone.
     """
-
-    compiles = False
 
     def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
@@ -181,7 +179,7 @@ class StarCraft2:
     def play(self, action: np.ndarray) -> ts.TimeStep:
         """`step` likewise: asks all games that have something to do, waits for them, and shows what came of it."""
         before = self._shown
-        for game, queue in zip(self._games, self._queues, strict=True):
+        for queue in self._queues:
             if queue and before.step_type[queue[0]] == ts.StepType.LAST:
                 done = queue.pop(0)
                 if not self.one_episode:

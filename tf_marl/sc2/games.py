@@ -7,6 +7,7 @@ Each worker and its game are a process group with a temporary folder of their ow
 nothing behind. A worker dies with the learner and a game with its worker by the kernel's doing, even on kill -9.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -129,7 +130,7 @@ class Game:
         self._launched = True
         self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}_")
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the game ends
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -207,10 +208,8 @@ def tidy() -> None:
 
 
 def _end(process: subprocess.Popen, channel: socket.socket, log: Any, folder: str) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # the worker leads its group, which the game is in
-    except ProcessLookupError:
-        pass
     process.wait()
     channel.close()
     log.close()

@@ -3,8 +3,8 @@
     python worker.py CHANNEL MEMORY PARENT SETTINGS
 
 A script for any interpreter that has smac and NumPy: it imports nothing of ours, so the game's old protobuf never meets
-TensorFlow's. CHANNEL is the descriptor of a socket: commands come in, one answer each goes out. MEMORY is the descriptor
-of the memory that both sides map: actions in, what came of them out. PARENT is the process to die with, SETTINGS is JSON.
+TensorFlow's. CHANNEL is the descriptor of a socket: commands come in, one answer each goes out. MEMORY is that of the
+memory that both sides map: actions in, what came of them out. PARENT is the process to die with, SETTINGS is JSON.
 
 What is said of SMAC's environment in its contract is kept here, and nowhere else: it is never reset twice in a row; its
 `max_reward`, which it gets wrong after some resets, is set from the map's table; a step without `info` is a lost game;
@@ -27,6 +27,7 @@ import numpy as np
 
 RESET, STEP, REPLAY = b"r", b"s", b"v"  # commands; after REPLAY comes a folder
 DONE, LOST = b"d", b"l"  # answers; after LOST comes the reason
+STOP = 1  # SMAC's action; the dead have 0, no-op
 MAX_MESSAGE = 4096  # bytes
 LOOPS_PER_GAME = 2**19  # the game ends by itself after so many game loops
 LOOPS_PER_RESET = 64  # at most: units die, and appear again
@@ -135,8 +136,8 @@ class Battle:
 
     def step(self) -> None:
         """Plays the actions in the shared memory; who cannot take its action stops."""
-        available = self._memory["avail_actions"]
-        actions = [a if available[i, a] else int(available[i, 1]) for i, a in enumerate(self._memory["action"].tolist())]
+        chosen, available = self._memory["action"].tolist(), self._memory["avail_actions"]
+        actions = [action if can[action] else int(can[STOP]) for action, can in zip(chosen, available, strict=True)]
         reward, terminated, info = self._env.step(actions)
         if "battle_won" not in info:
             raise GameLost("smac tells nothing of this step, as after a crash of the game")

@@ -8,6 +8,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.environments.functional import FunctionalCore, State
+from tf_marl.environments.sc2 import StarCraft2
 from tf_marl.training.live import CompiledPolicy
 
 
@@ -47,9 +48,10 @@ class Evaluator:
     """
 
     def __init__(self, core: FunctionalCore, policy: tf_policy.TFPolicy):
+        compiles = not isinstance(core, StarCraft2)
         self._core = core
-        self._policy = policy if core.compiles else CompiledPolicy(policy)
-        self._play = tf.function(self._episodes, jit_compile=True) if core.compiles else self._episodes
+        self._policy = policy if compiles else CompiledPolicy(policy)
+        self._play = tf.function(self._episodes, jit_compile=True) if compiles else self._episodes
 
     def __call__(self, seed: tf.Tensor) -> dict[str, float]:
         """Args: seed [2] int32; equal seeds and weights give equal episodes.

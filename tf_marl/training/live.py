@@ -1,4 +1,4 @@
-"""Collecting from environments that are no tensor programs: games play in their own time, and only the policy compiles."""
+"""Collecting from environments that are no tensor programs: games in their own time, where only the policy compiles."""
 
 import time
 import types
@@ -119,7 +119,8 @@ def _tally(rows: trajectory.Trajectory, won: np.ndarray, totals: np.ndarray) -> 
     ended = (rows.next_step_type == ts.StepType.LAST) & ~rests
     sums = np.zeros(2, np.float32)
     for t in range(rows.reward.shape[1]):
-        totals = np.where(first[:, t], 0.0, totals + [rows.reward[:, t], ~rests[:, t]]).astype(np.float32)
+        totals = totals + np.stack([rows.reward[:, t], ~rests[:, t]])
+        totals[:, first[:, t]] = 0.0
         sums += (totals * ended[:, t]).sum(axis=1)
     counts = [np.float32(mask.sum()) for mask in (~first & ~rests, ended, ended & won)]
     env_steps, episodes, battles_won = counts

@@ -17,7 +17,7 @@ from tf_marl import diagnostics
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
-from tf_marl.environments.sc2 import StarCraft2Environment
+from tf_marl.environments.sc2 import StarCraft2, StarCraft2Environment
 from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.live import LiveCollector
@@ -91,10 +91,11 @@ class Trainer:
         self._eval_every = eval_every_env_steps
         self._core = core
         policy = self.agent.collect_policy
-        if core.compiles:
-            self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
-        else:
+        self.collector: Collector | LiveCollector
+        if isinstance(core, StarCraft2):
             self.collector = LiveCollector(core, policy, num_steps, seed, whole_episodes)
+        else:
+            self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
         self._evaluator = self.evaluator(eval_episodes)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
@@ -179,20 +180,21 @@ class Trainer:
             self.save()
         return Result(int(self.env_steps), evaluation, interrupted)
 
-    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
-        """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors.
+    def iteration(self) -> dict[str, tf.Tensor]:
+        """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
+        return self._learn(self.collector.collect())[0]
 
-        It is compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are.
-        """
+    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
+        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
         return self._build(lambda rollout: self._learn(rollout)[0], jit_compile=on_gpu)
 
     def _build(self, learn: Callable[[Rollout], Any], jit_compile: bool = False) -> Callable[[], Any]:
         """Collecting and learning, compiled: as one program, if collecting can be part of it."""
-        if self._core.compiles:
-            return tf.function(lambda: learn(self.collector.collect()), jit_compile=jit_compile)
-        compiled = tf.function(learn, jit_compile=jit_compile)
-        return lambda: compiled(self.collector.collect())
+        if isinstance(self._core, StarCraft2):
+            compiled = tf.function(learn, jit_compile=jit_compile)
+            return lambda: compiled(self.collector.collect())
+        return tf.function(lambda: learn(self.collector.collect()), jit_compile=jit_compile)
 
     def _learn_watched(self, rollout: Rollout) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """`_learn`, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""

@@ -70,7 +70,7 @@ class Engine:
 
 
 def _units(env: CombatEnv, battles: int) -> list[dict[str, Any]]:
-    """All units, the dead too, as the game's protocol names their fields; the agents first. Tags are never used twice."""
+    """All units, the dead too, as the game's protocol names their fields; agents first. No tag is used twice."""
     order = DATA["maps"][env.map_name]["agent_order"]
     names = [unit.name for unit in scenarios.scenario(env.map_name).agents]
     units = []

@@ -13,6 +13,7 @@ Unlike the game it respawns units at the step after both sides are gone, not wit
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -188,7 +189,7 @@ class Game:
 
 def main(settings_file: str, *arguments: str) -> None:
     settings = json.loads(pathlib.Path(settings_file).read_text())
-    given = dict(zip(arguments, arguments[1:], strict=False))
+    given = dict(itertools.pairwise(arguments))
     game = Game(settings)
     time.sleep(settings.get("start_seconds", 0))
     fault = game.fault(-1)
@@ -211,7 +212,8 @@ def main(settings_file: str, *arguments: str) -> None:
                 stream.shutdown(socket.SHUT_RDWR)
                 time.sleep(3600)
             elif fault == "garble":
-                web.send(sc2.Response(id=request.id, error=["the game is not itself"], status=game.status).SerializeToString())
+                broken = sc2.Response(id=request.id, error=["the game is not itself"], status=game.status)
+                web.send(broken.SerializeToString())
                 continue
             web.send(game.answer(request).SerializeToString())
 

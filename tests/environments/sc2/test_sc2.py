@@ -1,5 +1,6 @@
 """The backend `sc2` on the stand-in: shows what SMAC shows, and outlives what StarCraft II does to it."""
 
+import itertools
 import os
 import pathlib
 import signal
@@ -158,7 +159,8 @@ def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, 
         types.append(int(shown.step_type[0]))
         episodes += types[-1] == ts.StepType.LAST
     core.play(stop(shown))
-    assert ts.StepType.FIRST not in [after for before, after in zip(types, types[1:]) if before != ts.StepType.LAST]
+    begun = [before for before, after in itertools.pairwise(types) if after == ts.StepType.FIRST]
+    assert begun == [ts.StepType.LAST]
     assert core.counts == games.Counts(restarts=2)
     assert (books()["launches"], books()["at_once"]) == (3, 1)
 

@@ -52,8 +52,6 @@ class Combat:
         stays 1).
     """
 
-    compiles = True
-
     def __init__(self, scenario: Scenario, num_envs: int, options: Options = Options()):  # noqa: B008 - it is frozen
         self.scenario = scenario
         self.num_envs = num_envs
