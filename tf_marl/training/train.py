@@ -182,19 +182,25 @@ class Trainer:
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
-        return self._learn(self.collector.collect())[0]
+        return self._learn_quietly(self.collector.collect())
 
     def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
         """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        return self._build(lambda rollout: self._learn(rollout)[0], jit_compile=on_gpu)
+        return self._build(self._learn_quietly, jit_compile=on_gpu)
 
     def _build(self, learn: Callable[[Rollout], Any], jit_compile: bool = False) -> Callable[[], Any]:
         """Collecting and learning, compiled: as one program, if collecting can be part of it."""
-        if isinstance(self._core, StarCraft2):
-            compiled = tf.function(learn, jit_compile=jit_compile)
-            return lambda: compiled(self.collector.collect())
-        return tf.function(lambda: learn(self.collector.collect()), jit_compile=jit_compile)
+        together = not isinstance(self._core, StarCraft2)
+        learn = learn if together else tf.function(learn, jit_compile=jit_compile)
+
+        def turn() -> Any:
+            return learn(self.collector.collect())
+
+        return tf.function(turn, jit_compile=jit_compile) if together else turn
+
+    def _learn_quietly(self, rollout: Rollout) -> dict[str, tf.Tensor]:
+        return self._learn(rollout)[0]
 
     def _learn_watched(self, rollout: Rollout) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """`_learn`, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
