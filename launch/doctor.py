@@ -4,6 +4,7 @@ Every check is a function that needs nothing but the standard library, so it wor
 needs TensorFlow or MLflow runs in a process of its own. Exit code 0 if there is no problem, else 1.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -196,23 +197,34 @@ def mlflow_store() -> Iterator[Finding]:
     elif scheme == "sqlite":
         yield _database(uri, pathlib.Path(uri.partition(":///")[2]))
     else:
-        yield Finding("note", "MLflow store", f"{uri}: of a kind that is not checked")
+        yield Finding("note", "MLflow store", f"{scheme}: a kind of store that is not checked")
 
 
 def _server(uri: str) -> Finding:
-    """Whether it answers, and lets a client search experiments; nothing is written there."""
+    """Whether it answers, and takes what a client writes: a tag that is deleted again."""
+    address = urllib.parse.urlsplit(uri)
+    account, _, host = address.netloc.rpartition("@")
+    shown = address._replace(netloc=host).geturl().rstrip("/")
+    headers = {"Content-Type": "application/json"}
+    if account:
+        headers["Authorization"] = f"Basic {base64.b64encode(urllib.parse.unquote(account).encode()).decode()}"
+
+    def ask(path: str, **body: str) -> None:
+        data = json.dumps(body).encode() if body else None
+        urllib.request.urlopen(urllib.request.Request(shown + path, data, headers), timeout=PROBE_SECONDS).close()
+
+    tag = {"experiment_id": "0", "key": "tf_marl.doctor"}
     try:
-        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS).close()
-        request = urllib.request.Request(
-            uri.rstrip("/") + "/api/2.0/mlflow/experiments/search",
-            data=b'{"max_results": 1}',
-            headers={"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        ask("/health")
+        ask("/api/2.0/mlflow/experiments/set-experiment-tag", **tag, value="was here")
+        ask("/api/2.0/mlflow/experiments/delete-experiment-tag", **tag)
+    except urllib.error.HTTPError as error:
+        says = f"{shown} answers, but does not take what is written ({error})"
+        return Finding("problem", "MLflow store", says, f"curl -i {shown}/health  # and an account that may write")
     except (OSError, ValueError) as error:  # URLError is an OSError
-        fix = f"mlflow server --port={urllib.parse.urlsplit(uri).port or 5000}"
-        return Finding("problem", "MLflow store", f"no MLflow server answers at {uri} ({error})", fix)
-    return Finding("ok", "MLflow store", f"{uri} answers")
+        says = f"no MLflow server answers at {shown} ({error})"
+        return Finding("problem", "MLflow store", says, f"mlflow server --port={address.port or 5000}")
+    return Finding("ok", "MLflow store", f"{shown} answers, and can be written to")
 
 
 def _database(uri: str, file: pathlib.Path) -> Finding:

@@ -1,6 +1,7 @@
 """Plays episodes with a trained team or a scripted one.
 
 python -m launch.evaluate --root_dir=DIR
+python -m launch.evaluate --model_uri=models:/tf_marl.ippo.3m@champion
 python -m launch.evaluate --policy=focus_fire --map=3m --replay=battle.html
 """
 
@@ -26,8 +27,10 @@ app.define_gin_flags()
 app.define_json_flag()
 app.define_sc2_flag()
 app.define_seed_flag()
+app.define_store_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
-flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Instead of that, a scripted team.")
+flags.DEFINE_string("model_uri", None, "Instead of that, a policy in MLflow's registry: models:/NAME@champion.")
+flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Or a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
 flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
 flags.DEFINE_string(
@@ -48,9 +51,14 @@ class Team(NamedTuple):
 
 
 def main() -> int:
-    if (FLAGS.root_dir is None) == (FLAGS.policy is None):
-        raise app.BadInput("give either --root_dir=DIR, the folder of a training run, or --policy=NAME with --map=NAME")
-    team_of = _trained_team() if FLAGS.root_dir else _scripted_team()
+    teams = {"root_dir": _trained_team, "model_uri": _registered_team, "policy": _scripted_team}
+    named = [flag for flag in teams if FLAGS[flag].value is not None]
+    if len(named) != 1:
+        raise app.BadInput(
+            "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"
+            " MLflow's registry, and --policy=NAME with --map=NAME"
+        )
+    team_of = teams[named[0]]()
     replay_file = _replay_file(FLAGS.replay) if FLAGS.replay else None
     app.import_quietly()
     import tensorflow as tf
@@ -91,9 +99,7 @@ def main() -> int:
 def _trained_team() -> Callable[[], Team]:
     """Checks what can be without TensorFlow; the rest when called."""
     app.run_config(FLAGS.root_dir)
-    for flag in ("map", "gin_file", "gin_bindings"):
-        if FLAGS[flag].value:
-            raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
+    _refuse_settings()
 
     def team() -> Team:
         core, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
@@ -101,6 +107,29 @@ def _trained_team() -> Callable[[], Team]:
         return Team(name, core, agent.watched_policy, {"env_steps": env_steps})
 
     return team
+
+
+def _registered_team() -> Callable[[], Team]:
+    """Likewise."""
+    from tf_marl import tracking
+
+    _refuse_settings()
+    if FLAGS.tracking_uri:
+        with app.bad_input("--tracking_uri: "):
+            tracking.check_reachable(FLAGS.tracking_uri)
+
+    def team() -> Team:
+        policy, core, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
+        name = f"{FLAGS.model_uri}, after {facts['env_steps']:,} env steps"
+        return Team(name, core, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
+
+    return team
+
+
+def _refuse_settings() -> None:
+    for flag in ("map", "gin_file", "gin_bindings"):
+        if FLAGS[flag].value:
+            raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
 
 
 def _scripted_team() -> Callable[[], Team]:

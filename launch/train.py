@@ -1,13 +1,15 @@
 """Trains a team: python -m launch.train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
 
+import contextlib
 import pathlib
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import app
+from launch import app, champion
 
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
@@ -26,6 +28,7 @@ app.define_tracking_flags()
 app.define_json_flag()
 app.define_sc2_flag()
 app.define_seed_flag()
+flags.DEFINE_bool("register", True, "Register the best policy in MLflow; it challenges the champion, launch.champion.")
 flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
 flags.DEFINE_string(
     "root_dir", None, "Folder of the run's checkpoints and configuration; a new one under mlflow_artifacts/ by default."
@@ -71,9 +74,10 @@ def main() -> int:
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
     params = app.flat(config)
+    registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
-            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
+            app.tracking_uri(),
             FLAGS.experiment,
             name,
             params=params,
@@ -89,6 +93,8 @@ def main() -> int:
 
     if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
         _tell(tracker.flush())
+        if FLAGS.register:
+            challenge(registered_name, tracker.run_id)
         env_steps = int(trainer.env_steps)
         print(
             f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
@@ -118,7 +124,7 @@ def main() -> int:
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
-            log_replay(trainer, core, tracker, root_dir)
+            log_best(trainer, core, tracker, config, registered_name, root_dir)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -134,6 +140,10 @@ def main() -> int:
     # Who stops a process may kill it soon after.
     status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
     _tell(tracker.finish(status, patience=patience))
+    if isinstance(core, StarCraft2):
+        core.close()  # a challenge needs games of its own
+    registers = FLAGS.register and not result.interrupted
+    verdict = challenge(registered_name, tracker.run_id) if registers else ""
 
     seconds = time.perf_counter() - began
     replay_name = GAME_REPLAY_NAME if isinstance(core, StarCraft2) else REPLAY_NAME
@@ -142,6 +152,7 @@ def main() -> int:
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
         + f"  watch     {replay_name} among its artifacts\n" * (not result.interrupted)
+        + f"  model     {registered_name}: {verdict}\n" * registers
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -162,24 +173,55 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
-    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
+def log_best(
+    trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", config: str, name: str, root_dir: pathlib.Path
+) -> None:
+    """Keeps the policy that evaluated best as a model, and some of its battles to watch.
 
     Of StarCraft II it is what one of its games has played in evaluations.
     """
-    from tf_marl import replay
+    from tf_marl import export, replay, tracking
     from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.sc2.games import GameError
 
-    if isinstance(core, StarCraft2):
-        core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
-        tracker.file(root_dir / GAME_REPLAY_NAME)
-        return
     env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
         return
-    seed = [FLAGS.seed, 5]  # not a seed of the evaluations
-    episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
-    tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+    if isinstance(core, StarCraft2):
+        with contextlib.suppress(GameError):  # a game that is down has no replay
+            core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
+            tracker.file(root_dir / GAME_REPLAY_NAME)
+    else:
+        seed = [FLAGS.seed, 5]  # not a seed of the evaluations
+        episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
+        tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+    if FLAGS.register:
+        facts = app.training_facts(config)
+        worth = trainer.evaluate_afresh(champion.EPISODES)
+        with tempfile.TemporaryDirectory() as folder:
+            model = pathlib.Path(folder)
+            page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
+            (model / app.CONFIG_NAME).write_text(config)
+            metrics = {f"model/{metric}": value for metric, value in worth.items()}
+            description = (
+                f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best of every training run"
+            )
+            tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], metrics)
+
+
+def challenge(name: str, run_id: str | None) -> str:
+    """Lets the newest version that a run registered challenge the champion, once. Returns what came of it."""
+    from tf_marl import tracking
+
+    try:
+        store = app.tracking_uri()
+        version = max(tracking.versions(store, name, run_id))
+        return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict
+    except Exception as error:  # training is over, and well: what fails here can be done later
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return (
+            f"no challenge to the champion ({reason[:200]}); python -m launch.champion --model={name} makes up for it"
+        )
 
 
 def log_trust_region(name: str, tracker: "Tracker") -> None:

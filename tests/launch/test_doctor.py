@@ -1,10 +1,13 @@
 """The doctor finds what is wrong, says how to mend it, and survives a machine where nothing works."""
 
+import base64
 import hashlib
+import http.server
 import json
 import pathlib
 import socket
 import subprocess
+import threading
 from importlib import metadata
 
 import pytest
@@ -91,6 +94,39 @@ def test_a_closed_server_is_a_problem():
         (finding,) = doctor.mlflow_store()
         assert finding.status == "problem"
         assert f"no MLflow server answers at {flags.FLAGS.tracking_uri}" in finding.says
+
+
+@pytest.fixture
+def read_only_server():
+    """Lets one account in, and nobody write; yields its address and the accounts that came."""
+    accounts = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            accounts.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self):
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", accounts
+        server.shutdown()
+
+
+def test_a_server_that_cannot_be_written_to_is_a_problem_and_its_password_is_not_shown(read_only_server):
+    host, accounts = read_only_server
+    flags.FLAGS.tracking_uri = f"http://me:s%40cret@{host}"
+    (finding,) = doctor.mlflow_store()
+    assert finding.status == "problem"
+    assert f"http://{host} answers, but does not take what is written" in finding.says
+    assert "cret" not in finding.says + finding.fix
+    assert accounts == ["Basic " + base64.b64encode(b"me:s@cret").decode()]
 
 
 def test_a_database_is_neither_made_nor_changed(tmp_path):

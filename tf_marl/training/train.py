@@ -96,7 +96,8 @@ class Trainer:
             self.collector = LiveCollector(core, policy, num_steps, seed, whole_episodes)
         else:
             self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
-        self._evaluator = self.evaluator(eval_episodes)
+        self._eval_episodes = eval_episodes
+        self._evaluator = Evaluator(core.resize(eval_episodes), self.agent.policy)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
         self._checkpoint_every = checkpoint_every_env_steps
@@ -105,10 +106,6 @@ class Trainer:
         self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, **everything, **weights)
         self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
         self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
-
-    def evaluator(self, episodes: int) -> Evaluator:
-        """Plays `episodes` greedy episodes when called."""
-        return Evaluator(self._core.resize(episodes), self.agent.policy)
 
     def restore(self) -> bool:
         """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
@@ -152,17 +149,19 @@ class Trainer:
             games.GameError: StarCraft II failed too often; the state is that after the last update.
         """
         iteration, watched = self.build_iteration(), self._build(self._learn_watched)
+        variables = self._variables()
+        snapshot = tf.function(lambda: [variable.read_value() for variable in variables])  # in one call, not a hundred
         evaluation: Metrics = {}
         evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
             began = time.perf_counter()
             self.agent.progress.assign(before / self.num_env_steps)
-            state = [variable.read_value() for variable in self._variables()]
+            before_update = snapshot()
             full = self._full.due(int(self.agent.train_step_counter))
             tensors, history = watched() if full else (iteration(), {})
             metrics = {name: float(value) for name, value in tensors.items()}
             if not_finite := [name for name, value in metrics.items() if not math.isfinite(value)]:
-                for variable, value in zip(self._variables(), state, strict=True):
+                for variable, value in zip(variables, before_update, strict=True):
                     variable.assign(value)
                 raise FloatingPointError(self._describe_failure(not_finite))
             record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began) | self.collector.metrics())
@@ -179,6 +178,13 @@ class Trainer:
         if saved != int(self.env_steps):
             self.save()
         return Result(int(self.env_steps), evaluation, interrupted)
+
+    def evaluate_afresh(self, episodes: int) -> Metrics:
+        """Plays `episodes` greedy episodes, or a few more, by which no weights were chosen. Returns as an Evaluator."""
+        rounds = -(-episodes // self._eval_episodes)
+        seeds = [tf.random.experimental.stateless_fold_in([self._seed, 6], i) for i in range(rounds)]
+        results = [self._evaluator(seed) for seed in seeds]
+        return {name: sum(result[name] for result in results) / rounds for name in results[0]}
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
