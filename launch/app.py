@@ -23,6 +23,7 @@ from absl import app, flags, logging
 if TYPE_CHECKING:
     from tf_marl.agents.ppo import PPOAgent
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.export import ServedPolicy
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,6 +67,12 @@ def define_json_flag() -> None:
     flags.DEFINE_bool("json", False, "Print one JSON object on the last line of stdout.")
 
 
+def define_sc2_flag() -> None:
+    flags.DEFINE_string(
+        "sc2_python", None, "Interpreter that has smac, for the backend sc2; by default $SC2_PYTHON, or this one."
+    )
+
+
 def define_seed_flag() -> None:
     flags.DEFINE_integer("seed", 0, "Root of all randomness.", lower_bound=0, upper_bound=2**31 - 1)
 
@@ -84,6 +91,8 @@ def run(main: Callable[[], int]) -> None:
     def call(argv: list[str]) -> int:
         if len(argv) > 1:
             return _complain(f"unexpected argument {argv[1]!r}; every option is a --flag=value (see --help)")
+        if "sc2_python" in FLAGS and FLAGS.sc2_python:
+            os.environ["SC2_PYTHON"] = FLAGS.sc2_python
         logging.set_verbosity(logging.WARNING)
         logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("warning: %(message)s"))
         try:
@@ -274,7 +283,19 @@ def run_config(root_dir: str) -> pathlib.Path:
     return config
 
 
-def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
+def backend_tags(core: "Combat | StarCraft2") -> dict[str, str]:
+    """What results depend on besides settings: with StarCraft II, its build and the map.
+
+    Raises:
+        BadInput: it is not there.
+    """
+    from tf_marl.environments.sc2 import StarCraft2
+
+    with bad_input():
+        return core.tags() if isinstance(core, StarCraft2) else {}
+
+
+def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgent", int]:
     """What a training run made: the battles it is for, its agent, and after how many env steps.
 
     Call `import_quietly` first.
@@ -300,7 +321,7 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
     return environment.core, trainer.agent, env_steps
 
 
-def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat", dict[str, Any]]:
+def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat | StarCraft2", dict[str, Any]]:
     """A policy from MLflow's registry, the battles it is for, and what else is known of it.
 
     Call `import_quietly` first.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
 
 FLAGS = flags.FLAGS
 CHAMPION = "champion"  # the alias
@@ -101,7 +102,7 @@ def challenged(tracking_uri: str, name: str, version: int) -> str | None:
 
 class _Team(NamedTuple):
     policy: "tf_policy.TFPolicy"
-    core: "Combat"
+    core: "Combat | StarCraft2"
     environment: dict[str, Any]  # its settings
 
 
@@ -113,9 +114,13 @@ def _load(tracking_uri: str, name: str, version: int) -> _Team:
 def _win_rate(team: _Team, seed: list[int], episodes: int) -> float:
     import tensorflow as tf
 
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.training.evaluate import Evaluator
 
-    return Evaluator(team.core.resize(episodes), team.policy)(tf.constant(seed))["battle_won_mean"]
+    rate = Evaluator(team.core.resize(episodes), team.policy)(tf.constant(seed))["battle_won_mean"]
+    if isinstance(team.core, StarCraft2):
+        team.core.close()
+    return rate
 
 
 def _chance(rate: float, other: float, episodes: int) -> float:
