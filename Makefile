@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(BIN)/uv --quiet --system-certs
 
-.PHONY: setup train test test-slow lint format bench ui lock clean
+.PHONY: setup sc2 train test test-slow lint format bench ui lock clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(UV) pip sync --python $(BIN)/python --compile-bytecode requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --editable .
 	@touch $@
+
+sc2: $(STAMP)  ## smac for StarCraft II, which is not on the package index; what it needs is here already
+	@$(UV) pip install --python $(BIN)/python --no-deps 'smac @ git+https://github.com/oxwhirl/smac.git'
 
 train: $(STAMP)  ## IPPO on 3m; ALGORITHM=mappo, MAP=2s3z, SEED=1, ARGS='--root_dir=...'
 	@$(BIN)/python -m launch.train --gin_file=$(ALGORITHM).gin --gin_file=maps/$(MAP).gin --seed=$(SEED) $(ARGS)
@@ -50,7 +53,7 @@ ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
 
 lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra dev pyproject.toml --output-file requirements.lock
+		--extra dev --extra sc2 pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

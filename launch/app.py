@@ -3,6 +3,7 @@
 Nothing heavy is imported until the flags have been read, so `--help` answers at once and a wrong flag costs nothing.
 """
 
+import ast
 import contextlib
 import fcntl
 import importlib
@@ -22,6 +23,8 @@ from absl import app, flags, logging
 if TYPE_CHECKING:
     from tf_marl.agents.ppo import PPOAgent
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.export import ServedPolicy
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 GIN_FOLDER = CHECKOUT / "gin"
@@ -50,14 +53,24 @@ def define_gin_flags() -> None:
     flags.DEFINE_multi_string("gin_bindings", [], "Gin binding such as 'train.num_env_steps = 5e6'; repeats.")
 
 
-def define_tracking_flags() -> None:
+def define_store_flag() -> None:
     flags.DEFINE_string("tracking_uri", None, "MLflow store; by default SQLite in the checkout's mlflow_artifacts/.")
+
+
+def define_tracking_flags() -> None:
+    define_store_flag()
     flags.DEFINE_string("experiment", "tf_marl", "MLflow experiment.")
     flags.DEFINE_string("run_name", None, "MLflow run name; by default made of algorithm, map and seed.")
 
 
 def define_json_flag() -> None:
     flags.DEFINE_bool("json", False, "Print one JSON object on the last line of stdout.")
+
+
+def define_sc2_flag() -> None:
+    flags.DEFINE_string(
+        "sc2_python", None, "Interpreter that has smac, for the backend sc2; by default $SC2_PYTHON, or this one."
+    )
 
 
 def define_seed_flag() -> None:
@@ -78,6 +91,8 @@ def run(main: Callable[[], int]) -> None:
     def call(argv: list[str]) -> int:
         if len(argv) > 1:
             return _complain(f"unexpected argument {argv[1]!r}; every option is a --flag=value (see --help)")
+        if "sc2_python" in FLAGS and FLAGS.sc2_python:
+            os.environ["SC2_PYTHON"] = FLAGS.sc2_python
         logging.set_verbosity(logging.WARNING)
         logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("warning: %(message)s"))
         try:
@@ -268,7 +283,19 @@ def run_config(root_dir: str) -> pathlib.Path:
     return config
 
 
-def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
+def backend_tags(core: "Combat | StarCraft2") -> dict[str, str]:
+    """What results depend on besides settings: with StarCraft II, its build and the map.
+
+    Raises:
+        BadInput: it is not there.
+    """
+    from tf_marl.environments.sc2 import StarCraft2
+
+    with bad_input():
+        return core.tags() if isinstance(core, StarCraft2) else {}
+
+
+def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgent", int]:
     """What a training run made: the battles it is for, its agent, and after how many env steps.
 
     Call `import_quietly` first.
@@ -294,6 +321,35 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat", "PPOAgent", int]:
     return environment.core, trainer.agent, env_steps
 
 
+def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat | StarCraft2", dict[str, Any]]:
+    """A policy from MLflow's registry, the battles it is for, and what else is known of it.
+
+    Call `import_quietly` first.
+
+    Args:
+        model_uri: MLflow's address of it.
+        tracking_uri: of the store that has it.
+    Returns: among what is known, `env_steps` and `training_facts` of its run.
+    Raises:
+        BadInput: no such model, or none that tf_marl logged.
+    """
+    from tf_marl import environments, export, tracking
+
+    with tempfile.TemporaryDirectory() as folder, bad_input(f"{model_uri}: "):
+        model = tracking.download(model_uri, tracking_uri, pathlib.Path(folder))
+        page = export.read_page(model)
+        facts = page["training"] | {"env_steps": page["env_steps"]}
+        core = environments.load(**facts["environment"]).core
+        return export.ServedPolicy(core.time_step_spec, core.action_spec, model), core, facts
+
+
+def tracking_uri() -> str:
+    """The store that --tracking_uri names, by default the local one."""
+    from tf_marl import tracking
+
+    return FLAGS.tracking_uri or tracking.local_store(STORE_FOLDER)
+
+
 def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: Iterable[pathlib.Path]) -> str:
     """Keeps the files a study wrote in MLflow, as a run by the flag's name or this one. Returns its id.
 
@@ -306,7 +362,7 @@ def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: 
     with tempfile.TemporaryDirectory() as journal:
         with bad_input("--tracking_uri: "):
             tracker = tracking.Tracker(
-                FLAGS.tracking_uri or tracking.local_store(STORE_FOLDER),
+                tracking_uri(),
                 FLAGS.experiment,
                 FLAGS.run_name or name,
                 params=params,
@@ -333,6 +389,23 @@ def flat(config: str) -> dict[str, str]:
     lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
     bindings = (line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
     return {name: value for name, value in bindings}
+
+
+def training_facts(config: str) -> dict[str, Any]:
+    """What a policy that was trained with a configuration is for: `algorithm`, `map`, and `environment`, its settings.
+
+    Raises:
+        BadInput: a setting of the environment is no plain value, which nobody could set again without gin.
+    """
+    settings = flat(config)
+    environment = {}
+    for name, value in settings.items():
+        if name.startswith("environment.") and name != "environment.num_envs":
+            with bad_input(f"{name} = {value}: set it to a plain value; "):
+                plain = settings[value[1:]] if value.startswith("%") else value  # a macro
+                environment[name.removeprefix("environment.")] = ast.literal_eval(plain)
+    algorithm = settings["train.agent"].removeprefix("@")
+    return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
 
 
 def differences(before: str, now: str) -> list[str]:

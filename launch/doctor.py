@@ -4,6 +4,7 @@ Every check is a function that needs nothing but the standard library, so it wor
 needs TensorFlow or MLflow runs in a process of its own. Exit code 0 if there is no problem, else 1.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ try:
     from absl import flags
 
     from launch import app
+    from tf_marl.sc2 import installation
 except ImportError:
     sys.exit("problem  absl-py: not installed, like most of the rest, it seems\n         fix: make setup")
 
@@ -32,6 +34,7 @@ LEAST_FREE_GB = 5.0  # checkpoints, and films and plots of some runs
 LEAST_MEMORY_GB = 4.0  # TensorFlow and XLA's compiler, with 128 battles of a small map
 
 app.define_json_flag()
+app.define_sc2_flag()
 flags.DEFINE_string("tracking_uri", None, "MLflow store; by default SQLite in the checkout's mlflow_artifacts/.")
 
 
@@ -194,23 +197,34 @@ def mlflow_store() -> Iterator[Finding]:
     elif scheme == "sqlite":
         yield _database(uri, pathlib.Path(uri.partition(":///")[2]))
     else:
-        yield Finding("note", "MLflow store", f"{uri}: of a kind that is not checked")
+        yield Finding("note", "MLflow store", f"{scheme}: a kind of store that is not checked")
 
 
 def _server(uri: str) -> Finding:
-    """Whether it answers, and lets a client search experiments; nothing is written there."""
+    """Whether it answers, and takes what a client writes: a tag that is deleted again."""
+    address = urllib.parse.urlsplit(uri)
+    account, _, host = address.netloc.rpartition("@")
+    shown = address._replace(netloc=host).geturl().rstrip("/")
+    headers = {"Content-Type": "application/json"}
+    if account:
+        headers["Authorization"] = f"Basic {base64.b64encode(urllib.parse.unquote(account).encode()).decode()}"
+
+    def ask(path: str, **body: str) -> None:
+        data = json.dumps(body).encode() if body else None
+        urllib.request.urlopen(urllib.request.Request(shown + path, data, headers), timeout=PROBE_SECONDS).close()
+
+    tag = {"experiment_id": "0", "key": "tf_marl.doctor"}
     try:
-        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS).close()
-        request = urllib.request.Request(
-            uri.rstrip("/") + "/api/2.0/mlflow/experiments/search",
-            data=b'{"max_results": 1}',
-            headers={"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        ask("/health")
+        ask("/api/2.0/mlflow/experiments/set-experiment-tag", **tag, value="was here")
+        ask("/api/2.0/mlflow/experiments/delete-experiment-tag", **tag)
+    except urllib.error.HTTPError as error:
+        says = f"{shown} answers, but does not take what is written ({error})"
+        return Finding("problem", "MLflow store", says, f"curl -i {shown}/health  # and an account that may write")
     except (OSError, ValueError) as error:  # URLError is an OSError
-        fix = f"mlflow server --port={urllib.parse.urlsplit(uri).port or 5000}"
-        return Finding("problem", "MLflow store", f"no MLflow server answers at {uri} ({error})", fix)
-    return Finding("ok", "MLflow store", f"{uri} answers")
+        says = f"no MLflow server answers at {shown} ({error})"
+        return Finding("problem", "MLflow store", says, f"mlflow server --port={address.port or 5000}")
+    return Finding("ok", "MLflow store", f"{shown} answers, and can be written to")
 
 
 def _database(uri: str, file: pathlib.Path) -> Finding:
@@ -235,50 +249,35 @@ def _database(uri: str, file: pathlib.Path) -> Finding:
 def smac() -> Iterator[Finding]:
     """The game environment is not on the package index; the `smac` there is SMAC3, which optimises hyperparameters."""
     try:
-        distribution = metadata.distribution("smac")
-    except metadata.PackageNotFoundError:
-        yield Finding("note", "smac", "not installed; only needed for backend sc2", _INSTALL_SMAC)
-        return
-    files = [str(file) for file in distribution.files or ()]
-    is_game = any(name.startswith("smac/env/") for name in files)
-    if is_game or _is_editable(distribution):
-        yield Finding("ok", "smac", f"{distribution.version}, the game environment")
+        installation.check_smac()
+    except installation.Missing as missing:
+        status: Literal["note", "problem"] = "note" if missing.only_absent else "problem"
+        yield Finding(status, "smac", f"{missing.says}; only needed for backend sc2", missing.fix)
     else:
-        says = f"{distribution.version} is SMAC3, another project of that name, not the game environment"
-        yield Finding("problem", "smac", says, f".venv/bin/uv pip uninstall smac && {_INSTALL_SMAC}")
-
-
-_INSTALL_SMAC = ".venv/bin/uv pip install --no-deps 'smac @ git+https://github.com/oxwhirl/smac.git'"
-
-
-def _is_editable(distribution: metadata.Distribution) -> bool:
-    """Installed from a checkout, of which the distribution lists no files."""
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-    return bool(origin.get("dir_info", {}).get("editable"))
+        yield Finding("ok", "smac", "the game environment")
 
 
 @check("StarCraft II")
 def game() -> Iterator[Finding]:
     """Builds are folders of Versions/, and SMAC's maps are a folder of Maps/."""
-    folder = pathlib.Path(os.environ.get("SC2PATH") or pathlib.Path.home() / "StarCraftII")
-    if not folder.is_dir():
-        if "SC2PATH" in os.environ:
-            yield Finding("problem", "StarCraft II", f"SC2PATH={folder} is no folder", "unset SC2PATH")
-        else:
-            says = "not here (SC2PATH is not set); only needed for backend sc2"
-            yield Finding("note", "StarCraft II", says, "export SC2PATH=DIR")
+    try:
+        builds = installation.builds()
+    except installation.Missing as missing:
+        status: Literal["note", "problem"] = "note" if missing.only_absent else "problem"
+        yield Finding(status, "StarCraft II", f"{missing.says}; only needed for backend sc2", missing.fix)
         return
-    builds = sorted(path.name for path in folder.glob("Versions/Base*") if path.is_dir())
-    if not builds:
-        yield Finding("problem", "StarCraft II", f"{folder} holds no Versions/Base*, so no game", "export SC2PATH=DIR")
-        return
-    yield Finding("ok", "StarCraft II", f"{', '.join(builds)} in {folder}")
-    maps = list(folder.glob("Maps/**/SMAC_Maps/*.SC2Map"))
-    if maps:
-        yield Finding("ok", "SMAC maps", f"{len(maps)}")
+    yield Finding("ok", "StarCraft II", f"builds {', '.join(builds)} in {installation.folder()}")
+    wrong = []
+    for name in installation.MAP_HASHES:
+        try:
+            installation.check_map(name)
+        except installation.Missing as missing:
+            wrong.append(missing)
+    if wrong:
+        others = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        yield Finding("problem", "SMAC maps", f"{wrong[0].says}{others}", wrong[0].fix)
     else:
-        fix = f"unzip SMAC_Maps.zip -d {folder}/Maps  # from the releases of oxwhirl/smac"
-        yield Finding("problem", "SMAC maps", f"none in {folder}/Maps/SMAC_Maps", fix)
+        yield Finding("ok", "SMAC maps", f"{len(installation.MAP_HASHES)}, byte for byte")
 
 
 @check("ffmpeg")

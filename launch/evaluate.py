@@ -1,6 +1,7 @@
 """Plays episodes with a trained team or a scripted one.
 
 python -m launch.evaluate --root_dir=DIR
+python -m launch.evaluate --model_uri=models:/tf_marl.ippo.3m@champion
 python -m launch.evaluate --policy=focus_fire --map=3m --replay=battle.html
 """
 
@@ -16,19 +17,27 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
 
 FLAGS = flags.FLAGS
 REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
+GAME_REPLAY = ".SC2Replay"  # what StarCraft II writes
 
 app.define_gin_flags()
 app.define_json_flag()
+app.define_sc2_flag()
 app.define_seed_flag()
+app.define_store_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
-flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Instead of that, a scripted team.")
+flags.DEFINE_string("model_uri", None, "Instead of that, a policy in MLflow's registry: models:/NAME@champion.")
+flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Or a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
 flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
 flags.DEFINE_string(
-    "replay", None, f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4)."
+    "replay",
+    None,
+    f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4); with the backend"
+    f" sc2 what one game has played ({GAME_REPLAY}).",
 )
 
 
@@ -36,23 +45,32 @@ class Team(NamedTuple):
     """Who plays, and where."""
 
     name: str
-    core: "Combat"
+    core: "Combat | StarCraft2"
     policy: "tf_policy.TFPolicy"
     facts: dict[str, Any]  # for --json
 
 
 def main() -> int:
-    if (FLAGS.root_dir is None) == (FLAGS.policy is None):
-        raise app.BadInput("give either --root_dir=DIR, the folder of a training run, or --policy=NAME with --map=NAME")
-    team_of = _trained_team() if FLAGS.root_dir else _scripted_team()
+    teams = {"root_dir": _trained_team, "model_uri": _registered_team, "policy": _scripted_team}
+    named = [flag for flag in teams if FLAGS[flag].value is not None]
+    if len(named) != 1:
+        raise app.BadInput(
+            "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"
+            " MLflow's registry, and --policy=NAME with --map=NAME"
+        )
+    team_of = teams[named[0]]()
     replay_file = _replay_file(FLAGS.replay) if FLAGS.replay else None
     app.import_quietly()
     import tensorflow as tf
 
     from tf_marl import replay
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
+    tags = app.backend_tags(team.core)
+    if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.core, StarCraft2):
+        raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, others ours; rename it")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
     core = team.core.resize(FLAGS.episodes)
     result = Evaluator(core, team.policy)(tf.constant(seed))
@@ -63,23 +81,25 @@ def main() -> int:
         f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
     )
     if replay_file:
-        kept = min(FLAGS.episodes, REPLAY_EPISODES)
-        episodes = replay.record(core, team.policy, seed, kept)
-        with app.bad_input("--replay: "):
-            replay.write(replay_file, episodes, team.name)
-        print(f"the first {kept} of them to watch: {replay_file}")
+        if isinstance(core, StarCraft2):
+            core.save_replay(replay_file)
+            print(f"to watch in the game: {replay_file}")
+        else:
+            kept = min(FLAGS.episodes, REPLAY_EPISODES)
+            episodes = replay.record(core, team.policy, seed, kept)
+            with app.bad_input("--replay: "):
+                replay.write(replay_file, episodes, team.name)
+            print(f"the first {kept} of them to watch: {replay_file}")
     if FLAGS.json:
         interval = {"battle_won_low": low, "battle_won_high": high}
-        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts)
+        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts | tags)
     return 0
 
 
 def _trained_team() -> Callable[[], Team]:
     """Checks what can be without TensorFlow; the rest when called."""
     app.run_config(FLAGS.root_dir)
-    for flag in ("map", "gin_file", "gin_bindings"):
-        if FLAGS[flag].value:
-            raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
+    _refuse_settings()
 
     def team() -> Team:
         core, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
@@ -87,6 +107,29 @@ def _trained_team() -> Callable[[], Team]:
         return Team(name, core, agent.watched_policy, {"env_steps": env_steps})
 
     return team
+
+
+def _registered_team() -> Callable[[], Team]:
+    """Likewise."""
+    from tf_marl import tracking
+
+    _refuse_settings()
+    if FLAGS.tracking_uri:
+        with app.bad_input("--tracking_uri: "):
+            tracking.check_reachable(FLAGS.tracking_uri)
+
+    def team() -> Team:
+        policy, core, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
+        name = f"{FLAGS.model_uri}, after {facts['env_steps']:,} env steps"
+        return Team(name, core, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
+
+    return team
+
+
+def _refuse_settings() -> None:
+    for flag in ("map", "gin_file", "gin_bindings"):
+        if FLAGS[flag].value:
+            raise app.BadInput(f"--{flag}: a trained team plays as it was trained; drop the flag")
 
 
 def _scripted_team() -> Callable[[], Team]:
@@ -98,10 +141,13 @@ def _scripted_team() -> Callable[[], Team]:
     def team() -> Team:
         from tf_marl import environments
         from tf_marl.environments.combat.scripts import ScriptedPolicy
+        from tf_marl.environments.sc2 import StarCraft2
 
         app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
         with app.bad_input():
             core = environments.load(seed=FLAGS.seed).core
+            if isinstance(core, StarCraft2):
+                raise app.BadInput(f"--policy={FLAGS.policy}: scripted teams know the embedded battle alone")
             policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
         return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
 
@@ -112,8 +158,9 @@ def _replay_file(name: str) -> pathlib.Path:
     """Where the replay goes; its folder is made if need be."""
     from tf_marl import replay
 
-    with app.bad_input("--replay="):
-        replay.check_name(name)
+    if pathlib.Path(name).suffix != GAME_REPLAY:
+        with app.bad_input("--replay="):
+            replay.check_name(name)
     path = app.writable_folder(pathlib.Path(name).parent, "replay") / pathlib.Path(name).name
     if path.is_dir():
         raise app.BadInput(f"--replay={name}: is a folder; name a file")

@@ -19,19 +19,13 @@ flags.DEFINE_bool("overwrite", False, "Replace a version that is there already."
 def main() -> int:
     if FLAGS.root_dir is None or FLAGS.out is None:
         raise app.BadInput("give --root_dir=DIR, the folder of a training run, and --out=DIR, where the files go")
-    app.run_config(FLAGS.root_dir)
+    config = app.run_config(FLAGS.root_dir)
     out = app.writable_folder(FLAGS.out, "out")
     app.import_quietly()
-    import gin
-
     from tf_marl import export
 
     _, agent, env_steps = app.load_run(FLAGS.root_dir, FLAGS.best)
-    facts = {
-        "algorithm": gin.query_parameter("train.agent").configurable.name,
-        "map": gin.query_parameter("environment.map_name"),
-        "best": FLAGS.best,
-    }
+    facts = app.training_facts(config.read_text()) | {"best": FLAGS.best}
     try:
         version = export.save(agent, out, env_steps, facts, FLAGS.overwrite)
     except FileExistsError as error:

@@ -230,7 +230,7 @@ def train_all(wanted: Sequence[Run], tables: Tables, name: str, processes: int) 
         tracker = tracking.Tracker(
             store, app.FLAGS.experiment, name, params={}, tags={"sweep": name}, folder=runs_folder / TRACKING_NAME
         )
-        arguments = ["--noreplay", f"--tracking_uri={store}", f"--experiment={tracker.experiment}"]
+        arguments = ["--noreplay", "--noregister", f"--tracking_uri={store}", f"--experiment={tracker.experiment}"]
         arguments += [f"--parent_run_id={_run_id(tracker)}"]
     with app.first_signal() as stop:
         failed = _side_by_side(missing, tables, runs_folder, arguments, processes, stop)

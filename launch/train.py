@@ -1,28 +1,34 @@
 """Trains a team: python -m launch.train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
 
+import contextlib
 import pathlib
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from launch import app
+from launch import app, champion
 
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
+    from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.tracking import Tracker
     from tf_marl.training.train import History, Result, Trainer
 
 FLAGS = flags.FLAGS
 TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
-REPLAY_NAME = "replay.html"  # among the run's artifacts
+REPLAY_NAME = "replay.html"  # among the run's artifacts; StarCraft II writes another
+GAME_REPLAY_NAME = "replay.SC2Replay"
 REPLAY_EPISODES = 4
 
 app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
+app.define_sc2_flag()
 app.define_seed_flag()
+flags.DEFINE_bool("register", True, "Register the best policy in MLflow; it challenges the champion, launch.champion.")
 flags.DEFINE_bool("allow_config_change", False, "Go on from --root_dir's checkpoint though settings have changed.")
 flags.DEFINE_string("parent_run_id", None, "MLflow run that a new one is shown under.")
 flags.DEFINE_bool("replay", True, "Keep some battles of the best policy among the run's artifacts, as a page.")
@@ -46,6 +52,8 @@ def main() -> int:
 
     from launch.progress import ProgressBar
     from tf_marl import environments
+    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.sc2.games import GameError
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
@@ -59,6 +67,8 @@ def main() -> int:
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
+    core = environment.core
+    backend_tags = app.backend_tags(core)
     app.writable_folder(root_dir)
     app.lock(root_dir)
     config = all_settings(trainer)
@@ -66,9 +76,11 @@ def main() -> int:
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
     params = app.flat(config)
+    facts = app.training_facts(config)
+    registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
-            FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER),
+            app.tracking_uri(),
             FLAGS.experiment,
             name,
             params=params,
@@ -78,13 +90,16 @@ def main() -> int:
                 "backend": params["environment.backend"].strip("'"),
                 "seed": str(FLAGS.seed),
                 "num_agents": str(trainer.agent.action_spec.shape[0]),
-            },
+            }
+            | backend_tags,
             folder=root_dir / TRACKING_NAME,
             parent_run_id=FLAGS.parent_run_id,
         )
 
     if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
         _tell(tracker.flush())
+        if FLAGS.register:
+            challenge(registered_name, tracker.run_id)
         env_steps = int(trainer.env_steps)
         print(
             f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
@@ -100,7 +115,8 @@ def main() -> int:
         unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
-            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps", file=sys.stderr)
+            anew = "; StarCraft II cannot be saved, so its episodes begin anew" * isinstance(core, StarCraft2)
+            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
         with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
 
             def record(env_steps: int, metrics: dict[str, float]) -> None:
@@ -112,8 +128,12 @@ def main() -> int:
 
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
-        if FLAGS.replay and not result.interrupted:  # who presses Ctrl-C wants to leave
-            log_replay(trainer, environment.core, tracker)
+        if not result.interrupted:  # who presses Ctrl-C wants to leave
+            print("keeping the best policy ...", file=sys.stderr, flush=True)
+            if FLAGS.replay:
+                log_replay(trainer, core, tracker, root_dir)
+            if FLAGS.register:
+                log_model(trainer, tracker, registered_name, facts, config)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -122,17 +142,25 @@ def main() -> int:
             raise app.Failure(f"{error}; what was saved is untouched: mend it, and the same command goes on") from error
         if isinstance(error, FloatingPointError):
             raise app.Failure(str(error)) from error
+        if isinstance(error, GameError):
+            trainer.save()
+            raise app.Failure(f"{error}; all is saved, the same command goes on") from error
         raise
     # Who stops a process may kill it soon after.
     status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
     _tell(tracker.finish(status, patience=patience))
-
     seconds = time.perf_counter() - began
+    if isinstance(core, StarCraft2):
+        core.close()  # a challenge needs games of its own
+    registers = FLAGS.register and not result.interrupted
+    verdict = challenge(registered_name, tracker.run_id) if registers else ""
+    replay_name = GAME_REPLAY_NAME if isinstance(core, StarCraft2) else REPLAY_NAME
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
         f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        + f"  watch     {REPLAY_NAME} among its artifacts\n" * (FLAGS.replay and not result.interrupted)
+        + f"  watch     {replay_name} among its artifacts\n" * (FLAGS.replay and not result.interrupted)
+        + f"  model     {registered_name}: {verdict}\n" * registers
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
         flush=True,
     )
@@ -153,16 +181,59 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_replay(trainer: "Trainer", core: "Combat", tracker: "Tracker") -> None:
-    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated."""
+def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
+    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
+
+    Of StarCraft II it is what one of its games has played in evaluations.
+    """
     from tf_marl import replay
+    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.sc2.games import GameError
 
     env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
         return
-    seed = [FLAGS.seed, 5]  # not a seed of the evaluations
-    episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
-    tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+    if isinstance(core, StarCraft2):
+        with contextlib.suppress(GameError):  # a game that is down has no replay
+            core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
+            tracker.file(root_dir / GAME_REPLAY_NAME)
+    else:
+        seed = [FLAGS.seed, 5]  # not a seed of the evaluations
+        episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
+        tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
+
+
+def log_model(trainer: "Trainer", tracker: "Tracker", name: str, facts: dict[str, Any], config: str) -> None:
+    """Keeps the best policy as a model, to be registered by that name, if anything was evaluated."""
+    from tf_marl import export, tracking
+
+    env_steps = trainer.restore_policy(best=True)
+    if env_steps is None:
+        return
+    worth = {f"model/{metric}": value for metric, value in trainer.evaluate_afresh(champion.EPISODES).items()}
+    description = f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best, of every training run"
+    with tempfile.TemporaryDirectory() as folder:
+        model = pathlib.Path(folder)
+        page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
+        (model / app.CONFIG_NAME).write_text(config)
+        tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
+
+
+def challenge(name: str, run_id: str | None) -> str:
+    """Lets the newest version that a run registered challenge the champion, once. Returns what came of it."""
+    from tf_marl import tracking
+
+    try:
+        if run_id is None:
+            raise ValueError("the store has nothing of this run yet")
+        store = app.tracking_uri()
+        version = max(tracking.versions(store, name, run_id))
+        return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict
+    except Exception as error:  # training is over, and well: what fails here can be done later
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return (
+            f"no challenge to the champion ({reason[:200]}); python -m launch.champion --model={name} makes up for it"
+        )
 
 
 def log_trust_region(name: str, tracker: "Tracker") -> None:

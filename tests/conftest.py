@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 
 if "TF_XLA_FLAGS" not in os.environ:  # else a worker, or somebody's choice
@@ -37,3 +38,15 @@ def random_team(rng):
         return np.where(avail, logits, np.float32(categorical.MASKED_LOGIT)), avail
 
     return draw
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a filesystem of two megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no filesystem can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

@@ -216,6 +216,8 @@ def test_the_certificate_worked_by_hand(two_states):
         "alpha": 0.1,
         "penalty": 16 * 0.1**2,
         "lower_bound": 0.3 - 16 * 0.1**2,
+        "joint_surrogate": 0.3,  # one agent is the team
+        "joint_lower_bound": 0.3 - 16 * 0.1**2,
         "vacuous": 0.0,
         "alpha_needed": (0.3 / 16) ** 0.5,
         "lower_bound_product": 0.3 - 16 * 0.12**2,
@@ -236,6 +238,8 @@ def test_the_certificate_matches_numpy(any_update, rng, by_state):
     measured = sizes(0.05, product=0.06, sum_=0.07)
     actual = diagnostics.certificate(change, np.where(counts, advantage, np.float32(1e3)), gamma, measured)
     states = counts.any(axis=-1)
+    of_the_team = (advantage * counts).sum(axis=-1)[states] / counts.sum(axis=-1)[states]
+    joint_gain = ((np.where(counts, ratio, 1.0).prod(axis=-1)[states] - 1) * of_the_team).mean() / (1 - gamma)
     gain = ((ratio - 1) * advantage * counts).sum(axis=-1)[states].mean() / (1 - gamma)
     per_alpha_squared = 4 * np.abs(advantage[counts]).max() * gamma / (1 - gamma) ** 2
     agent_tv = np.broadcast_to(change.epsilon / 2, counts.shape) * counts  # of an agent whose ratios are in the range
@@ -244,12 +248,30 @@ def test_the_certificate_matches_numpy(any_update, rng, by_state):
         "surrogate": gain,
         "penalty": per_alpha_squared * 0.05**2,
         "lower_bound": gain - per_alpha_squared * 0.05**2,
+        "joint_surrogate": joint_gain,
+        "joint_lower_bound": joint_gain - per_alpha_squared * 0.05**2,
         "lower_bound_product": gain - per_alpha_squared * 0.06**2,
         "lower_bound_sum": gain - per_alpha_squared * 0.07**2,
         "lower_bound_clip": gain - per_alpha_squared * clip**2,
     }
     for name, value in expected.items():
         np.testing.assert_allclose(actual[f"certificate/{name}"], value, rtol=1e-4, err_msg=name)
+
+
+def test_only_the_joint_surrogate_sees_what_agents_undo_together():
+    """Two agents in one state are paid 1 where just one of them moves, and learn to: see each joint action once.
+
+    Both move with probability 0.1 before and 0.9 after, so the mean pay is 2 x 0.9 x 0.1 = 0.18 as before. With each
+    joint action as often as the old policy takes it, of 100 visits, the estimate is the expectation itself.
+    """
+    action = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], [81, 9, 9, 1], axis=0)[None]
+    old, new = (np.broadcast_to(np.log(p).astype(np.float32), [1, 100, 2, 2]) for p in ([0.9, 0.1], [0.1, 0.9]))
+    change = diagnostics.PolicyChange(old, new, action, np.ones([1, 100, 2], bool), np.float32(EPSILON))
+    advantage = np.float32(action[..., :1] != action[..., 1:]) - np.float32(0.18)
+    actual = diagnostics.certificate(change, np.repeat(advantage, 2, axis=-1), gamma=0.0, sizes=sizes(0.8))
+    assert float(actual["certificate/joint_surrogate"]) == pytest.approx(0.0, abs=1e-5)
+    # either alone would gain P(just one moves) = 0.9 x 0.9 + 0.1 x 0.1 = 0.82 for 0.18
+    assert float(actual["certificate/surrogate"]) == pytest.approx(2 * (0.82 - 0.18), rel=1e-4)
 
 
 def test_the_bound_is_vacuous_from_the_alpha_needed_on(two_states):

@@ -17,10 +17,12 @@ import threading
 import time
 
 import mlflow
+import numpy as np
 import pytest
 import requests
 
-from tf_marl import tracking
+from tf_marl import agents, environments, tracking
+from tf_marl.training.train import Trainer
 
 SETTINGS = {
     "experiment": "battles",
@@ -186,6 +188,107 @@ def test_a_finished_run_has_all_its_metrics_params_tags_and_texts(store, start_r
     assert "error" not in run.data.tags
     assert run.data.tags["git_commit"] == tracking.git_commit()
     assert run.data.tags["version.mlflow"] == mlflow.__version__
+
+
+SIGNATURE = {
+    "inputs": {
+        "obs": {"dtype": "float32", "shape": [None, 5]},
+        "avail_actions": {"dtype": "bool", "shape": [None, 2]},
+    },
+    "outputs": {"action": {"dtype": "int32", "shape": [None]}},
+}
+
+
+@pytest.fixture
+def policy(tmp_path):
+    """A folder to make a model of; nothing here looks into its SavedModel."""
+    folder = tmp_path / "policy"
+    (folder / "saved_model").mkdir(parents=True)
+    (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
+    (folder / "config.gin").write_text("ippo.gamma = 0.99")
+    return folder
+
+
+def test_a_policy_becomes_a_model_of_its_run_and_a_version_of_its_name(store, start_run, policy, tmp_path):
+    tracker = start_run(store, experiment="models")
+    tracker.model(policy, "tf_marl.ippo.3m", "ippo on 3m", 600, SIGNATURE, {"model/battle_won_mean": 0.75})
+    tracker.model(
+        policy, "tf_marl.ippo.3m", "ippo on 3m", 600, SIGNATURE, {"model/battle_won_mean": 0.5}
+    )  # by a run that went on
+    tracker.model(policy, "tf_marl.ippo.3m", "ippo on 3m", 900, SIGNATURE, {"model/battle_won_mean": 0.875})
+    shutil.rmtree(policy)
+    assert tracker.finish("FINISHED") is None
+
+    first, second = tracking.versions(store, "tf_marl.ippo.3m", tracker.run_id)
+    assert second > first
+    client = mlflow.MlflowClient(store)
+    run = client.get_run(tracker.run_id)
+    outputs = {output.step: output.model_id for output in run.outputs.model_outputs}
+    assert sorted(outputs) == [600, 900]
+    assert history(store, tracker.run_id, "model/battle_won_mean") == [(600, 0.75), (900, 0.875)]
+    version = client.get_model_version("tf_marl.ippo.3m", str(first))
+    assert version.tags == {"env_steps": "600"}
+    logged = client.get_logged_model(outputs[600])
+    assert version.source == logged.artifact_location
+    assert logged.status == "READY"
+    assert {metric.key: metric.value for metric in logged.metrics} == {"model/battle_won_mean": 0.75}
+    assert logged.params == SETTINGS["params"]
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "tf_marl.ippo.3m", "version": str(first)}]
+    assert client.get_registered_model("tf_marl.ippo.3m").description == "ippo on 3m"
+
+    model = tracking.download(f"models:/tf_marl.ippo.3m/{first}", store, tmp_path).parent
+    files = {str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()}
+    assert {"MLmodel", "saved_model/saved_model.pb", "config.gin", "requirements.txt"} <= files
+    assert not [name for name in files if name.endswith((".pkl", ".py"))]
+    meta = mlflow.models.Model.load(str(model))
+    assert (meta.model_id, meta.run_id) == (logged.model_id, tracker.run_id)
+    assert {spec.name: (spec.type.name, spec.shape) for spec in meta.signature.inputs} == {
+        "obs": ("float32", (-1, 5)),
+        "avail_actions": ("bool", (-1, 2)),
+    }
+    example = meta.load_input_example(str(model))
+    assert example["avail_actions"].all()
+    assert not example["obs"].any()
+
+
+def test_a_model_whose_answers_were_lost_is_there_once(sqlite_store, start_run, policy, monkeypatch):
+    failed = set()
+
+    def losing(method):
+        honest = getattr(mlflow.MlflowClient, method)
+
+        def lose(client, *arguments, **options):
+            answer = honest(client, *arguments, **options)
+            if method not in failed:
+                failed.add(method)
+                raise ConnectionError("the answer was lost")
+            return answer
+
+        return lose
+
+    methods = {"create_logged_model", "log_outputs", "create_registered_model", "create_model_version"}
+    for method in methods:
+        monkeypatch.setattr(mlflow.MlflowClient, method, losing(method))
+    tracker = start_run(sqlite_store)
+    tracker.model(policy, "tf_marl.ippo.3m", "ippo on 3m", 600, SIGNATURE, {"model/battle_won_mean": 0.75})
+    assert tracker.finish("FINISHED") is None
+    assert failed == methods
+    assert tracking.versions(sqlite_store, "tf_marl.ippo.3m") == [1]
+    client = mlflow.MlflowClient(sqlite_store)
+    assert len(client.search_logged_models([tracker.experiment_id])) == 1
+    assert len(client.get_run(tracker.run_id).outputs.model_outputs) == 1
+    assert len(history(sqlite_store, tracker.run_id, "model/battle_won_mean")) == 1
+
+
+def test_no_model_but_ours_is_downloaded(sqlite_store, tmp_path):
+    with pytest.raises(ValueError, match=r"tf_marl.ippo.3m"):
+        tracking.download("models:/tf_marl.ippo.3m@champion", sqlite_store, tmp_path)
+    with pytest.raises(ValueError, match=r"no version of tf_marl.ippo.3m"):
+        tracking.versions(sqlite_store, "tf_marl.ippo.3m")
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "python_model.pkl").write_bytes(b"")
+    with pytest.raises(ValueError, match="no other is loaded"):
+        tracking.download((tmp_path / "pickled").as_uri(), sqlite_store, tmp_path / "to")
 
 
 def test_a_failed_run_says_why_however_long_the_reason(store, start_run):
@@ -354,6 +457,37 @@ def test_recording_does_not_wait_for_a_slow_server(relay, server, start_run):
     assert time.perf_counter() - began < 1.0  # one answer takes more
     assert tracker.finish("FINISHED") is None
     assert len(history(server.uri, tracker.run_id, "loss/39")) == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("relay", [0.5], indirect=True)
+def test_a_slow_server_costs_training_less_than_two_percent(relay, server, start_run, tmp_path):
+    mlflow.MlflowClient(server.uri).create_experiment("slow_training")
+    tracker = start_run(relay.uri, experiment="slow_training")
+    trainer = Trainer(
+        environment=environments.load("3m", num_envs=64), root_dir=str(tmp_path), agent=agents.ippo, rollout_steps=32
+    )
+    iteration = trainer.build_iteration()
+    iteration()
+
+    def median_seconds(record):
+        seconds = []
+        for _ in range(20):
+            began = time.perf_counter()
+            metrics = {name: float(value) for name, value in iteration().items()}
+            record(int(trainer.env_steps), metrics)
+            seconds.append(time.perf_counter() - began)
+        return np.median(seconds)
+
+    ratios = []
+    for i in range(12):  # in turn: other processes come and go
+        ratios.append(1 / median_seconds(lambda *_: None) * median_seconds(tracker.record))
+        while len(history(server.uri, tracker.run_id, "loss/value")) < 20 * (i + 1):
+            time.sleep(0.5)  # nothing is sent while nothing is tracked
+    cost = np.median(ratios) - 1
+    print(f"a server that takes 0.5 s to answer costs {cost:.2%} of an iteration")
+    assert tracker.finish("FINISHED") is None
+    assert cost < 0.02
 
 
 CHILD = """

@@ -120,10 +120,15 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
 
         improvement >= surrogate - penalty,   penalty = 4 max|A| gamma / (1 - gamma)^2 alpha^2
 
-    `surrogate` is sum_k E[(ratio_k - 1) A_k] / (1 - gamma), the expectation over the rollout's states, not discounted
-    ones, as PPO takes it; alpha is the largest total variation of the joint policy. The advantages are estimates, so
-    this is the theorem's arithmetic on measured quantities, no proof. Where the penalty is the larger one, the bound is
-    vacuous: it allows for a loss.
+    The surrogate is read in two ways, alpha is the largest total variation of the joint policy:
+
+        surrogate        sum_k E[(ratio_k - 1) A_k] / (1 - gamma)         what IPPO and MAPPO optimise, unclipped
+        joint_surrogate  E[(prod_k ratio_k - 1) A] / (1 - gamma)          unbiased for the joint policy's, if A is
+
+    In exact Dec-MDPs (`launch.theory`) the bound holds with the second, and with the first only where one agent alone
+    changes. Both take the rollout's states, not discounted ones, as PPO does, which the bound does not survive there,
+    and estimated advantages (A is the mean of the living agents'): this is the theorem's arithmetic on measured
+    quantities, no proof. Where the penalty is the larger one, the bound is vacuous: it allows for a loss.
 
     Args:
         change: of one update.
@@ -133,13 +138,16 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
     Returns:
         Scalars with the prefix `certificate/`: `surrogate`, `advantage_max`, `alpha`, `penalty`, `lower_bound` with the
         measured joint total variation; `vacuous`, 1 where that bound is not above 0; `alpha_needed`, below which it
-        would be; and other readings of the bound: `lower_bound_product` and `lower_bound_sum`, with the bounds on the
-        joint total variation in its place, and `lower_bound_clip`, with what it could be at most had all ratios stayed
-        in the clip range: then TV_k <= epsilon / 2, which is half of what Theorem 3 counts on.
+        would be; `joint_surrogate` and `joint_lower_bound`, which is that less the same penalty; and other readings of
+        alpha: `lower_bound_product` and `lower_bound_sum`, with the bounds on the joint total variation in its place,
+        and `lower_bound_clip`, with what it could be at most had all ratios stayed in the clip range: then
+        TV_k <= epsilon / 2, which is half of what Theorem 3 counts on.
     """
     ratio, counts = change.ratios()
     gain = tf.where(counts, (ratio - 1.0) * advantage, 0.0)
     surrogate_sum = surrogate.masked_mean(tf.reduce_sum(gain, axis=-1), change.states()) / (1.0 - gamma)
+    joint_gain = (tf.reduce_prod(ratio, axis=-1) - 1.0) * surrogate.masked_mean(advantage, counts, axis=-1)
+    joint_surrogate = surrogate.masked_mean(joint_gain, change.states()) / (1.0 - gamma)
     advantage_max = tf.reduce_max(tf.where(counts, tf.abs(advantage), 0.0))
     per_alpha_squared = 4.0 * advantage_max * gamma / (1.0 - gamma) ** 2
 
@@ -149,12 +157,15 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
     living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
     clip = tf.reduce_max(1.0 - (1.0 - tf.minimum(change.epsilon / 2.0, 1.0)) ** living)
     alpha = sizes["trust_region/joint_tv_max"]
+    penalty = per_alpha_squared * tf.square(alpha)
     metrics = {
         "surrogate": surrogate_sum,
         "advantage_max": advantage_max,
         "alpha": alpha,
-        "penalty": per_alpha_squared * tf.square(alpha),
+        "penalty": penalty,
         "lower_bound": lower_bound(alpha),
+        "joint_surrogate": joint_surrogate,
+        "joint_lower_bound": joint_surrogate - penalty,
         "vacuous": tf.cast(~(lower_bound(alpha) > 0.0), tf.float32),
         "alpha_needed": tf.sqrt(tf.math.divide_no_nan(tf.maximum(surrogate_sum, 0.0), per_alpha_squared)),
         "lower_bound_product": lower_bound(sizes["trust_region/joint_tv_product_max"]),

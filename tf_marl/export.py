@@ -80,16 +80,35 @@ def save(
         with _quiet():
             saver = policy_saver.PolicySaver(agent.policy, train_step=tf.Variable(env_steps, dtype=tf.int64))
             saver.save(str(staging / POLICY_SAVER))
-        signatures = _signatures(agent.actor)
-        module = tf.Module()
-        module.weights = agent.actor.variables  # and not the layers, which only Keras could load
-        tf.saved_model.save(module, str(staging / "model"), signatures=signatures)
-        page = _page(signatures, agent.actor) | {"env_steps": env_steps, "training": dict(facts or {})}
-        (staging / "model" / SIGNATURE_NAME).write_text(json.dumps(page, indent=2) + "\n")
+        save_model(agent, staging / "model", env_steps, facts)
         # The SavedModel last: where it is, the other is.
         _put(staging / POLICY_SAVER, folder / POLICY_SAVER / str(env_steps))
         _put(staging / "model", version)
     return version
+
+
+def save_model(
+    agent: PPOAgent, folder: pathlib.Path, env_steps: int, facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes the SavedModel alone, with its `signature.json`. Args: as `save`'s; folder, VERSION above.
+
+    Returns: what `signature.json` says.
+    """
+    signatures = _signatures(agent.actor)
+    module = tf.Module()
+    module.weights = agent.actor.variables  # and not the layers, which only Keras could load
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    page = _page(signatures, agent.actor) | {"env_steps": env_steps, "training": dict(facts or {})}
+    (folder / SIGNATURE_NAME).write_text(json.dumps(page, indent=2) + "\n")
+    return page
+
+
+def read_page(model: pathlib.Path) -> dict[str, Any]:
+    """What `signature.json` says of the SavedModel in a folder. Raises: ValueError: it is none of ours."""
+    try:
+        return json.loads((model / SIGNATURE_NAME).read_text())
+    except OSError:
+        raise ValueError(f"holds no {SIGNATURE_NAME}: no policy that tf_marl exported") from None
 
 
 @contextlib.contextmanager

@@ -270,9 +270,10 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
             if runs.empty or (all_maps and runs["map"].nunique() < len(long)):
                 continue
             statistic = statistics.interquartile_mean if all_maps else statistics.mean
-            _learning_curve(plot, runs, metric, statistic, *looks[value], label=_name(lines, value))
+            style, color, marker = looks[value]
+            _learning_curve(plot, runs, metric, statistic, style, color, marker, _name(lines, value))
             if row == "won" and not all_maps:
-                _mark_published(plot, runs, *looks[value][1:])
+                _mark_published(plot, runs, color, marker)
     for row, first in zip(rows, range(0, len(plots), len(inside)), strict=True):
         plots[first].set_ylabel(METRICS[row][1])
         plots[first].set_ylim(bottom=-0.03 if row == "won" else 0, top=1.03 if row == "won" else None)
@@ -329,45 +330,42 @@ def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
     return drawing
 
 
-def monotonicity(table: pd.DataFrame) -> figure.Figure:
-    """Share of exact updates that lower the return, by clip range and by rule; a row for each task.
+def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = False) -> figure.Figure:
+    """A quantity of exact updates against the clip range or alpha; a row for each rule, a column for each algorithm.
 
     Args:
-        table: a row for each `task`, `num_agents`, `algorithm`, `rule` and its `value`, with the share `lowered`.
+        table: a row for each `num_agents`, `algorithm`, `rule` and its `value`, with the quantity; an infinite value is
+            no clipping.
+        quantity: the column.
+        label: of the vertical axis.
+        limit: whether to draw alpha itself, where a rule is to hold the quantity below it.
     """
     algorithms = {name: ALGORITHMS[name] for name in table.algorithm.unique()}
-    rules = {"per_agent": "IPPO, clip range alpha / N", "backtrack": "IPPO, backtracking to alpha"}
-    tasks = list(table.task.unique())
-    drawing, plots = _panels(len(tasks), len(algorithms) + len(rules), sharey="row")
+    rules = {
+        "fixed": "clip range epsilon",
+        "per_agent": "alpha, for a clip range of alpha / N",
+        "backtrack": "alpha, by backtracking, nothing clipped",
+    }
+    drawing, plots = _panels(len(rules), len(algorithms), sharex=True, sharey=True)
     no_clipping = 4.0  # where it stands on the axis
-    panels = [
-        (plots[row * (len(algorithms) + len(rules)) + column], task, algorithm, rule, label)
-        for row, task in enumerate(tasks)
-        for column, (algorithm, rule, label) in enumerate(
-            [(name, "fixed", label) for name, label in algorithms.items()]
-            + [("ippo", rule, label) for rule, label in rules.items()]
-        )
-    ]
-    for plot, task, algorithm, rule, label in panels:
-        rows = table[(table.task == task) & (table.algorithm == algorithm) & (table.rule == rule)]
-        groups = rows.groupby("num_agents")
-        for (num_agents, ours), style, color in zip(groups, _STYLES, _colors(len(groups)), strict=False):
-            ours = ours.sort_values("value")
-            x = ours.value.replace(np.inf, no_clipping)
-            plot.plot(
-                x, ours.lowered, linestyle=style, color=color, marker="o", markersize=4, label=f"N = {num_agents}"
-            )
-        ticks = {0.01: "0.01", 0.1: "0.1", 1.0: "1", no_clipping: "none"} if rule == "fixed" else None
-        plot.set(title=f"{task}: {label}", xlabel="clip range" if rule == "fixed" else "alpha", xscale="log")
-        plot.set_xticks(list(ticks or rows.value.unique()), list((ticks or {}).values()) or None)
+    for plot, (rule, algorithm) in zip(plots, itertools.product(rules, algorithms), strict=True):
+        groups = table[(table.rule == rule) & (table.algorithm == algorithm)].groupby("num_agents")
+        for (num_agents, rows), style, color in zip(groups, _STYLES, _colors(len(groups)), strict=False):
+            rows = rows.sort_values("value")
+            x = rows.value.replace(np.inf, no_clipping)
+            plot.plot(x, rows[quantity], "o", linestyle=style, color=color, markersize=4, label=f"N = {num_agents}")
+        if limit and rule != "fixed":
+            alphas = sorted(table[table.rule == rule].value.unique())
+            plot.plot(alphas, alphas, color="tab:red", linewidth=1, label="alpha")
+        plot.set(title=algorithms[algorithm], xlabel=rules[rule], xscale="log")
+        plot.set_xticks([0.01, 0.03, 0.1, 0.3, 1.0, no_clipping], ["0.01", "0.03", "0.1", "0.3", "1", "none"])
+        plot.tick_params(labelbottom=True)
         plot.minorticks_off()
-        if not ticks:
-            plot.xaxis.set_major_formatter("{x:g}")
-        plot.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
-    for row in range(len(tasks)):
-        plots[row * (len(algorithms) + len(rules))].set_ylabel("updates that lower the return")
-    plots[0].legend(fontsize="small")
-    drawing.suptitle("Exact updates that lower the true return, tabular policies, exact advantages")
+        plot.yaxis.set_major_locator(ticker.MaxNLocator(steps=[1, 2, 5, 10]))
+        plot.yaxis.set_major_formatter("{x:g}" if limit else "{x:.0%}")
+    for plot in plots[:: len(algorithms)]:
+        plot.set_ylabel(label)
+    plots[-1].legend(fontsize="small")
     return drawing
 
 

@@ -41,7 +41,7 @@ def test_evaluation_matches_loops(whole, branches, draw):
     mdp, policy, _ = draw(1, agents=3, actions=2, local_states=2, whole=whole, branches=branches, batch=2)
     mdp = mdp._replace(gamma=tf.constant([0.3, 0.7], tf.float64))
     evaluation = exact.evaluate(mdp, model.team_logits(mdp, policy))
-    probabilities = tf.nn.softmax(policy).numpy()
+    probabilities, branching, rewards = tf.nn.softmax(policy).numpy(), mdp.probability.numpy(), mdp.reward.numpy()
     for b in range(2):
         gamma = float(mdp.gamma[b])
         states, actions = mdp.num_states, model.joint_actions(3, 2)
@@ -53,10 +53,10 @@ def test_evaluation_matches_loops(whole, branches, draw):
         value, visits, at = np.zeros(states), np.zeros(states), mdp.start[b].numpy()
         for t in range(100):
             visits += gamma**t * at
-            q, after = mdp.reward[b].numpy().copy(), np.zeros(states)
+            q, after = rewards[b].copy(), np.zeros(states)
             for s in range(states):
                 for j in range(8):
-                    for there, p in zip(mdp.successor[s, j], mdp.probability[b, s, j].numpy(), strict=True):
+                    for there, p in zip(mdp.successor[s, j], branching[b, s, j], strict=True):
                         q[s, j] += gamma * p * value[there]
                         after[there] += at[s] * joint[s, j] * p
             value, at = (joint * q).sum(axis=1), after

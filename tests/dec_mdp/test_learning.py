@@ -14,7 +14,7 @@ def test_with_one_agent_the_algorithms_are_one():
         np.testing.assert_allclose(other.eta, ippo.eta, atol=1e-6)
 
 
-def test_backtracking_holds_alpha_where_clipping_does_not():
+def test_backtracking_holds_alpha_where_clipping_to_alpha_over_n_does_not():
     mdp = learning.task("volunteer", 3, 2, 0)
     history = learning.learn(mdp, "ippo", [Rule("per_agent", 0.1), Rule("backtrack", 0.1)], 3, 0)
     clipped, back = history.joint_tv[:, 0::2], history.joint_tv[:, 1::2]

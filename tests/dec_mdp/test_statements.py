@@ -16,7 +16,7 @@ FAIL = {
     ("Theorem 1", "alpha = mean of joint TV over states"),
     ("Theorem 2", "joint surrogate; alpha = largest TV of one agent"),
     ("Theorem 2", "independent surrogates; alpha = sum_k largest TV_k"),
-    ("Theorem 2", "independent surrogates; alpha = largest joint TV, as our certificate"),
+    ("Theorem 2", "independent surrogates; alpha = largest joint TV, as certificate/lower_bound"),
     ("Theorem 2", "joint surrogate; max |A_k| of marginal advantages"),
     ("Theorem 2", "joint surrogate over undiscounted states, as PPO takes them"),
     ("Equation 9", "sum_k TV_k <= alpha on average over states"),

@@ -1,9 +1,13 @@
 """The doctor finds what is wrong, says how to mend it, and survives a machine where nothing works."""
 
+import base64
+import hashlib
+import http.server
 import json
 import pathlib
 import socket
 import subprocess
+import threading
 from importlib import metadata
 
 import pytest
@@ -11,6 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from launch import doctor
+from tf_marl.sc2 import installation
 
 
 @pytest.fixture(autouse=True)
@@ -44,21 +49,6 @@ def by_name(findings):
     return {finding.what: finding for finding in findings}
 
 
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """(name, version, files) -> a distribution of that kind is all that can be found."""
-
-    def install(name, version, *files):
-        info = tmp_path / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
-        found = metadata.Distribution.at(info)
-        monkeypatch.setattr(metadata, "distribution", lambda _: found)
-
-    return install
-
-
 @pytest.mark.parametrize(
     ("package", "version"),
     [("numpy", "2.4.1"), ("protobuf", "5.29.3"), ("tf_keras", None), ("tf_agents", "0.18.0"), ("numpy", "2.0.9")],
@@ -73,16 +63,26 @@ def test_a_version_that_does_not_work_is_a_problem_with_its_cure(package, versio
     assert all(other.status == "ok" for other in findings.values())
 
 
-def test_smac3_is_not_taken_for_the_game_environment(installed):
-    installed("smac", "2.3.1", "smac/__init__.py", "smac/facade/abstract_facade.py")
+def fake_smac(folder, *modules):
+    """A package `smac` in a folder."""
+    for module in modules:
+        file = folder / module
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("class StarCraft2Env: ...")
+
+
+def test_smac3_is_not_taken_for_the_game_environment(tmp_path, monkeypatch):
+    fake_smac(tmp_path, "smac/__init__.py", "smac/facade/__init__.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (finding,) = doctor.smac()
     assert finding.status == "problem"
     assert "SMAC3" in finding.says
-    assert "uninstall smac" in finding.fix
+    assert finding.fix == "make sc2"
 
 
-def test_the_game_environment_is_recognised(installed):
-    installed("smac", "1.0.0", "smac/__init__.py", "smac/env/starcraft2/starcraft2.py")
+def test_the_game_environment_is_recognised(tmp_path, monkeypatch):
+    fake_smac(tmp_path, "smac/__init__.py", "smac/env/__init__.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (finding,) = doctor.smac()
     assert finding.status == "ok"
 
@@ -94,6 +94,39 @@ def test_a_closed_server_is_a_problem():
         (finding,) = doctor.mlflow_store()
         assert finding.status == "problem"
         assert f"no MLflow server answers at {flags.FLAGS.tracking_uri}" in finding.says
+
+
+@pytest.fixture
+def read_only_server():
+    """Lets one account in, and nobody write; yields its address and the accounts that came."""
+    accounts = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            accounts.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self):
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", accounts
+        server.shutdown()
+
+
+def test_a_server_that_cannot_be_written_to_is_a_problem_and_its_password_is_not_shown(read_only_server):
+    host, accounts = read_only_server
+    flags.FLAGS.tracking_uri = f"http://me:s%40cret@{host}"
+    (finding,) = doctor.mlflow_store()
+    assert finding.status == "problem"
+    assert f"http://{host} answers, but does not take what is written" in finding.says
+    assert "cret" not in finding.says + finding.fix
+    assert accounts == ["Basic " + base64.b64encode(b"me:s@cret").decode()]
 
 
 def test_a_database_is_neither_made_nor_changed(tmp_path):
@@ -108,12 +141,19 @@ def test_a_database_is_neither_made_nor_changed(tmp_path):
 
 def test_a_game_without_its_maps_is_a_problem_and_no_game_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("SC2PATH", str(tmp_path))
-    (tmp_path / "Versions" / "Base75689").mkdir(parents=True)
+    program = tmp_path / "Versions" / "Base75689" / "SC2_x64"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
     build, maps = doctor.game()
     assert (build.status, maps.status) == ("ok", "problem")
     folder = tmp_path / "Maps" / "SMAC_Maps"
     folder.mkdir(parents=True)
-    (folder / "3m.SC2Map").touch()
+    (folder / "10m_vs_11m.SC2Map").touch()
+    monkeypatch.setattr(installation, "MAP_HASHES", {"10m_vs_11m": hashlib.sha256(b"a map").hexdigest()})
+    build, maps = doctor.game()
+    assert (build.status, maps.status) == ("ok", "problem")
+    assert "is not SMAC's" in maps.says
+    (folder / "10m_vs_11m.SC2Map").write_bytes(b"a map")
     assert [finding.status for finding in doctor.game()] == ["ok", "ok"]
     monkeypatch.delenv("SC2PATH")
     monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "nobody")

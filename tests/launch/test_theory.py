@@ -39,7 +39,8 @@ def test_tables_plots_and_witnesses_are_in_mlflow(theory):
     folder, outcome = theory
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     names = {path.name for path in (folder / "out").rglob("*") if path.is_file()}
-    assert {"theory.md", "statements.csv", "learning.csv", "curves.csv", "monotonicity.png", "curves.svg"} <= names
+    plots = {"monotonicity.png", "joint_tv.png", "certificate.png", "curves.svg"}
+    assert {"theory.md", "statements.csv", "learning.csv", "curves.csv"} | plots <= names
     assert {file.path for file in client.list_artifacts(outcome.json()["run_id"])} == names
     assert client.get_run(outcome.json()["run_id"]).info.status == "FINISHED"
 

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 EVALUATED = {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
 MEASURED_EVERY_UPDATE = {
@@ -18,7 +19,11 @@ MEASURED_EVERY_UPDATE = {
     *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
     *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
     *(f"trust_region/{name}" for name in ("joint_tv_product_max", "joint_tv_product_mean", "joint_tv_max", "alpha")),
-    *(f"certificate/{name}" for name in ("surrogate", "penalty", "lower_bound", "vacuous", "alpha_needed")),
+    *(
+        f"certificate/{name}"
+        for name in ("surrogate", "penalty", "lower_bound", "joint_surrogate", "joint_lower_bound")
+    ),
+    *(f"certificate/{name}" for name in ("vacuous", "alpha_needed")),
 }
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
 
@@ -217,6 +222,39 @@ def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp
     assert result["env_steps"] == finished.outcome.json()["env_steps"]
     assert result["battle_won_mean"] * 10 == pytest.approx(round(result["battle_won_mean"] * 10))
     assert 0 < result["episode_length_mean"] <= 60
+
+
+def test_the_best_policy_is_registered_and_decides_as_when_it_was_trained(finished, warm_launch, monkeypatch, tmp_path):
+    """MLflow loads and serves what `launch.evaluate` plays."""
+    uri = finished.store.tracking_uri
+    version = mlflow.MlflowClient(uri).get_model_version_by_alias("tf_marl.ippo.3m", "champion")
+    assert version.run_id == finished.outcome.json()["run_id"]
+    assert "tf_marl.ippo.3m: version 1 is the champion" in finished.outcome.stdout
+    run = finished.store.run(version.run_id)
+    assert run.data.metrics["model/battle_won_mean"] * 256 == pytest.approx(
+        round(run.data.metrics["model/battle_won_mean"] * 256)
+    )
+    played = warm_launch(
+        "launch.evaluate", "--model_uri=models:/tf_marl.ippo.3m@champion", f"--tracking_uri={uri}", "--json"
+    ).json()
+    assert (played["algorithm"], played["map"]) == ("ippo", "3m")
+    assert played["env_steps"] == int(version.tags["env_steps"])
+
+    exported = warm_launch(
+        "launch.export", f"--root_dir={finished.store.root_dir}", f"--out={tmp_path}", "--json"
+    ).json()
+    inputs = {
+        "obs": np.random.default_rng(0).normal(size=(64, 30)).astype(np.float32),
+        "avail_actions": np.ones([64, 9], bool),
+        "agent_index": np.arange(64, dtype=np.int32) % 3,
+    }
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    served = mlflow.pyfunc.load_model("models:/tf_marl.ippo.3m@champion").predict(inputs)
+    decide = tf.saved_model.load(exported["saved_model"]).signatures["serving_default"]
+    local = decide(**{name: tf.constant(value) for name, value in inputs.items()})
+    assert served["action"] == local["action"].numpy().tolist()
+    np.testing.assert_allclose(served["probabilities"], local["probabilities"], rtol=1e-5, atol=1e-7)
 
 
 def test_export_makes_versions_of_the_best_and_of_the_newest_policy(finished, warm_launch, noise, tmp_path):

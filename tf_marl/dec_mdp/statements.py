@@ -445,7 +445,11 @@ READINGS = (
         _state_distribution(lambda case: tf.reduce_max(case.agent_tv_max, axis=1)),
         ALONE,
     ),
-    Reading("Theorem 1", "joint policy; alpha = largest joint TV", _bound(lambda case: case.alpha)),
+    Reading(
+        "Theorem 1",
+        "joint policy; alpha = largest joint TV, as certificate/joint_lower_bound",
+        _bound(lambda case: case.alpha),
+    ),
     Reading(
         "Theorem 1",
         "alpha = mean of joint TV over states",
@@ -462,7 +466,7 @@ READINGS = (
     Reading("Theorem 2", "independent surrogates; alpha = sum_k largest TV_k", _bound(_sum_alpha, _independent), ALONE),
     Reading(
         "Theorem 2",
-        "independent surrogates; alpha = largest joint TV, as our certificate",
+        "independent surrogates; alpha = largest joint TV, as certificate/lower_bound",
         _bound(lambda case: case.alpha, _independent),
         ALONE,
     ),

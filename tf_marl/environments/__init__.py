@@ -11,6 +11,8 @@ Specs of one environment, N agents, A actions:
 
 As everywhere in TF-Agents, the step after an episode's last one ignores the action and returns the next episode's
 first time step; the last time step carries its own true observation, for a learner to bootstrap from.
+
+Backend `combat` is the embedded battle, `sc2` StarCraft II itself, whose episodes may break off: see `sc2.py`.
 """
 
 from typing import Any
@@ -20,6 +22,7 @@ import pydantic
 from tf_agents.environments import tf_environment
 
 from tf_marl.config import STRICT, Count, naming
+from tf_marl.environments import sc2
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
@@ -27,7 +30,7 @@ from tf_marl.environments.functional import FunctionalEnvironment
 
 __all__ = ["load", "map_names"]
 
-BACKENDS = ("combat",)
+BACKENDS = ("combat", "sc2")
 
 
 def map_names() -> tuple[str, ...]:
@@ -46,13 +49,16 @@ def load(
     Args:
         map_name: one of `map_names()`.
         num_envs: B, battles side by side; the environment's `batch_size`.
-        backend: `combat`, the embedded battle.
+        backend: `combat`, the embedded battle, or `sc2`, the game: `num_envs` of them, of about a gigabyte each.
         seed: root of all the chance in the environment.
-        **options: SMAC's options by SMAC's names, and `profile` and `enemy`: see `combat.options.Options`.
+        **options: SMAC's options by SMAC's names, and `profile` and `enemy`: see `combat.options.Options`; for `sc2`,
+            `sc2.Settings`.
     Raises:
         ValueError: unknown map, backend or option, or a value of the wrong type or size; names it.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
+    if backend == "sc2":
+        return sc2.load(map_name, num_envs, seed, **options)
     chosen = Options(**options)
     return FunctionalEnvironment(Combat(scenarios.scenario(map_name, chosen.profile), num_envs, chosen), seed)

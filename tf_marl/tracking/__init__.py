@@ -18,16 +18,29 @@ import time
 import uuid
 from collections.abc import Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tf_marl.tracking import address, sender, system
-from tf_marl.tracking.address import check_reachable, local_store, shown
+from tf_marl.tracking.address import check_reachable, client, local_store, shown
 from tf_marl.tracking.journal import Event, Journal
+from tf_marl.tracking.models import SAVED_MODEL, download, versions
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
-__all__ = ["Tracker", "check_reachable", "git_commit", "has_begun", "kept", "local_store", "shown"]
+__all__ = [
+    "SAVED_MODEL",
+    "Tracker",
+    "check_reachable",
+    "client",
+    "download",
+    "git_commit",
+    "has_begun",
+    "kept",
+    "local_store",
+    "shown",
+    "versions",
+]
 
 for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -167,6 +180,38 @@ class Tracker:
         with self._new_artifact(name) as path:
             figure.savefig(path)
 
+    def model(
+        self,
+        folder: pathlib.Path,
+        name: str,
+        description: str,
+        step: int,
+        signature: dict[str, Any],
+        metrics: dict[str, float],
+    ) -> None:
+        """Keeps a policy as a model of this run, and registers it; the one of a step that was kept is left as it is.
+
+        Args:
+            folder: that goes into the model: `saved_model`, and what is to lie beside it.
+            name: to register it by; becomes a new version of that.
+            description: of what has that name, for people to read.
+            step: env steps that it trained for.
+            signature: what the SavedModel's `serving_default` takes and returns, as its `signature.json` has it.
+            metrics: that tell its worth.
+        Raises: as `record` does.
+        """
+        about = {"name": name, "description": description, "step": step, "signature": signature, "values": metrics}
+        recorded = {(step, metric) for metric in metrics}
+        if recorded <= self._recorded:
+            return
+        path = self._folder / "models" / str(step)
+        with self._naming_the_folder():
+            shutil.rmtree(path, ignore_errors=True)  # of a process that came no further
+            shutil.copytree(folder, path)
+        with self._lock:
+            self._append({"event": "model", "time": _now()} | about)
+            self._recorded |= recorded
+
     def finish(self, status: str, error: str | None = None, patience: float = 30.0) -> str | None:
         """Closes the run and waits for what is left to reach the store, as long as that makes progress.
 
@@ -250,7 +295,7 @@ def _checked_context(uri: str, experiment: str, tracking_uri: str) -> dict[str, 
     from mlflow.tracking.context import registry
 
     try:
-        found = sender.client(uri).get_experiment_by_name(experiment)
+        found = address.client(uri).get_experiment_by_name(experiment)
     except MlflowException as error:
         raise MlflowException(address.without_account(str(error), tracking_uri)) from None
     if found and found.lifecycle_stage != "active":

@@ -1,8 +1,10 @@
 """Tracking addresses, and who may see what of them."""
 
+import logging
 import os
 import pathlib
 import urllib.parse
+from typing import Any
 
 import requests
 
@@ -19,6 +21,14 @@ def artifact_location(tracking_uri: str) -> str | None:
     """`artifacts` beside an SQLite database, where MLflow would take the current directory; None: up to the server."""
     scheme, _, path = tracking_uri.partition(":///")
     return (pathlib.Path(path).resolve().parent / "artifacts").as_uri() if scheme == "sqlite" else None
+
+
+def client(tracking_uri: str) -> Any:
+    """A quiet `mlflow.MlflowClient`."""
+    from mlflow import MlflowClient  # takes seconds, and sets up MLflow's logging
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    return MlflowClient(signed_in(tracking_uri))
 
 
 def shown(tracking_uri: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from tf_marl.tracking import address
+from tf_marl.tracking import address, models
 from tf_marl.tracking.journal import Event, Journal
 
 MARK = "tf_marl.journal"  # the tag by which a journal's run is found
@@ -30,14 +30,6 @@ _OUTAGE_SECONDS = 60.0  # until it is worth a line
 _POLL_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
-
-
-def client(tracking_uri: str) -> Any:
-    """A quiet `mlflow.MlflowClient`."""
-    from mlflow import MlflowClient  # takes seconds, and sets up MLflow's logging
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri)
 
 
 class Sender:
@@ -74,7 +66,7 @@ class Sender:
         """Waits until all of the journal is sent; False if it fails for `patience` [seconds] without any progress."""
         position, since = self._position, time.monotonic()
         while self._position < self._journal.size:
-            if self._position != position:
+            if self._position > position:  # what is sent over and over, to a store that keeps losing it, is none
                 position, since = self._position, time.monotonic()
             elif self.problem is not None and time.monotonic() - since >= patience:
                 return False
@@ -121,7 +113,7 @@ class Sender:
 
     def _send(self, events: list[tuple[Event, int]]) -> None:
         if self._client is None:
-            self._client = client(self._uri)
+            self._client = address.client(self._uri)
         self._journal.sync()  # or training might record anew, at another time, what a power cut made the journal forget
         for kind, group in itertools.groupby(events, key=lambda pair: pair[0]["event"]):
             pairs = list(group)
@@ -173,6 +165,11 @@ class Sender:
         into, _, _ = event["name"].rpartition("/")
         with self._passing_over_what_is_refused():
             self._client.log_artifact(self.run_id, str(path), into or None)
+
+    def _send_model(self, event: Event) -> None:
+        with self._passing_over_what_is_refused():
+            folder = self._folder / "models" / str(event["step"])
+            models.send(self._client, self.experiment_id, self.run_id, folder, event)
 
     def _send_finish(self, event: Event) -> None:
         with self._passing_over_what_is_refused():

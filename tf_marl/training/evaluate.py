@@ -8,6 +8,8 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.environments.functional import FunctionalCore, State
+from tf_marl.environments.sc2 import StarCraft2
+from tf_marl.training.live import CompiledPolicy
 
 
 def play_step(
@@ -46,9 +48,10 @@ class Evaluator:
     """
 
     def __init__(self, core: FunctionalCore, policy: tf_policy.TFPolicy):
+        compiles = not isinstance(core, StarCraft2)
         self._core = core
-        self._policy = policy
-        self._play = tf.function(self._episodes, jit_compile=True)
+        self._policy = policy if compiles else CompiledPolicy(policy)
+        self._play = tf.function(self._episodes, jit_compile=True) if compiles else self._episodes
 
     def __call__(self, seed: tf.Tensor) -> dict[str, float]:
         """Args: seed [2] int32; equal seeds and weights give equal episodes.
@@ -63,8 +66,10 @@ class Evaluator:
 
         def step(t, state, time_step, policy_state, going, totals):
             state, time_step, action_step = play_step(core, self._policy, seed, t, state, time_step, policy_state)
-            counts = tf.cast(going, tf.float32)
+            first = going & time_step.is_first()  # a game begins, or has broken off and begins anew
+            counts = tf.cast(going & ~first, tf.float32)
             won = tf.cast(time_step.is_last() & core.info(state)["battle_won"], tf.float32)
+            totals = {name: tf.where(first, 0.0, total) for name, total in totals.items()}
             totals = {
                 "battle_won_mean": totals["battle_won_mean"] + counts * won,
                 "return_mean": totals["return_mean"] + counts * time_step.reward,

@@ -174,6 +174,10 @@ class Collector(tf.Module):
         fold_in = tf.random.experimental.stateless_fold_in
         return fold_in(fold_in(self._seed, self._count), shard)
 
+    def metrics(self) -> dict[str, float]:
+        """What there is to record of the environments besides the rollouts: nothing."""
+        return {}
+
     def collect(self) -> Rollout:
         """The next rollout of all environments."""
         self._count.assign_add(1)

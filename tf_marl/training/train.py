@@ -17,9 +17,11 @@ from tf_marl import diagnostics
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.sc2 import StarCraft2, StarCraft2Environment
 from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
-from tf_marl.training.rollout import Collector
+from tf_marl.training.live import LiveCollector
+from tf_marl.training.rollout import Collector, Rollout
 
 Metrics = dict[str, float]
 History = dict[str, np.ndarray]
@@ -45,7 +47,7 @@ class Trainer:
     def __init__(
         self,
         *,
-        environment: FunctionalEnvironment,
+        environment: FunctionalEnvironment | StarCraft2Environment,
         root_dir: str,
         agent: Callable[..., Any] = gin.REQUIRED,
         seed: pydantic.NonNegativeInt = 0,
@@ -88,8 +90,14 @@ class Trainer:
         self._seed = seed
         self._eval_every = eval_every_env_steps
         self._core = core
-        self.collector = Collector(core, self.agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
-        self._evaluator = self.evaluator(eval_episodes)
+        policy = self.agent.collect_policy
+        self.collector: Collector | LiveCollector
+        if isinstance(core, StarCraft2):
+            self.collector = LiveCollector(core, policy, num_steps, seed, whole_episodes)
+        else:
+            self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
+        self._eval_episodes = eval_episodes
+        self._evaluator = Evaluator(core.resize(eval_episodes), self.agent.policy)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
         self._checkpoint_every = checkpoint_every_env_steps
@@ -98,10 +106,6 @@ class Trainer:
         self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, **everything, **weights)
         self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
         self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
-
-    def evaluator(self, episodes: int) -> Evaluator:
-        """Plays `episodes` greedy episodes when called."""
-        return Evaluator(self._core.resize(episodes), self.agent.policy)
 
     def restore(self) -> bool:
         """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
@@ -142,49 +146,79 @@ class Trainer:
             FloatingPointError: an update came to numbers that are not finite. The state before it is the newest
                 checkpoint, and a file in `root_dir` describes the batch.
             OSError: a checkpoint cannot be written; those before it are untouched.
+            games.GameError: StarCraft II failed too often; the state is that after the last update.
         """
-        iteration, watched = self.build_iteration(), tf.function(self.watched_iteration)
+        iteration, watched = self.build_iteration(), self._build(self._learn_watched)
+        variables = self._variables()
+        snapshot = tf.function(lambda: [variable.read_value() for variable in variables])  # in one call, not a hundred
         evaluation: Metrics = {}
         evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
             began = time.perf_counter()
             self.agent.progress.assign(before / self.num_env_steps)
-            state = [variable.read_value() for variable in self._variables()]
+            before_update = snapshot()
             full = self._full.due(int(self.agent.train_step_counter))
             tensors, history = watched() if full else (iteration(), {})
             metrics = {name: float(value) for name, value in tensors.items()}
             if not_finite := [name for name, value in metrics.items() if not math.isfinite(value)]:
-                for variable, value in zip(self._variables(), state, strict=True):
+                for variable, value in zip(variables, before_update, strict=True):
                     variable.assign(value)
                 raise FloatingPointError(self._describe_failure(not_finite))
-            record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began))
+            record(int(self.env_steps), _recorded(metrics, time.perf_counter() - began) | self.collector.metrics())
             if full:
                 rows = int(metrics["trust_region/epochs"]) + 1
                 keep(int(self.env_steps), {name: values.numpy()[:rows] for name, values in history.items()})
             if before // self._eval_every < int(self.env_steps) // self._eval_every:
                 evaluation, evaluated = self._evaluate(record), int(self.env_steps)
             if before // self._checkpoint_every < int(self.env_steps) // self._checkpoint_every:
-                saved = self._save()
+                saved = self.save()
         interrupted = int(self.env_steps) < self.num_env_steps
         if not interrupted and evaluated != int(self.env_steps):
             evaluation = self._evaluate(record)
         if saved != int(self.env_steps):
-            self._save()
+            self.save()
         return Result(int(self.env_steps), evaluation, interrupted)
+
+    def evaluate_afresh(self, episodes: int) -> Metrics:
+        """Plays `episodes` greedy episodes, or a few more, by which no weights were chosen. Returns as an Evaluator."""
+        rounds = -(-episodes // self._eval_episodes)
+        seeds = [tf.random.experimental.stateless_fold_in([self._seed, 6], i) for i in range(rounds)]
+        results = [self._evaluator(seed) for seed in seeds]
+        return {name: sum(result[name] for result in results) / rounds for name in results[0]}
 
     def iteration(self) -> dict[str, tf.Tensor]:
         """One turn of the loop: a rollout, the update on it, and how far that moved the policy; scalar tensors."""
-        return self._iteration(watch=None)[0]
+        return self._learn_quietly(self.collector.collect())
 
-    def watched_iteration(self) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """The same, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
+    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
+        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        return self._build(self._learn_quietly, jit_compile=on_gpu)
+
+    def _build(self, learn: Callable[[Rollout], Any], jit_compile: bool = False) -> Callable[[], Any]:
+        """Collecting and learning, compiled: as one program, if collecting can be part of it."""
+        together = not isinstance(self._core, StarCraft2)
+        learn = learn if together else tf.function(learn, jit_compile=jit_compile)
+
+        def turn() -> Any:
+            return learn(self.collector.collect())
+
+        return tf.function(turn, jit_compile=jit_compile) if together else turn
+
+    def _learn_quietly(self, rollout: Rollout) -> dict[str, tf.Tensor]:
+        return self._learn(rollout)[0]
+
+    def _learn_watched(self, rollout: Rollout) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """`_learn`, and the distributions of how far, [epochs + 1, ...] each; not for XLA."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 8], self.agent.train_step_counter)
-        return self._iteration(
-            watch=lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
+        return self._learn(
+            rollout, watch=lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
         )
 
-    def _iteration(self, watch: ppo.Watch | None) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        experience, final_time_step, tally = self.collector.collect()
+    def _learn(
+        self, rollout: Rollout, watch: ppo.Watch | None = None
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        experience, final_time_step, tally = rollout
         epsilon = self.agent.epsilon(experience.observation["alive"])  # enforcement may set another for the next update
         update = self.agent.update(experience, final_time_step, watch)
         measured = self.diagnose(experience, update.advantage, epsilon)
@@ -205,10 +239,6 @@ class Trainer:
         gamma = self.agent.config.gamma
         return sizes | (diagnostics.certificate(change, advantage, gamma, sizes) if gamma < 1 else {})
 
-    def build_iteration(self) -> Callable[[], dict[str, tf.Tensor]]:
-        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
-        return tf.function(self.iteration, jit_compile=bool(tf.config.list_physical_devices("GPU")))
-
     def _evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
         """Evaluates, and keeps the weights if there were no better ones."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)
@@ -220,7 +250,8 @@ class Trainer:
             self._best.save(int(self.env_steps))
         return evaluation
 
-    def _save(self) -> int:
+    def save(self) -> int:
+        """Makes a checkpoint. Returns: the env steps so far. Raises OSError: as `run`."""
         self._checkpoints.save(int(self.env_steps))
         return int(self.env_steps)
 
@@ -233,8 +264,8 @@ class Trainer:
 
         Args: not_finite, names of metrics.
         """
-        env_steps = self._save()
-        experience, final_time_step, _ = self.collector.collect()  # the same again
+        env_steps = self.save()
+        experience, final_time_step, _ = self.collector.collect()  # the same again, of an embedded battle
         batch = self.agent.batch(experience, final_time_step)._asdict()
         tensors = {"reward": experience.reward, "logits": experience.policy_info["logits"], **batch.pop("observation")}
         networks: dict[str, Any] = {"actor": self.agent.actor, "critic": self.agent.critic}

@@ -1,0 +1,1 @@
+"""Stands in for the package `smac` where it is not installed: see `env`."""

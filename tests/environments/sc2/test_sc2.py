@@ -1,0 +1,260 @@
+"""The backend `sc2` on the stand-in: shows what SMAC shows, and outlives what StarCraft II does to it."""
+
+import itertools
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+
+from tf_marl import environments
+from tf_marl.environments.smac_api import CombatEnv
+from tf_marl.sc2 import games, installation
+
+STOP, EAST, ATTACK = 1, 4, 6
+
+
+def attack_or_advance(available):
+    """[N, A] -> [N]: each agent attacks the first enemy it may, else goes east, else stops."""
+    wishes = [*range(ATTACK, available.shape[1]), EAST, STOP, 0]
+    return np.array([next(action for action in wishes if agent[action]) for agent in available], np.int32)
+
+
+def stop(shown):
+    """[B, N]."""
+    return shown.observation["alive"].astype(np.int32) * STOP
+
+
+# The same battles
+
+
+@pytest.mark.parametrize(
+    "map_name", ["3m", *(pytest.param(name, marks=pytest.mark.slow) for name in ("2s3z", "MMM", "bane_vs_bane"))]
+)
+def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac, stand_in, load, rng):
+    if any_smac == "double" and map_name == "MMM":
+        pytest.skip("smac's double knows no medivacs")
+    stand_in()
+    core, twin = load(map_name, seed=7).core, CombatEnv(map_name, seed=7, continuing_episode=True)
+    shown = core.begin()
+    for episode in range(4):
+        twin.reset()
+        assert shown.step_type[0] == ts.StepType.FIRST
+        terminated = False
+        while not terminated:
+            np.testing.assert_allclose(shown.observation["obs"][0], twin.get_obs(), atol=1e-6)
+            np.testing.assert_allclose(shown.observation["state"][0], twin.get_state(), atol=1e-6)
+            available = np.array(twin.get_avail_actions(), bool)
+            np.testing.assert_array_equal(shown.observation["avail_actions"][0], available)
+            np.testing.assert_array_equal(shown.observation["alive"][0], [u.health > 0 for u in twin.agents.values()])
+            anything = np.array([rng.choice(np.flatnonzero(agent)) for agent in available], np.int32)
+            actions = attack_or_advance(available) if episode % 2 else anything
+            shown = core.play(actions[None])
+            reward, terminated, info = twin.step(actions)
+            assert shown.reward[0] == pytest.approx(reward, abs=1e-6)
+            assert shown.step_type[0] == (ts.StepType.LAST if terminated else ts.StepType.MID)
+            assert core.battle_won[0] == info["battle_won"]
+        assert shown.discount[0] == float("episode_limit" in info)  # a time limit is no defeat
+        shown = core.play(actions[None])
+    assert core.counts == games.Counts()
+
+
+def test_specs_are_those_of_the_embedded_battle_and_tf_agents_graphs_can_step_it(smac, stand_in, load):
+    stand_in()
+    environment, embedded = load("3m", num_envs=2), environments.load("3m", num_envs=2)
+    assert environment.time_step_spec() == embedded.time_step_spec()
+    assert environment.action_spec() == embedded.action_spec()
+
+    @tf.function
+    def play():
+        first = environment.reset()
+        return first, environment.step(tf.ones([2, 3], tf.int32)), environment.current_time_step()
+
+    first, second, current = play()
+    assert first.is_first().numpy().all()
+    assert not second.is_first().numpy().any()
+    tf.nest.map_structure(np.testing.assert_array_equal, second, current)
+
+
+def test_enemies_can_be_sorted(smac, stand_in, load):
+    stand_in(backwards=True)
+    unsorted, in_order = load("3m", seed=1).core, load("3m", seed=1, sort_enemies=True).core
+    first_enemy, columns = 3 * 4, 3
+    y = {}
+    for name, core in (("unsorted", unsorted), ("sorted", in_order)):
+        state = core.begin().observation["state"][0]
+        y[name] = state[first_enemy : first_enemy + 3 * columns].reshape(3, columns)[:, 1:].tolist()
+    assert y["sorted"] == sorted(y["unsorted"]) != y["unsorted"]
+
+
+# What goes wrong
+
+
+def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load, group, tmp_path):
+    faults = [[0, 3, "die"], [1, 2, "drop"], [2, 4, "hang"], [3, 2, "garble"]]
+    books = stand_in(faults=faults)
+    core = load("3m", step_seconds=2.0).core
+    shown = core.begin()
+    broken, leaders = [], {core._games[0]._process.pid}
+    for t in range(20):
+        before, shown = shown, core.play(stop(shown))
+        leaders.add(core._games[0]._process.pid)
+        if shown.step_type[0] == ts.StepType.FIRST and before.step_type[0] != ts.StepType.LAST:
+            broken.append(t)
+    assert broken == [3, 6, 11, 14]  # and the steps after each are counted from 0 again
+    assert core.counts == games.Counts(restarts=4, hangs=1, dropped_episodes=4)
+    told = books()
+    assert told["faults"] == {"die": 1, "drop": 1, "hang": 1, "garble": 1}
+    assert (told["launches"], told["at_once"]) == (5, 1)
+    core.close()
+    time.sleep(0.2)
+    assert not [pid for leader in leaders for pid in group(leader)]
+    assert not list(tmp_path.glob("tf_marl_sc2_*"))
+
+
+def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
+    stand_in(faults=[[0, 5, "die"]])
+    core = load("3m", num_envs=2, pause_seconds=3.0).core
+    shown = core.begin()
+    seen = []
+    for _ in range(12):
+        shown = core.play(stop(shown))
+        seen.append(shown.step_type.tolist())
+    assert seen[:5] == [[ts.StepType.MID] * 2] * 5
+    row = seen[5].index(ts.StepType.FIRST)
+    assert all(step[row] == ts.StepType.FIRST and step[1 - row] == ts.StepType.MID for step in seen[5:])
+    assert not shown.observation["alive"][row].any()
+    assert shown.observation["avail_actions"][row].sum(axis=1).tolist() == [1, 1, 1]
+
+
+def test_a_game_that_never_starts_ends_the_run_with_its_reason(smac, stand_in, load):
+    books = stand_in(faults=[[i, -1, "refuse"] for i in range(9)])
+    with pytest.raises(games.GameError, match=r"game 0 failed 2 times in a row, .*websocket.*max_failures"):
+        load("3m", max_failures=1).core.begin()
+    assert books()["launches"] == 2
+
+
+@pytest.mark.slow
+def test_a_game_without_units_hangs_and_is_given_up(any_smac, stand_in, load):
+    stand_in(faults=[[0, -1, "no_units"]])
+    core = load("3m", launch_seconds=8.0).core
+    core.begin()
+    assert core.counts == games.Counts(restarts=1, hangs=1)
+
+
+def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, stand_in, load):
+    books = stand_in()
+    limit = 60 * 8 + 64  # game loops of the longest episode
+    core = load("3m", max_loops=limit + 100).core
+    shown, episodes, types = core.begin(), 0, []
+    while episodes < 2:
+        shown = core.play(stop(shown))
+        types.append(int(shown.step_type[0]))
+        episodes += types[-1] == ts.StepType.LAST
+    core.play(stop(shown))
+    begun = [before for before, after in itertools.pairwise(types) if after == ts.StepType.FIRST]
+    assert begun == [ts.StepType.LAST]
+    assert core.counts == games.Counts(restarts=2)
+    assert (books()["launches"], books()["at_once"]) == (3, 1)
+
+
+def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_first(any_smac, stand_in, load):
+    books = stand_in()
+    core = load("3m").core
+    first = core.begin()
+    core.begin()
+    assert books()["launches"] == 1  # nothing was played, so nothing is to be begun anew
+    core.play(stop(first))
+    again = core.begin()
+    assert again.step_type[0] == ts.StepType.FIRST
+    np.testing.assert_array_equal(again.observation["obs"], first.observation["obs"])  # a new game, of the same seed
+    assert (books()["launches"], books()["at_once"]) == (2, 1)
+    assert core.counts == games.Counts(restarts=1)
+
+
+LEARNER = """
+import sys, time
+from tf_marl.sc2 import games
+sizes = {"N": 3, "A": 9, "O": 30, "S": 48}
+settings = {"sizes": sizes, "env": {"map_name": "3m", "obs_timestep_number": False}, "max_reward": 365}
+settings |= {"step_mul": 8, "max_loops": 2**19, "sort_enemies": False}
+team = [games.Game(i, settings, games.Patience(60, 60, 1, 1), games.Counts()) for i in range(2)]
+games.wait(team)
+assert "tensorflow" not in sys.modules
+print(*[game._process.pid for game in team], flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_outlives_a_learner_that_is_killed(smac, stand_in, group, tmp_path):
+    stand_in()
+    checkout = pathlib.Path(environments.__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", LEARNER], stdout=subprocess.PIPE, text=True, cwd=checkout) as learner:
+        leaders = [int(pid) for pid in learner.stdout.readline().split()]
+        everyone = {pid for leader in leaders for pid in group(leader)}
+        assert len(everyone) == 4  # two workers, two games
+        ports = [
+            int(arguments[arguments.index("-port") + 1])
+            for pid in everyone
+            if "-port" in (arguments := pathlib.Path("/proc", str(pid), "cmdline").read_text().split("\0"))
+        ]
+        for leader in leaders:
+            assert "tensorflow" not in pathlib.Path("/proc", str(leader), "maps").read_text()
+        os.kill(learner.pid, signal.SIGKILL)
+        learner.wait()
+    deadline = time.monotonic() + 5
+    while any(group(leader) for leader in leaders):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert list(tmp_path.glob("tf_marl_sc2_*"))
+    games.tidy()
+    assert not list(tmp_path.glob("tf_marl_sc2_*"))
+
+
+def test_the_game_writes_its_replays(any_smac, stand_in, load, tmp_path):
+    stand_in()
+    core = load("3m").core
+    core.play(stop(core.begin()))
+    core.save_replay(tmp_path / "battle.SC2Replay")
+    assert (tmp_path / "battle.SC2Replay").read_bytes() == b"a replay of 8 game loops"
+
+
+# What is missing
+
+
+def test_options_of_the_embedded_battle_are_refused():
+    for option in ({"enemy": "random"}, {"profile": "smax"}, {"shuffle_enemies": True}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} is the embedded battle's"):
+            environments.load("3m", backend="sc2", **option)
+    with pytest.raises(ValueError, match="a gigabyte each"):
+        environments.load("3m", num_envs=100_000, backend="sc2")
+
+
+def test_what_is_missing_is_named_with_its_remedy(smac, stand_in, tmp_path, monkeypatch):
+    stand_in()
+    with pytest.raises(installation.Missing, match=r"3m.SC2Map is not SMAC's .*copy "):
+        installation.find("3m")
+    found = installation.find("3m", any_map=True)
+    assert (found.folder, found.build) == (tmp_path, "75689")
+    (tmp_path / "Maps" / "SMAC_Maps" / "3m.SC2Map").unlink()
+    with pytest.raises(installation.Missing, match=r"3m.SC2Map is missing; copy "):
+        installation.find("3m")
+    monkeypatch.setenv("SC2PATH", str(tmp_path / "Maps"))
+    with pytest.raises(installation.Missing, match="holds no Versions"):
+        installation.builds()
+    monkeypatch.setenv("SC2PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(installation.Missing, match="is no folder"):
+        installation.builds()
+    monkeypatch.setenv("SC2_PYTHON", "/bin/false")
+    with pytest.raises(installation.Missing, match="SC2_PYTHON=/bin/false"):
+        installation.check_smac()

@@ -1,0 +1,145 @@
+"""Collecting from environments that are no tensor programs: games in their own time, where only the policy compiles."""
+
+import time
+import types
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.policies import tf_policy
+from tf_agents.trajectories import policy_step, trajectory
+from tf_agents.trajectories import time_step as ts
+
+from tf_marl.environments.sc2 import StarCraft2
+from tf_marl.training.rollout import Rollout, Tally
+
+
+class CompiledPolicy:
+    """A policy whose steps are programs of their own."""
+
+    def __init__(self, policy: tf_policy.TFPolicy):
+        self.info_spec = policy.info_spec
+        self.get_initial_state = policy.get_initial_state
+        self.action = tf.function(policy.action, jit_compile=True)
+
+
+class LiveCollector(tf.Module):
+    """A `Collector` of games that go on from rollout to rollout.
+
+    No checkpoint holds them: after a resume all episodes begin anew. What was played of an episode that broke off
+    counts as a boundary in the rollout where it did; nobody learns from it. (What earlier rollouts held of it was
+    learned from when nothing was wrong yet. With `whole_episodes` there is no such thing.)
+    """
+
+    num_shards = 1
+
+    def __init__(
+        self,
+        core: StarCraft2,
+        policy: tf_policy.TFPolicy,
+        num_steps: int,
+        seed: int,
+        whole_episodes: bool = False,
+    ):
+        """Args: as for `Collector`."""
+        super().__init__("collector")
+        core.one_episode = whole_episodes
+        self._core = core
+        self._policy = policy
+        self._num_steps = num_steps
+        self._whole_episodes = whole_episodes
+        self._seed = tf.constant([seed, 2], tf.int32)
+        self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
+        self._act = tf.function(self._action, jit_compile=True)
+        # Where the games stand: in a namespace, where no checkpoint looks for it.
+        self._now = types.SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0)
+
+    def _action(self, time_step: ts.TimeStep, policy_state, seed: tf.Tensor, t: tf.Tensor) -> policy_step.PolicyStep:
+        return self._policy.action(time_step, policy_state, seed=tf.random.experimental.stateless_fold_in(seed, t))
+
+    def collect(self) -> Rollout:
+        """The next rollout of all environments: at least one row to learn from.
+
+        Raises:
+            games.GameError: a game failed too often in a row.
+        """
+        began = time.perf_counter()
+        tallies = []
+        while True:
+            rollout = self._play()
+            tallies.append(rollout.tally)
+            if not rollout.experience.is_boundary().numpy().all():
+                break
+        self._now.seconds += time.perf_counter() - began
+        return rollout._replace(tally=tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies))
+
+    def _play(self) -> Rollout:
+        self._count.assign_add(1)
+        seed = tf.random.experimental.stateless_fold_in(self._seed, self._count)
+        core, now = self._core, self._now
+        if now.time_step is None or self._whole_episodes:
+            now.time_step, now.policy_state = core.begin(), self._policy.get_initial_state(core.num_envs)
+            now.totals = np.zeros([2, core.num_envs], np.float32)  # return and length of the episodes under way
+        time_steps, decisions, won = [now.time_step], [], []
+        for t in range(self._num_steps):
+            decision = self._act(time_steps[-1], now.policy_state, seed, tf.constant(t))
+            now.policy_state = decision.state
+            decisions.append(decision._replace(state=()))
+            time_steps.append(core.play(decision.action.numpy()))
+            won.append(core.battle_won)
+        now.time_step = time_steps[-1]
+
+        def stack(leaves: list) -> np.ndarray:
+            return np.stack([np.asarray(leaf) for leaf in leaves], axis=1)
+
+        shown = tf.nest.map_structure(lambda *leaves: stack(leaves), *time_steps)
+        decided = tf.nest.map_structure(lambda *leaves: stack(leaves), *decisions)
+        rows = trajectory.Trajectory(
+            step_type=shown.step_type[:, :-1],
+            observation={name: leaf[:, :-1] for name, leaf in shown.observation.items()},
+            action=decided.action,
+            policy_info=decided.info,
+            next_step_type=shown.step_type[:, 1:],
+            reward=shown.reward[:, 1:],
+            discount=shown.discount[:, 1:],
+        )
+        tally, now.totals = _tally(rows, np.stack(won, axis=1), now.totals)
+        rows = without_broken(rows, self._whole_episodes)
+        return Rollout(*tf.nest.map_structure(tf.convert_to_tensor, (rows, now.time_step, tally)))
+
+    def metrics(self) -> dict[str, float]:
+        """The core's, of the collecting since they were last asked for."""
+        seconds, self._now.seconds = self._now.seconds, 0.0
+        return self._core.metrics(seconds)
+
+
+def _tally(rows: trajectory.Trajectory, won: np.ndarray, totals: np.ndarray) -> tuple[Tally, np.ndarray]:
+    """Sums over rows [B, T], and the totals [2, B] of the episodes under way after them. Args: won [B, T]."""
+    first = rows.next_step_type == ts.StepType.FIRST
+    rests = (rows.step_type == ts.StepType.LAST) & ~first
+    ended = (rows.next_step_type == ts.StepType.LAST) & ~rests
+    sums = np.zeros(2, np.float32)
+    for t in range(rows.reward.shape[1]):
+        totals = totals + np.stack([rows.reward[:, t], ~rests[:, t]])
+        totals[:, first[:, t]] = 0.0
+        sums += (totals * ended[:, t]).sum(axis=1)
+    counts = [np.float32(mask.sum()) for mask in (~first & ~rests, ended, ended & won)]
+    env_steps, episodes, battles_won = counts
+    return Tally(env_steps, episodes, sums[0], battles_won, sums[1]), totals
+
+
+def without_broken(rows: trajectory.Trajectory, only_whole: bool) -> trajectory.Trajectory:
+    """Rows [B, T, ...] of arrays, of which those of episodes that broke off are boundaries.
+
+    Args: only_whole, whether episodes that are not over after the last row are to go, too.
+    """
+    void = (rows.step_type != ts.StepType.LAST) & (rows.next_step_type == ts.StepType.FIRST)
+    goes_on = rows.next_step_type == ts.StepType.MID
+    after = np.full(len(void), only_whole)
+    for t in reversed(range(void.shape[1])):
+        void[:, t] |= goes_on[:, t] & after
+        after = void[:, t]
+    return rows._replace(
+        step_type=np.where(void, ts.StepType.LAST, rows.step_type),
+        next_step_type=np.where(void, ts.StepType.LAST, rows.next_step_type),
+        reward=np.where(void, np.float32(0.0), rows.reward),
+    )
