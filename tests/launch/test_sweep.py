@@ -14,6 +14,7 @@ GIN = """
 sweep.grids = [{"algorithm": ["ippo"], "map": ["3m"], "rule": ["broken", 0.1]}]
 sweep.rules = {"broken": ["{algorithm}.num_minibatches = 1000"]}
 sweep.seeds = 1
+sweep.only = {"map": ["3m"]}
 sweep.bindings = [
     "train.num_env_steps = 300",
     "train.rollout_steps = 8",
