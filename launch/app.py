@@ -402,7 +402,8 @@ def training_facts(config: str) -> dict[str, Any]:
     for name, value in settings.items():
         if name.startswith("environment.") and name != "environment.num_envs":
             with bad_input(f"{name} = {value}: set it to a plain value; "):
-                environment[name.removeprefix("environment.")] = ast.literal_eval(value)
+                plain = settings[value[1:]] if value.startswith("%") else value  # a macro
+                environment[name.removeprefix("environment.")] = ast.literal_eval(plain)
     algorithm = settings["train.agent"].removeprefix("@")
     return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
 

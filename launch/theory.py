@@ -36,6 +36,7 @@ class Effort(NamedTuple):
 
     instances: int  # random ones of each statement
     steps: int  # of the ascent, from 32 starts in each of two spaces
+    minimises: bool  # the counterexamples that it keeps
     agents: tuple[int, ...]  # that learn
     algorithms: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -44,13 +45,13 @@ class Effort(NamedTuple):
     samples: int  # in the rollouts of a further run of IPPO with sampled advantages; 0: none such
 
 
-FULL = Effort(10_000, 100, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256)
-QUICK = Effort(200, 0, (2, 3), ("ippo",), ("random",), 4, 5, 0)
+FULL = Effort(10_000, 100, True, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256)
+QUICK = Effort(200, 0, False, (2, 3), ("ippo",), ("random",), 4, 5, 0)
 
 app.define_json_flag()
 app.define_seed_flag()
 app.define_tracking_flags()
-flags.DEFINE_bool("quick", False, "A look in under a minute: fewer instances, no ascent, two and three agents.")
+flags.DEFINE_bool("quick", False, "A look in under a minute: fewer instances, no ascent, nothing minimised.")
 flags.DEFINE_string("out", str(app.STORE_FOLDER / "results" / "theory"), "Folder for tables, plots and witnesses.")
 
 
@@ -87,22 +88,25 @@ def _progress(text: str) -> None:
 
 
 def _statements(effort: Effort, witnesses: pathlib.Path) -> list[dict[str, Any]]:
-    """A row for each reading; counterexamples are minimised and kept."""
+    """A row for each reading; counterexamples are kept."""
     from tf_marl.dec_mdp import falsify
 
     tallies = falsify.search(effort.instances, effort.steps, FLAGS.seed, _progress)
     for stale in witnesses.glob("*.json"):
         stale.unlink()
-    return [_row(tally, witnesses) for tally in tallies]
+    return [_row(tally, witnesses, effort.minimises) for tally in tallies]
 
 
-def _row(tally: "Tally", witnesses: pathlib.Path) -> dict[str, Any]:
+def _row(tally: "Tally", witnesses: pathlib.Path, minimises: bool) -> dict[str, Any]:
     from tf_marl.dec_mdp import falsify
 
     verdict = tally.verdict
     if tally.witness is not None:
-        _progress(f"minimising: {tally.reading.statement}, {tally.reading.name}")
-        path = falsify.save(falsify.minimise(tally.witness), witnesses)
+        witness = tally.witness
+        if minimises:
+            _progress(f"minimising: {tally.reading.statement}, {tally.reading.name}")
+            witness = falsify.minimise(witness)
+        path = falsify.save(witness, witnesses)
         verdict += f" (witness {path.name})"
     return {
         "statement": tally.reading.statement,

@@ -5,7 +5,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -74,6 +74,7 @@ def main() -> int:
     with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
         resumes = trainer.restore()
     params = app.flat(config)
+    facts = app.training_facts(config)
     registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
         tracker = tracking.Tracker(
@@ -124,7 +125,10 @@ def main() -> int:
             result = trainer.run(record, stop, keep)
         log_trust_region(name, tracker)
         if not result.interrupted:  # who presses Ctrl-C wants to leave
-            log_best(trainer, core, tracker, config, registered_name, root_dir)
+            print("keeping the best policy ...", file=sys.stderr, flush=True)
+            log_replay(trainer, core, tracker, root_dir)
+            if FLAGS.register:
+                log_model(trainer, tracker, registered_name, facts, config)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -140,12 +144,11 @@ def main() -> int:
     # Who stops a process may kill it soon after.
     status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
     _tell(tracker.finish(status, patience=patience))
+    seconds = time.perf_counter() - began
     if isinstance(core, StarCraft2):
         core.close()  # a challenge needs games of its own
     registers = FLAGS.register and not result.interrupted
     verdict = challenge(registered_name, tracker.run_id) if registers else ""
-
-    seconds = time.perf_counter() - began
     replay_name = GAME_REPLAY_NAME if isinstance(core, StarCraft2) else REPLAY_NAME
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
@@ -173,14 +176,12 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_best(
-    trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", config: str, name: str, root_dir: pathlib.Path
-) -> None:
-    """Keeps the policy that evaluated best as a model, and some of its battles to watch.
+def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
+    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
 
     Of StarCraft II it is what one of its games has played in evaluations.
     """
-    from tf_marl import export, replay, tracking
+    from tf_marl import replay
     from tf_marl.environments.sc2 import StarCraft2
     from tf_marl.sc2.games import GameError
 
@@ -195,18 +196,22 @@ def log_best(
         seed = [FLAGS.seed, 5]  # not a seed of the evaluations
         episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
         tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
-    if FLAGS.register:
-        facts = app.training_facts(config)
-        worth = trainer.evaluate_afresh(champion.EPISODES)
-        with tempfile.TemporaryDirectory() as folder:
-            model = pathlib.Path(folder)
-            page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
-            (model / app.CONFIG_NAME).write_text(config)
-            metrics = {f"model/{metric}": value for metric, value in worth.items()}
-            description = (
-                f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best of every training run"
-            )
-            tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], metrics)
+
+
+def log_model(trainer: "Trainer", tracker: "Tracker", name: str, facts: dict[str, Any], config: str) -> None:
+    """Keeps the best policy as a model, to be registered by that name, if anything was evaluated."""
+    from tf_marl import export, tracking
+
+    env_steps = trainer.restore_policy(best=True)
+    if env_steps is None:
+        return
+    worth = {f"model/{metric}": value for metric, value in trainer.evaluate_afresh(champion.EPISODES).items()}
+    description = f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best, of every training run"
+    with tempfile.TemporaryDirectory() as folder:
+        model = pathlib.Path(folder)
+        page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
+        (model / app.CONFIG_NAME).write_text(config)
+        tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
 
 
 def challenge(name: str, run_id: str | None) -> str:
@@ -214,6 +219,8 @@ def challenge(name: str, run_id: str | None) -> str:
     from tf_marl import tracking
 
     try:
+        if run_id is None:
+            raise ValueError("the store has nothing of this run yet")
         store = app.tracking_uri()
         version = max(tracking.versions(store, name, run_id))
         return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict

@@ -3,7 +3,7 @@
 import mlflow
 import pytest
 
-from launch import champion
+from launch import app, champion
 from tf_marl import environments, export, tracking
 from tf_marl.agents import ippo
 
@@ -107,3 +107,23 @@ def test_what_is_not_registered_cannot_play(flags, message, store, crowned, warm
     outcome = warm_launch("launch.champion", *flags, f"--tracking_uri={store}")
     assert outcome.code == 2
     assert outcome.stderr.startswith(f"error: {message}")
+
+
+def test_the_environment_of_a_policy_is_told_in_plain_values():
+    config = """
+        # Macros:
+        scale = 10.0
+        environment.backend = 'combat'
+        environment.map_name = '3m'
+        environment.num_envs = 64
+        environment.reward_scale_rate = %scale
+        train.agent = @ippo
+    """
+    lines = "\n".join(line.strip() for line in config.splitlines())
+    assert app.training_facts(lines) == {
+        "algorithm": "ippo",
+        "map": "3m",
+        "environment": {"backend": "combat", "map_name": "3m", "reward_scale_rate": 10.0},
+    }
+    with pytest.raises(app.BadInput, match=r"environment.enemy = @choice\(\): set it to a plain value"):
+        app.training_facts(lines + "\nenvironment.enemy = @choice()")
