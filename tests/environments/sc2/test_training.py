@@ -53,19 +53,18 @@ def make_trainer(environment, root_dir, **options):
 
 
 def test_a_run_counts_its_faults_and_is_taken_up_again_with_new_episodes(smac, stand_in, load, tmp_path):
-    stand_in(faults=[[0, 10, "die"]])
-    trainer = make_trainer(load("3m", num_envs=2, pause_seconds=0.0), tmp_path / "run")
-    record = []
-    result = trainer.run(lambda *recorded: record.append(recorded))
-    assert not result.interrupted
-    updates = [metrics for _, metrics in record if "loss/policy" in metrics]
-    assert updates[-1]["sc2/restarts"] == updates[-1]["sc2/dropped_episodes"] == 1
+    stand_in(faults=[[0, 10, "die"], [2, 3, "drop"]])
+    trainer = make_trainer(load("3m", num_envs=2), tmp_path / "run", num_env_steps=5_000)
+    updates = []
+    result = trainer.run(
+        lambda _, metrics: updates.append(metrics), stop=lambda: bool(updates) and updates[-1]["sc2/restarts"] == 2
+    )
+    assert result.interrupted  # how long a game takes to be back is not said in steps
+    assert updates[-1]["sc2/dropped_episodes"] == 2
     assert updates[-1]["sc2/hangs"] == 0
     assert 0 < updates[-1]["sc2/busy"] < 1
-    (evaluation,) = [metrics for _, metrics in record if "eval/return_mean" in metrics]
-    assert 10 < evaluation["eval/episode_length_mean"] <= 60
 
-    again = make_trainer(load("3m", num_envs=2), tmp_path / "run", num_env_steps=150)
+    again = make_trainer(load("3m", num_envs=2), tmp_path / "run", num_env_steps=5_000)
     assert again.restore()
     assert int(again.env_steps) == result.env_steps
     assert again.collector.collect().experience.step_type.numpy()[:, 0].tolist() == [FIRST, FIRST]
