@@ -1,13 +1,16 @@
 """Collecting from environments that are no tensor programs: games in their own time, where only the policy compiles."""
 
+import math
 import time
-import types
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
+from tf_agents.typing import types
 
 from tf_marl.environments.sc2 import StarCraft2
 from tf_marl.training.rollout import Rollout, Tally
@@ -49,12 +52,42 @@ class LiveCollector(tf.Module):
         self._whole_episodes = whole_episodes
         self._seed = tf.constant([seed, 2], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
-        self._act = tf.function(self._action, jit_compile=True)
+        self._act = self._compiled()
         # Where the games stand: in a namespace, where no checkpoint looks for it.
-        self._now = types.SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0)
+        self._now = SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0)
 
-    def _action(self, time_step: ts.TimeStep, policy_state, seed: tf.Tensor, t: tf.Tensor) -> policy_step.PolicyStep:
-        return self._policy.action(time_step, policy_state, seed=tf.random.experimental.stateless_fold_in(seed, t))
+    def _compiled(self) -> Callable[..., policy_step.PolicyStep]:
+        """(what the games show, in one array [B, K]; seed and step int32 [3]; policy state) -> the policy's step.
+
+        All games wait for it, and most of what it costs is handing over arrays: so there is one.
+        """
+        batch = self._core.num_envs
+        spec = self._core.time_step_spec
+        leaves = tf.nest.flatten(spec)
+        sizes = [math.prod(leaf.shape) for leaf in leaves]
+
+        @tf.function(jit_compile=True)
+        def act(shown: tf.Tensor, message: tf.Tensor, policy_state: types.NestedTensor) -> policy_step.PolicyStep:
+            parts = [
+                tf.cast(tf.reshape(part, [batch, *leaf.shape]), leaf.dtype)
+                for part, leaf in zip(tf.split(shown, sizes, axis=1), leaves, strict=True)
+            ]
+            seed = tf.random.experimental.stateless_fold_in(message[:2], message[2])
+            return self._policy.action(tf.nest.pack_sequence_as(spec, parts), policy_state, seed=seed)
+
+        state_spec = tf.nest.map_structure(
+            lambda leaf: tf.TensorSpec([batch, *leaf.shape], leaf.dtype), self._policy.policy_state_spec
+        )
+        # A concrete function need not look for the right trace.
+        concrete = act.get_concrete_function(
+            tf.TensorSpec([batch, sum(sizes)]), tf.TensorSpec([3], tf.int32), state_spec
+        )
+
+        def decide(shown: ts.TimeStep, message: np.ndarray, policy_state: types.NestedTensor) -> policy_step.PolicyStep:
+            rows = [leaf.reshape(batch, -1).astype(np.float32) for leaf in tf.nest.flatten(shown)]
+            return concrete(tf.constant(np.concatenate(rows, axis=1)), tf.constant(message), policy_state)
+
+        return decide
 
     def collect(self) -> Rollout:
         """The next rollout of all environments: at least one row to learn from.
@@ -74,14 +107,14 @@ class LiveCollector(tf.Module):
 
     def _play(self) -> Rollout:
         self._count.assign_add(1)
-        seed = tf.random.experimental.stateless_fold_in(self._seed, self._count)
+        seed = tf.random.experimental.stateless_fold_in(self._seed, self._count).numpy()
         core, now = self._core, self._now
         if now.time_step is None or self._whole_episodes:
             now.time_step, now.policy_state = core.begin(), self._policy.get_initial_state(core.num_envs)
             now.totals = np.zeros([2, core.num_envs], np.float32)  # return and length of the episodes under way
         time_steps, decisions, won = [now.time_step], [], []
         for t in range(self._num_steps):
-            decision = self._act(time_steps[-1], now.policy_state, seed, tf.constant(t))
+            decision = self._act(time_steps[-1], np.array([*seed, t], np.int32), now.policy_state)
             now.policy_state = decision.state
             decisions.append(decision._replace(state=()))
             time_steps.append(core.play(decision.action.numpy()))

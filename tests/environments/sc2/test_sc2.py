@@ -100,7 +100,7 @@ def test_enemies_can_be_sorted(smac, stand_in, load):
 def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load, group, tmp_path):
     faults = [[0, 3, "die"], [1, 2, "drop"], [2, 4, "hang"], [3, 2, "garble"]]
     books = stand_in(faults=faults)
-    core = load("3m", step_seconds=2.0).core
+    core = load("3m", step_seconds=5.0).core
     shown = core.begin()
     broken, leaders = [], {core._games[0]._process.pid}
     for t in range(20):

@@ -143,6 +143,7 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
 
 @pytest.mark.slow
 def test_two_games_that_take_20_ms_a_step_are_kept_busy(any_smac, stand_in, load, tmp_path):
+    """On free cores: where others take them, one game is done late and the other waits for it."""
     stand_in(step_seconds=0.02)
     trainer = make_trainer(load("3m", num_envs=2), tmp_path / "run", rollout_steps=128)
     trainer.collector.collect()
