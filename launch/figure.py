@@ -23,7 +23,7 @@ TRUST_REGION = ("sum", "product", "joint")
 CURVES = {
     "2": (("return", *TRUST_REGION), "map", "rule", "IPPO by clip range"),
     "3": (("return", "won"), "map", "algorithm", "IPPO and MAPPO"),
-    "4": (("won",), "map", "rule", "IPPO by clip range; marks at the right: published, real game, 2M env steps"),
+    "4": (("won",), "map", "rule", "IPPO by clip range"),
     "5": (("won", "return", *TRUST_REGION), "map", "rule", "MAPPO by clip range"),
     "6": (("return", "won"), "map", "rule", "IPPO with small clip ranges"),
     "7": (("return", *TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
