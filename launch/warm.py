@@ -4,6 +4,7 @@ Reads one JSON list per line on stdin, [module, cwd, stdout file, stderr file, *
 list [exit code, seconds]; the first line of all is the seconds that the import took. SIGTERM is the launcher's alone.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -47,7 +48,8 @@ class Warm:
 
     def stop(self) -> None:
         """Sends SIGTERM to the launcher that runs, if any."""
-        os.killpg(self._process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # closed, there being nothing left to run
+            os.killpg(self._process.pid, signal.SIGTERM)
 
     def close(self) -> None:
         """Ends the process; what still runs in it comes to its end first."""

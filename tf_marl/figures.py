@@ -468,7 +468,7 @@ def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: 
     theirs = published_win_rates()
     algorithm = first.algorithm.rsplit("/", 1)[-1]
     match = theirs[(theirs.algorithm == algorithm) & (theirs["map"] == first["map"]) & (theirs.rule == first.rule)]
-    where = {"transform": plot.get_yaxis_transform(), "clip_on": False, "linestyle": ""}
+    where: dict[str, Any] = {"transform": plot.get_yaxis_transform(), "clip_on": False, "linestyle": ""}
     for won in match.battle_won_mean:
         plot.plot([0.97], [won], marker=marker, color=color, markersize=7, markerfacecolor="none", **where)
         plot.plot([], [], "o", color="0.4", markerfacecolor="none", label="open: published, real game, 2M env steps")
