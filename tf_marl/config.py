@@ -25,7 +25,8 @@ def naming(section: str):
         yield
     except pydantic.ValidationError as invalid:
         error = invalid.errors()[0]
-        setting = ".".join([section, *map(str, error["loc"])])
+        # Of a union, pydantic names the member that it tried last: "is-instance[...]".
+        setting = ".".join([section, *(part for part in map(str, error["loc"]) if "[" not in part)])
         given = "" if error["type"].startswith(("missing", "unexpected")) else f", not {error['input']!r}"
         message = error["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]

@@ -239,7 +239,7 @@ def evaluate_as(trainer, *ranks):
         outcome = {"battle_won_mean": won, "return_mean": total, "episode_length_mean": 3.0}
         trainer._evaluator = lambda _, outcome=outcome: outcome
         trainer._evaluate(lambda *_: None)
-        trainer._save()
+        trainer.save()
     return seen
 
 
