@@ -23,7 +23,7 @@ TRUST_REGION = ("sum", "product", "joint")
 CURVES = {
     "2": (("return", *TRUST_REGION), "map", "rule", "IPPO by clip range"),
     "3": (("return", "won"), "map", "algorithm", "IPPO and MAPPO"),
-    "4": (("won",), "map", "rule", "IPPO by clip range; marks at the right: published, real game, 2M env steps"),
+    "4": (("won",), "map", "rule", "IPPO by clip range"),
     "5": (("won", "return", *TRUST_REGION), "map", "rule", "MAPPO by clip range"),
     "6": (("return", "won"), "map", "rule", "IPPO with small clip ranges"),
     "7": (("return", *TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
@@ -127,7 +127,7 @@ def _verdicts(curves: "pd.DataFrame", folder: pathlib.Path) -> dict[str, Any]:
         "# The paper's claims, and what the runs say",
         "",
         f"`python -m launch.figure --figure=all --scale={FLAGS.scale}`: {len(runs)} training runs,"
-        f"{runs.env_steps.sum():,} env steps, {runs.seconds.sum() / 3600:.1f} hours; and figure 1's tables.",
+        f" {runs.env_steps.sum():,} env steps, {runs.seconds.sum() / 3600:.1f} hours; and figure 1's tables.",
         f"Code of the runs: {', '.join(sorted(runs.git_commit.unique()))}; of this page: {tracking.git_commit()}.",
         "Supported: all of the 95% interval (stratified bootstrap over seeds) is where the claim says; not supported:",
         "none of it; undecided: neither, or the runs to tell are not there. How each is computed: `tf_marl/claims.py`.",

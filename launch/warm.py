@@ -48,7 +48,7 @@ class Warm:
 
     def stop(self) -> None:
         """Sends SIGTERM to the launcher that runs, if any."""
-        with contextlib.suppress(ProcessLookupError):  # someone may have ended all of it
+        with contextlib.suppress(ProcessLookupError):  # closed, there being nothing left to run
             os.killpg(self._process.pid, signal.SIGTERM)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -282,8 +283,11 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
     for plot in plots[-len(inside) :]:
         plot.set_xlabel("env steps")
         plot.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k")
-    plots[0].legend(fontsize="small")
-    drawing.suptitle(title)
+    handles = {label: line for plot in plots for line, label in zip(*plot.get_legend_handles_labels(), strict=True)}
+    order = {_name(lines, value): i for i, value in enumerate([*values])}
+    labels = sorted(handles, key=lambda label: order.get(label, len(order)))
+    drawing.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=2 * len(inside))
+    drawing.suptitle(textwrap.fill(title, 40 * len(inside)))
     return drawing
 
 
@@ -444,7 +448,8 @@ def _learning_curve(
     label: str,
 ) -> None:
     """One curve with its band."""
-    width = max(runs.env_steps.max() / POINTS, 1)
+    measured = runs.groupby(["algorithm", "map", "rule", "seed"]).size().median()
+    width = max(runs.env_steps.max() / min(measured, POINTS), 1)
     interval = (runs.env_steps / width).round().clip(lower=1) * width
     cells = runs.groupby([interval, "map", "rule", "algorithm", "seed"])[metric].mean()
     points = []
@@ -463,17 +468,10 @@ def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: 
     theirs = published_win_rates()
     algorithm = first.algorithm.rsplit("/", 1)[-1]
     match = theirs[(theirs.algorithm == algorithm) & (theirs["map"] == first["map"]) & (theirs.rule == first.rule)]
+    where: dict[str, Any] = {"transform": plot.get_yaxis_transform(), "clip_on": False, "linestyle": ""}
     for won in match.battle_won_mean:
-        plot.plot(
-            [0.97],
-            [won],
-            marker,
-            color=color,
-            markersize=7,
-            markerfacecolor="none",
-            clip_on=False,
-            transform=plot.get_yaxis_transform(),
-        )
+        plot.plot([0.97], [won], marker=marker, color=color, markersize=7, markerfacecolor="none", **where)
+        plot.plot([], [], "o", color="0.4", markerfacecolor="none", label="open: published, real game, 2M env steps")
 
 
 def _order(curves: pd.DataFrame, axis: str, value: str) -> tuple:
