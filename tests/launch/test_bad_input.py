@@ -70,7 +70,7 @@ def closed_port():
         ("launch.train", ["--seed=one"], "flag --seed=one"),
         ("launch.train", ["ippo.gin"], "unexpected argument 'ippo.gin'"),
         ("launch.evaluate", [], "--root_dir"),
-        ("launch.evaluate", ["--root_dir=.", "--policy=nearest"], "either --root_dir"),
+        ("launch.evaluate", ["--root_dir=.", "--policy=nearest"], "give one of --root_dir"),
         ("launch.evaluate", ["--policy=nearest"], "needs a map"),
         ("launch.evaluate", ["--policy=clever", "--map=3m"], "--policy=clever"),
         ("launch.evaluate", ["--root_dir=.", "--episodes=0"], "flag --episodes=0"),
