@@ -52,6 +52,7 @@ def test_tables_hold_every_clip_range_from_the_same_start(figure):
     assert (measured.joint_tv_max <= measured.joint_tv_product_max + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_what_is_in_the_table_is_not_run_again(figure):
     path = figure.folder / "table.csv"
     before = path.read_bytes()

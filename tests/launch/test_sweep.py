@@ -3,6 +3,7 @@
 import re
 import signal
 
+import gin
 import mlflow
 import pandas as pd
 import pytest
@@ -24,6 +25,12 @@ sweep.bindings = [
     "{algorithm}.hidden = (8,)",
 ]
 """
+
+
+@pytest.fixture(autouse=True)
+def _clean_gin():
+    yield
+    gin.clear_config()
 
 
 @pytest.fixture(scope="module")

@@ -110,8 +110,9 @@ def test_training_tells_its_user_where_to_look(finished):
 def test_training_is_quiet_but_for_its_own_lines(finished, noise):
     stderr = finished.outcome.stderr
     assert not noise.search(stderr)
-    loading, *evaluations = stderr.strip().splitlines()
+    loading, *evaluations, keeping = stderr.strip().splitlines()
     assert loading == "loading TensorFlow ..."
+    assert keeping == "keeping the best policy ..."
     assert evaluations
     assert all("env steps   greedy: won" in line for line in evaluations)
     assert all(re.search(r"joint TV 0\.\d\d \(alpha 0\.6\)$", line) for line in evaluations)  # 3 agents, clip 0.2
@@ -336,7 +337,8 @@ def test_a_second_start_refuses_networks_that_do_not_fit_the_checkpoint(finished
 def test_a_second_start_may_be_allowed_to_train_for_longer(finished, tiny, warm_launch):
     before = finished.outcome.json()["env_steps"]
     longer = "--gin_bindings=train.num_env_steps = 700"
-    outcome = again(finished, tiny, warm_launch, longer, "--allow_config_change")
+    flags = ("--allow_config_change", "--noreplay", "--noregister")
+    outcome = again(finished, tiny, warm_launch, longer, *flags)
     result = outcome.json()
     assert f"resuming {finished.store.root_dir} at {before} env steps" in outcome.stderr
     assert 700 <= result["env_steps"] < 700 + 4 * 8
@@ -362,6 +364,7 @@ def test_two_processes_do_not_train_in_one_folder(finished, tiny, warm_launch):
     assert f"error: --root_dir={finished.store.root_dir}: process 4321 trains there" in outcome.stderr
 
 
+@pytest.mark.slow  # compiles all there is
 def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains_and_plays(tiny, warm_launch, tmp_path):
     store = store_in(tmp_path)
     rules = ("jr_ppo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 0.6")
