@@ -375,6 +375,22 @@ def test_a_run_goes_on_without_its_server_and_one_start_later_all_is_there(serve
     assert pathlib.Path(client.download_artifacts(tracker.run_id, "a/greeting.txt")).read_text() == "hello"
 
 
+def test_once_all_is_sent_nothing_more_is_written(sqlite_store, start_run, tmp_path, monkeypatch):
+    """So whoever waited for that can remove the folder."""
+    replace = pathlib.Path.replace
+
+    def slowly(path, target):
+        time.sleep(0.2)
+        return replace(path, target)
+
+    tracker = start_run(sqlite_store)
+    with monkeypatch.context() as slow:
+        slow.setattr(pathlib.Path, "replace", slowly)
+        assert tracker.finish("FINISHED") is None
+    sent = json.loads((tmp_path / "tracking" / "sent.json").read_text())
+    assert sent["position"] == (tmp_path / "tracking" / "journal.jsonl").stat().st_size
+
+
 def test_a_run_that_goes_on_is_running_and_the_same(sqlite_store, start_run):
     first = start_run(sqlite_store)
     first.finish("KILLED")

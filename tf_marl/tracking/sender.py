@@ -211,13 +211,13 @@ class Sender:
                 self._position = note["position"]
 
     def _advance(self, position: int) -> None:
-        self._position = position
         note = {"store": address.shown(self._uri), "position": position}
         note |= {"run_id": self.run_id, "experiment_id": self.experiment_id}
         unfinished = self._note.with_suffix(".part")
         with contextlib.suppress(OSError):  # a full disk; then the next sender sends more of it again
             unfinished.write_text(json.dumps(note))
             unfinished.replace(self._note)
+        self._position = position  # who waits for it may then remove the folder
 
     def _why(self, error: Exception) -> str:
         lines = str(error).strip().splitlines() or [""]
