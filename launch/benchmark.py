@@ -43,9 +43,13 @@ def main() -> int:
         raise app.BadInput("--out=DIR names the folder that --what=export writes to; give both or neither")
     out = app.writable_folder(FLAGS.out, "out") if FLAGS.out else None
     app.import_quietly()
+    import gin
+
     num_envs = 1 if FLAGS.what == "smac_api" else FLAGS.num_envs
     bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {num_envs}"]
     app.parse_gin(paths, [*bindings, *FLAGS.gin_bindings])
+    if gin.get_bindings("environment").get("backend", "combat") != "combat":
+        raise app.BadInput("environment.backend: only the embedded battle is timed; leave out gin/sc2.gin")
 
     if out:
         return _export(out)
@@ -108,7 +112,7 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
     """
     import tensorflow as tf
 
-    from tf_marl import environments, shards
+    from tf_marl import environments, graph, shards
     from tf_marl.environments.combat.scripts import ScriptedPolicy
 
     with app.bad_input():
@@ -118,7 +122,7 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
     policy = ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
     fold_in = tf.random.experimental.stateless_fold_in
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def play(state, seed):
         def step(t, state, env_steps, checksum):
             policy_seed, env_seed = tf.unstack(tf.random.experimental.stateless_split(fold_in(seed, t), 2))
@@ -135,7 +139,7 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
 
         return tf.while_loop(lambda t, *_: t < 64, step, (0, state, 0.0, 0.0))[1:]
 
-    @tf.function
+    @graph.function
     def play_all(states, seed):
         states, env_steps, _ = zip(*[play(state, fold_in(seed, i)) for i, state in enumerate(states)], strict=True)
         return states, tf.add_n(env_steps)
@@ -173,7 +177,9 @@ def _collecting(trainer: "Trainer") -> Callable[[], float]:
     """The collecting half of it."""
     import tensorflow as tf
 
-    @tf.function
+    from tf_marl import graph
+
+    @graph.function
     def collect() -> tuple[tf.Tensor, list[tf.Tensor]]:
         rollout = trainer.collector.collect()
         # Something of every tensor is asked for, so that none is optimised away.
@@ -190,16 +196,18 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
     """
     import tensorflow as tf
 
+    from tf_marl import graph
+
     agent = trainer.agent
-    collect = tf.function(trainer.collector.collect)
+    collect = graph.function(trainer.collector.collect)
     experience, final_time_step, _ = collect()
-    advantage = tf.function(lambda: agent.batch(experience, final_time_step))
-    update = tf.function(lambda: agent.update(experience, final_time_step).metrics)
+    advantage = graph.function(lambda: agent.batch(experience, final_time_step))
+    update = graph.function(lambda: agent.update(experience, final_time_step).metrics)
     batch, epsilon = agent.batch(experience, final_time_step), agent.epsilon(experience.observation["alive"])
     learned_from = tf.reshape(batch.returns - batch.old_value, [*experience.reward.shape, -1])
-    diagnose = tf.function(lambda: trainer.diagnose(experience, learned_from, epsilon))
+    diagnose = graph.function(lambda: trainer.diagnose(experience, learned_from, epsilon))
     large = tf.random.stateless_normal([2048, 2048], [FLAGS.seed, 0])
-    multiply = tf.function(lambda: tf.matmul(large, large))
+    multiply = graph.function(lambda: tf.matmul(large, large))
 
     def seconds(function: Callable[[], object]) -> float:
         speeds = time_env_steps(lambda: float(bool(tf.nest.flatten(function())[0].numpy().size)), FLAGS.repeats)[1]

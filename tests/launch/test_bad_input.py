@@ -198,9 +198,12 @@ def test_an_sqlite_path_that_cannot_be_used_is_refused(launch, warm_launch, tiny
     assert not (tmp_path / "root" / "config.gin").exists()
 
 
-def test_an_unknown_map_is_refused_by_the_benchmark(warm_launch, tmp_path):
-    outcome = warm_launch("launch.benchmark", "--map=9m", "--what=env")
-    assert "unknown map '9m'" in refusal(outcome, tmp_path)
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [("--map=9m", "unknown map '9m'"), ("--gin_bindings=environment.backend = 'sc2'", "only the embedded battle")],
+)
+def test_what_cannot_be_timed_is_refused_by_the_benchmark(flag, says, warm_launch, tmp_path):
+    assert says in refusal(warm_launch("launch.benchmark", "--what=env", flag), tmp_path)
 
 
 def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
@@ -213,7 +216,7 @@ def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
     ("module", "flags"),
     [
         ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),
-        ("launch.evaluate", ["root_dir", "policy", "map", "episodes", "seed", "replay"]),
+        ("launch.evaluate", ["root_dir", "model_uri", "policy", "map", "episodes", "seed", "replay"]),
         ("launch.baselines", ["map", "episodes", "out"]),
         ("launch.benchmark", ["what", "map", "num_envs", "repeats", "gin_file", "gin_bindings"]),
     ],
