@@ -204,7 +204,8 @@ def test_battles_are_those_of_the_tf_environment(map_name, options):
         obs, state = ours.get_obs(), ours.get_state()
         np.testing.assert_allclose(reward, time_step.reward[0], atol=1e-5)
         assert terminated == time_step.is_last()[0]
-        assert info == {name: theirs.info()[name].numpy()[0] for name in info}
+        told = theirs.info()
+        assert info == {name: told[name].numpy()[0] for name in info}
     assert ours.get_stats()["battles_game"] >= 2
 
 

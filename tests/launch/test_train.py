@@ -411,6 +411,7 @@ def test_ctrl_c_saves_what_was_learned(interrupted, warm_launch):
     assert warm_launch(*arguments).json()["env_steps"] == env_steps
 
 
+@pytest.mark.slow  # as Ctrl-C, but for the exit code
 def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, tmp_path):
     store = store_in(tmp_path)
     flags = (*tiny, "--gin_bindings=train.num_env_steps = 5e8", *store.flags)

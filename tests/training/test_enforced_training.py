@@ -27,7 +27,7 @@ FAST_AGENT = functools.partial(
 )
 
 
-@pytest.fixture(scope="module", params=["3m", "2s3z"])
+@pytest.fixture(scope="module", params=["3m", pytest.param("2s3z", marks=pytest.mark.slow)])
 def runs(request, tmp_path_factory):
     """What updates that backtrack record, and what they do not: [U] each by name, from equal weights and battles."""
     folder = tmp_path_factory.mktemp("runs")
@@ -40,7 +40,6 @@ def runs(request, tmp_path_factory):
         return {name: np.array([update[name] for update in updates]) for name in updates[0]}
 
     held = trainer.build_iteration()
-    held.get_concrete_function()  # makes the optimisers' variables
     everything = tf.train.Checkpoint(agent=agent, collector=trainer.collector)
     start = everything.write(str(folder / "start"))
     metrics = run(held)
