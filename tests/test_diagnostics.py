@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from tf_marl import diagnostics
+from tf_marl import diagnostics, graph
 from tf_marl.ops import categorical, surrogate
 
 EPSILON = 0.2
@@ -123,7 +123,7 @@ def test_the_largest_joint_tv_is_estimated_within_its_standard_error(update, xla
     joint_tv = (old * loss).sum(axis=-1)
     error = np.sqrt(((old * loss**2).sum(axis=-1) - joint_tv**2).max() / 2048)
     assert error < 0.01
-    trust_region = tf.function(diagnostics.trust_region, jit_compile=xla, autograph=False)
+    trust_region = graph.function(diagnostics.trust_region, jit_compile=xla)
     metrics = [trust_region(update, tf.constant([0, seed])) for seed in range(10)]
     largest = np.array([each["trust_region/joint_tv_max"] for each in metrics])
     assert len(set(largest)) > 5
@@ -320,7 +320,7 @@ def distributions(update):
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "tf.function"])
 def test_distributions_are_told_by_their_percentiles(update, distributions, compiled):
     measure = diagnostics.Full().distribution
-    actual = (tf.function(measure) if compiled else measure)(update, SEED)
+    actual = (graph.function(measure) if compiled else measure)(update, SEED)
     assert actual.keys() == {"exact", *distributions}
     assert actual["exact"] == 1.0
     for name, values in distributions.items():

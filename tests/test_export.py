@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tf_agents.policies import py_tf_eager_policy
 
-from tf_marl import agents, export
+from tf_marl import agents, export, graph
 from tf_marl.agents.ppo import PPOAgent
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
 from tf_marl.training.evaluate import Evaluator, play_step
@@ -87,7 +87,7 @@ def make_agent(core, **options):
 
 def play(core, policy):
     """What was seen and done for some env steps, over the ends of episodes."""
-    step = tf.function(lambda t, *rest: play_step(core, policy, tf.constant([3, 4]), t, *rest))
+    step = graph.function(lambda t, *rest: play_step(core, policy, tf.constant([3, 4]), t, *rest))
     state, policy_state = core.reset(tf.constant([3, 4])), policy.get_initial_state(core.num_envs)
     time_step, rows = core.time_step(state), []
     for t in range(NUM_STEPS):

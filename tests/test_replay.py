@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image, ImageColor
 from tf_agents.policies import tf_policy
 
-from tf_marl import replay
+from tf_marl import graph, replay
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
@@ -65,12 +65,12 @@ def data_of(page):
 def test_what_is_kept_is_what_the_simulator_shows(core, episodes):
     """The recorded actions, played anew with the seed's chances, lead through the recorded battles."""
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def step(state, actions, t):
         chance = tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(SEED, t), 2)[1]
         return core.step(state, actions, chance)
 
-    state = tf.function(core.reset, jit_compile=True)(tf.constant(SEED))
+    state = graph.function(core.reset, jit_compile=True)(tf.constant(SEED))
     for t in range(min(episode.num_steps for episode in episodes)):
         for i, episode in enumerate(episodes):
             for name in ("x", "y", "health", "shield", "target"):

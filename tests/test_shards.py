@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl import shards
+from tf_marl import graph, shards
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ def test_a_compiled_function_is_compiled_once_for_all_shards(cores, rng):
     cores(2)
     traced = []
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def square(x):
         traced.append(x.shape)
         return tf.square(x)
 
     x = tf.constant(rng.normal(size=(4, 3)), tf.float32)
-    actual = tf.function(lambda x: shards.concat(shards.side_by_side(square, x)))(x)
+    actual = graph.function(lambda x: shards.concat(shards.side_by_side(square, x)))(x)
     np.testing.assert_allclose(actual, np.square(x))
     assert traced == [[2, 3]]

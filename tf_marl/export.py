@@ -34,6 +34,7 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl import graph
 from tf_marl.agents.ppo import PPOAgent
 from tf_marl.networks import Actor
 from tf_marl.ops import categorical
@@ -146,7 +147,7 @@ def _signatures(actor: Actor) -> dict[str, tf.types.experimental.ConcreteFunctio
         return specs
 
     def signature(decide: Callable[[Actor, Inputs], Inputs], specs: dict[str, tf.TensorSpec]):
-        return tf.function(lambda **tensors: decide(actor, tensors)).get_concrete_function(**specs)
+        return graph.function(lambda **tensors: decide(actor, tensors)).get_concrete_function(**specs)
 
     agent, team = (
         inputs(None) | {"agent_index": tf.TensorSpec([None], tf.int32, "agent_index")},

@@ -102,6 +102,7 @@ def record(
     """
     import tensorflow as tf
 
+    from tf_marl import graph
     from tf_marl.environments.combat.task import ATTACK_DISTANCE, SIGHT
     from tf_marl.training.evaluate import play_step
 
@@ -118,12 +119,12 @@ def record(
             "won": core.info(state)["battle_won"],
         }
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def start() -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor]]":
         state = core.reset(seed)
         return state, policy.get_initial_state(core.num_envs), kept(state)
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def step(
         state: "State", policy_state: "types.NestedTensor", t: tf.Tensor
     ) -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]":

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_marl import graph
+
 # Boolean constants as TensorFlow's MLIR prints them, eight to a byte; newer ones read a byte each.
 _PACKED_BITS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<((?:\d+x)+)i1>')
 # Which output is whose new value: every variable that the function assigns may share its memory.
@@ -30,7 +32,7 @@ def write(function: Callable[[], dict[str, tf.Tensor]], folder: pathlib.Path, fa
     Returns:
         The size of the module in bytes.
     """
-    compiled = tf.function(function, jit_compile=True)
+    compiled = graph.function(function, jit_compile=True)
     concrete = compiled.get_concrete_function()
     module = _PACKED_BITS.sub(_spelled_out, compiled.experimental_get_compiler_ir()(stage="stablehlo"))
     arguments = [_value(captured) for captured in concrete.captured_inputs]

@@ -10,7 +10,7 @@ import scipy.special
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from tf_marl import agents
+from tf_marl import agents, graph
 from tf_marl.agents import clip_range, enforcement
 from tf_marl.agents.config import PPOConfig
 from tf_marl.environments.matrix_game import MatrixGame
@@ -191,7 +191,7 @@ def test_a_compiled_update_is_backtracked_as_well(small_agent, rollout):
     rows, final = rollout(agent)
     expected = agent.update(rows, final).metrics
     tf.config.run_functions_eagerly(False)
-    actual = tf.function(lambda: compiled.update(rows, final).metrics)()
+    actual = graph.function(lambda: compiled.update(rows, final).metrics)()
     assert actual.keys() == expected.keys()
     assert 0.0 < actual["trust_region/step_share"] < 1.0
     for name, value in expected.items():

@@ -27,7 +27,7 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from tf_marl import diagnostics
+from tf_marl import diagnostics, graph
 from tf_marl.config import maker
 from tf_marl.ops import total_variation
 
@@ -84,6 +84,7 @@ class EarlyStop(Rule):
 
 
 class Backtrack(Rule):
+    @graph.converted
     def settle(self, agent, experience, before):
         weights = agent.actor_weights
         after = [tf.identity(weight) for weight in weights]

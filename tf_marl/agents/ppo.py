@@ -18,7 +18,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl import diagnostics, shards
+from tf_marl import diagnostics, graph, shards
 from tf_marl.agents.config import PPOConfig
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
 from tf_marl.networks import ActorCritic, training_flops
@@ -96,7 +96,7 @@ class PPOAgent(tf_agent.TFAgent):
         self._learners = self._make_learners()
         jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
         self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
-        compiled = tf.function(jit_compile=jit_compile)
+        compiled = graph.function(jit_compile=jit_compile)
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
 
         def phase(learners: Iterable[str], num_epochs: int | None) -> Phase:
@@ -353,6 +353,7 @@ class PPOAgent(tf_agent.TFAgent):
 
     # The update.
 
+    @graph.converted
     def _learn(
         self,
         batch: Batch,
@@ -422,7 +423,8 @@ class PPOAgent(tf_agent.TFAgent):
         return {name: (self._optimizer(rate, variables[name]), variables[name]) for name, rate in rates.items()}
 
     def _optimizer(self, learning_rate: float, variables: list[tf.Variable]) -> tf.keras.optimizers.Optimizer:
-        """Its moments are made at once, so a checkpoint of an agent that has not learned yet has a place for them."""
+        """Its variables are made at once: a checkpoint of an agent that has not learned yet has a place for them, and
+        the first update is traced but once."""
         rate = _Rate(lambda: learning_rate * self._left(self.config.learning_rate_schedule))
         if self.config.optimizer == "adamw":
             optimizer = tf.keras.optimizers.AdamW(rate, self.config.weight_decay, epsilon=self.config.adam_epsilon)
@@ -430,10 +432,7 @@ class PPOAgent(tf_agent.TFAgent):
             return optimizer
         # Keras' legacy Adam is one fused op per variable; the newer one is many small ones.
         optimizer = tf.keras.optimizers.legacy.Adam(rate, epsilon=self.config.adam_epsilon)
-        _ = optimizer.iterations  # made when it is asked for
-        for variable in variables:
-            optimizer.add_slot(variable, "m")
-            optimizer.add_slot(variable, "v")
+        optimizer._create_all_weights(variables)
         return optimizer
 
 

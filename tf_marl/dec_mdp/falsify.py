@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_marl import graph
 from tf_marl.dec_mdp import generators, model
 from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP
@@ -154,7 +155,8 @@ def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator
     optimizer = tf.keras.optimizers.legacy.Adam(0.05)
     optimizer._create_all_weights(variables)
 
-    @tf.function
+    @graph.function
+    @graph.converted
     def ascend(steps: tf.Tensor) -> None:
         for _ in tf.range(steps):
             with tf.GradientTape() as tape:

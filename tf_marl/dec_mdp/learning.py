@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import diagnostics
+from tf_marl import diagnostics, graph
 from tf_marl.agents import clip_range, enforcement
 from tf_marl.dec_mdp import exact, generators, model
 from tf_marl.dec_mdp.generators import Instances
@@ -144,7 +144,8 @@ def _update(
     def team() -> tf.Tensor:
         return model.team_logits(mdp, tf.cast(policy, tf.float64))
 
-    @tf.function
+    @graph.function
+    @graph.converted
     def update(seed: tf.Tensor) -> None:
         old = exact.evaluate(mdp, team())
         old_log_prob = model.log_prob(team(), actions)

@@ -11,6 +11,8 @@ from tf_agents.environments import tf_environment
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl import graph
+
 State = Any  # a nest of tensors
 
 
@@ -54,9 +56,9 @@ class FunctionalEnvironment(tf_environment.TFEnvironment):
         self._state = tf.nest.map_structure(
             lambda leaf: tf.Variable(leaf, trainable=False), core.reset(self._root_seed)
         )
-        self._compiled_reset = tf.function(core.reset, jit_compile=True)
-        self._compiled_step = tf.function(core.step, jit_compile=True)
-        self._compiled_time_step = tf.function(core.time_step, jit_compile=True)
+        self._compiled_reset = graph.function(core.reset, jit_compile=True)
+        self._compiled_step = graph.function(core.step, jit_compile=True)
+        self._compiled_time_step = graph.function(core.time_step, jit_compile=True)
 
     def info(self) -> dict[str, tf.Tensor]:
         """Facts about the episodes under way that are no observation, [B] each (see the core's `info`)."""

@@ -19,6 +19,7 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
+from tf_marl import graph
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat, State
@@ -111,7 +112,7 @@ class _Program:
     @functools.cached_property
     def _likeness(self) -> State:
         """Shapes and types of the state."""
-        return tf.function(self.core.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
+        return graph.function(self.core.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
 
     @functools.cached_property
     def over(self) -> tf.Tensor:
@@ -137,7 +138,7 @@ class _Program:
 
         battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.core.scenario.num_agents], tf.int32)
         # Called without looking for the right trace, a concrete function makes half as many calls again on 3m.
-        return tf.function(advance, jit_compile=True).get_concrete_function(battle, message)
+        return graph.function(advance, jit_compile=True).get_concrete_function(battle, message)
 
     def unpack(self, vector: np.ndarray) -> Facts:
         return Facts(*(vector[cut].reshape(shape) for cut, shape in self._cuts))

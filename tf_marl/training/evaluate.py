@@ -7,6 +7,7 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl import graph
 from tf_marl.environments.functional import FunctionalCore, State
 from tf_marl.environments.sc2 import StarCraft2
 from tf_marl.training.live import CompiledPolicy
@@ -51,7 +52,7 @@ class Evaluator:
         compiles = not isinstance(core, StarCraft2)
         self._core = core
         self._policy = policy if compiles else CompiledPolicy(policy)
-        self._play = tf.function(self._episodes, jit_compile=True) if compiles else self._episodes
+        self._play = graph.function(self._episodes, jit_compile=True) if compiles else self._episodes
 
     def __call__(self, seed: tf.Tensor) -> dict[str, float]:
         """Args: seed [2] int32; equal seeds and weights give equal episodes.

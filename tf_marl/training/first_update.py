@@ -10,6 +10,7 @@ from collections.abc import Collection
 import numpy as np
 import tensorflow as tf
 
+from tf_marl import graph
 from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
 from tf_marl.training.train import Trainer
 
@@ -29,7 +30,7 @@ class FirstUpdate:
 
     def __init__(self, trainer: Trainer, full: Full, epochs: Collection[int], seed: int):
         self._agent = agent = trainer.agent
-        collect = tf.function(trainer.collector.collect)
+        collect = graph.function(trainer.collector.collect)
         # As in the paper's code, whose running statistics of observations are under way when the rollout begins.
         seen = collect().experience
         for torso in (agent.actor.torso, agent.critic.torso):
@@ -49,8 +50,7 @@ class FirstUpdate:
                 tf.reduce_any(epoch == due), lambda: full.distribution(change, seeds), lambda: unknown
             )
 
-        self._update = tf.function(lambda: agent.update(experience, rollout.final_time_step, watch).history)
-        self._update.get_concrete_function()  # makes the optimisers' variables
+        self._update = graph.function(lambda: agent.update(experience, rollout.final_time_step, watch).history)
         self._folder = tempfile.TemporaryDirectory()
         self._start = tf.train.Checkpoint(agent=agent).write(os.path.join(self._folder.name, "start"))
 

@@ -12,6 +12,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl import graph
 from tf_marl.environments.sc2 import StarCraft2
 from tf_marl.training.rollout import Rollout, Tally
 
@@ -22,7 +23,7 @@ class CompiledPolicy:
     def __init__(self, policy: tf_policy.TFPolicy):
         self.info_spec = policy.info_spec
         self.get_initial_state = policy.get_initial_state
-        self.action = tf.function(policy.action, jit_compile=True)
+        self.action = graph.function(policy.action, jit_compile=True)
 
 
 class LiveCollector(tf.Module):
@@ -66,7 +67,7 @@ class LiveCollector(tf.Module):
         leaves = tf.nest.flatten(spec)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
 
-        @tf.function(jit_compile=True)
+        @graph.function(jit_compile=True)
         def act(shown: tf.Tensor, message: tf.Tensor, policy_state: types.NestedTensor) -> policy_step.PolicyStep:
             parts = [
                 tf.cast(tf.reshape(part, [batch, *leaf.shape]), leaf.dtype)

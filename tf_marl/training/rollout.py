@@ -11,7 +11,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl import shards
+from tf_marl import graph, shards
 from tf_marl.environments.functional import FunctionalCore, State
 
 
@@ -155,7 +155,7 @@ class Collector(tf.Module):
         self._seed = tf.constant([seed, 2], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
 
-        @tf.function(jit_compile=True)
+        @graph.function(jit_compile=True)
         def collect_shard(progress: Progress, seed: tf.Tensor) -> tuple[Progress, Rollout]:
             if whole_episodes:
                 start_seed, seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))

@@ -13,7 +13,7 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from tf_marl import diagnostics
+from tf_marl import diagnostics, graph
 from tf_marl.agents import ppo
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.functional import FunctionalEnvironment
@@ -150,7 +150,8 @@ class Trainer:
         """
         iteration, watched = self.build_iteration(), self._build(self._learn_watched)
         variables = self._variables()
-        snapshot = tf.function(lambda: [variable.read_value() for variable in variables])  # in one call, not a hundred
+        # In one call, not a hundred.
+        snapshot = graph.function(lambda: [variable.read_value() for variable in variables])
         evaluation: Metrics = {}
         evaluated = saved = None
         while (before := int(self.env_steps)) < self.num_env_steps and not stop():
@@ -198,12 +199,12 @@ class Trainer:
     def _build(self, learn: Callable[[Rollout], Any], jit_compile: bool = False) -> Callable[[], Any]:
         """Collecting and learning, compiled: as one program, if collecting can be part of it."""
         together = not isinstance(self._core, StarCraft2)
-        learn = learn if together else tf.function(learn, jit_compile=jit_compile)
+        learn = learn if together else graph.function(learn, jit_compile=jit_compile)
 
         def turn() -> Any:
             return learn(self.collector.collect())
 
-        return tf.function(turn, jit_compile=jit_compile) if together else turn
+        return graph.function(turn, jit_compile=jit_compile) if together else turn
 
     def _learn_quietly(self, rollout: Rollout) -> dict[str, tf.Tensor]:
         return self._learn(rollout)[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_marl import graph
 from tf_marl.environments.combat.environment import Combat, Draws, State
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.physics import Orders, Units
@@ -24,7 +25,7 @@ class Arena:
 
     def __init__(self, core: Combat):
         self.core = core
-        self._play = tf.function(core.play, jit_compile=True)
+        self._play = graph.function(core.play, jit_compile=True)
 
     def draws(self, jitter: float = 0.0) -> Draws:
         shape = [len(self.core.scenario.units), self.core.num_envs]
@@ -101,7 +102,7 @@ def map_arena():
 @functools.cache
 def _battles(map_name: str):
     core = Combat(scenario(map_name), 16)
-    return core, tf.function(core.step, jit_compile=True)
+    return core, graph.function(core.step, jit_compile=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tf_agents.environments import tf_environment
 from tf_agents.utils import nest_utils
 
-from tf_marl import environments
+from tf_marl import environments, graph
 from tf_marl.environments.combat.environment import Combat, Draws
 from tf_marl.environments.combat.scenarios import scenario
 
@@ -18,8 +18,8 @@ def legal_actions(state, rng):
 
 def test_battle_evolves_the_same_alone_or_among_64():
     many, one = Combat(scenario("2s3z"), 64), Combat(scenario("2s3z"), 1)
-    play_many = tf.function(many.play, jit_compile=True)
-    play_one = tf.function(one.play, jit_compile=True)
+    play_many = graph.function(many.play, jit_compile=True)
+    play_one = graph.function(one.play, jit_compile=True)
     which, rng = 37, np.random.default_rng(0)
 
     def alone(nest):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_marl import graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.scenarios import scenario
 
@@ -667,7 +668,7 @@ def test_walker_finds_the_way_from_anywhere_to_anywhere(map_name):
         attack_segment=np.zeros([2, 2]),
     )
     core = Combat(one_each, 128)
-    play = tf.function(core.step, jit_compile=True)
+    play = graph.function(core.step, jit_compile=True)
     cells, rng = np.argwhere(battle.pathable), np.random.default_rng(0)
     start, goal = (
         (cells[rng.integers(len(cells), size=128)] + rng.random([128, 2]) * 0.999).T.astype(np.float32) for _ in "ab"

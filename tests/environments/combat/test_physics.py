@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
+from tf_marl import graph
 from tf_marl.environments.combat import physics
 from tf_marl.environments.combat.units import unit_types
 
@@ -67,7 +68,7 @@ def test_duel_lasts_as_long_as_the_unit_table_says(arena, attacker, target, jitt
     units = ring.start([[10.0, 10.0], [10.0 + reach - 0.05, 10.0]]).units
     orders = ring.orders(units, [1])
 
-    @tf.function(jit_compile=True)
+    @graph.function(jit_compile=True)
     def loop(units):
         units = laws.advance(units, orders, tf.fill([2, 1], jitter), num_loops=1)
         immortal = tf.concat([laws.max_health[:1], units.health[1:]], axis=0)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from scipy import stats
 
-from tf_marl import environments
+from tf_marl import environments, graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
@@ -93,7 +93,7 @@ def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
 def test_scripted_policy_plays_whole_battles_legally(battles, map_name, name):
     core, play = battles(map_name)
     policy = ScriptedPolicy(core.time_step_spec, core.action_spec, name, core.task)
-    act = tf.function(lambda state, seed: policy.action(core.time_step(state), seed=seed).action)
+    act = graph.function(lambda state, seed: policy.action(core.time_step(state), seed=seed).action)
     state = core.reset(tf.constant([1, 2]))
     hurt = False
     for t in range(40):
