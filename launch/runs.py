@@ -209,7 +209,8 @@ def cores() -> int:
 def train_all(wanted: Sequence[Run], tables: Tables, name: str, processes: int) -> int:
     """Trains what the tables lack, side by side, and adds it to them.
 
-    Every process has cores of its own, as far as they go.
+    Every process has cores of its own, as far as they go: side by side on a core each, two runs of gin/paper/laptop.gin
+    on 10m_vs_11m end after 138 s; one after the other on both cores (--processes=1, `train.num_shards = 2`), after 180.
 
     Args:
         wanted: runs, those that matter most first.
