@@ -1,10 +1,11 @@
-"""Starts launchers as `python -m` would, each in a process of its own, but with TensorFlow imported only once.
+"""Starts launchers as `python -m` would, each in a process of its own, but with what is slow imported only once.
 
 Reads one JSON list per line on stdin, [module, cwd, stdout file, stderr file, *arguments], and answers each with a JSON
-list [exit code, seconds]; the first line of all is the seconds that the import took. SIGTERM is the launcher's alone.
+list [exit code, seconds]; the first line of all is the seconds that TensorFlow took. SIGTERM is the launcher's alone.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 
 
 class Warm:
-    """A process that has TensorFlow imported, and runs launchers one by one in forks of itself."""
+    """A process that has TensorFlow and MLflow imported, and runs launchers one by one in forks of itself."""
 
     def __init__(self, cores: Iterable[int] | None = None):
         """Args: cores, that it and they may use; all by default."""
@@ -60,9 +61,10 @@ class Warm:
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     began = time.perf_counter()
-    import tf_marl.training.train  # noqa: F401
-
+    importlib.import_module("tf_marl.training.train")
     print(json.dumps(time.perf_counter() - began), flush=True)
+    for name in ("tf_marl.tracking", "mlflow.store.tracking.sqlalchemy_store", "tf_marl.figures"):
+        importlib.import_module(name)
     for line in sys.stdin:
         began = time.perf_counter()
         child = os.fork()

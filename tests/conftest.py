@@ -40,6 +40,21 @@ def random_team(rng):
     return draw
 
 
+@pytest.fixture(scope="session")
+def store_in(tmp_path_factory):
+    """(folder) -> the address of an empty MLflow store in it; making one takes seconds, copying it none."""
+    import mlflow
+
+    empty = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
+
+    def copy(folder):
+        shutil.copy(empty, folder)
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return copy
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder on a filesystem of two megabytes."""

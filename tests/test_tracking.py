@@ -96,9 +96,9 @@ class Relay:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, empty_database):
+def server(tmp_path_factory, store_in):
     server = Server(tmp_path_factory.mktemp("mlflow_server"))
-    shutil.copy(empty_database, server.folder / "mlflow.db")
+    store_in(server.folder)
     server.start()
     yield server
     server.kill()
@@ -118,18 +118,9 @@ def relay(server, request):
     relay.close()
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """An MLflow store; making one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def sqlite_store(tmp_path, empty_database):
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
+def sqlite_store(tmp_path, store_in):
+    return store_in(tmp_path)
 
 
 @pytest.fixture(params=["sqlite_store", "mlflow_server"])
@@ -439,13 +430,12 @@ def test_a_lost_or_wrong_note_of_how_far_it_came_does_no_harm(note, sqlite_store
     assert history(sqlite_store, first.run_id, "loss/value") == [(1, 1.0), (2, 2.0)]
 
 
-def test_another_store_gets_all_of_the_run(sqlite_store, start_run, empty_database, tmp_path):
+def test_another_store_gets_all_of_the_run(sqlite_store, start_run, store_in, tmp_path):
     first = start_run(sqlite_store)
     first.record(1, {"loss/value": 1.0})
     first.finish("KILLED")
     (tmp_path / "other").mkdir()
-    shutil.copy(empty_database, tmp_path / "other")
-    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    other = store_in(tmp_path / "other")
     second = start_run(other)
     second.record(2, {"loss/value": 2.0})
     second.finish("FINISHED")

@@ -14,10 +14,10 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def figure(warm_launch, tmp_path_factory):
+def figure(warm_launch, store_in, tmp_path_factory):
     """(*arguments) -> what figure 1b makes of one seed, small; its folder."""
     folder = tmp_path_factory.mktemp("figure")
-    store = f"--tracking_uri=sqlite:///{folder}/mlflow.db"
+    store = f"--tracking_uri={store_in(folder)}"
 
     def draw(*arguments):
         return warm_launch("launch.figure", "--seeds=1", f"--out={folder}/out", store, *SMALL, "--json", *arguments)

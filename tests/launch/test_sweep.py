@@ -34,11 +34,11 @@ def _clean_gin():
 
 
 @pytest.fixture(scope="module")
-def sweep(launch, tmp_path_factory):
+def sweep(launch, store_in, tmp_path_factory):
     """(*arguments) -> what the sweep came to; its folder."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "sweep.gin").write_text(GIN)
-    store = f"--tracking_uri=sqlite:///{folder}/mlflow.db"
+    store = f"--tracking_uri={store_in(folder)}"
 
     def start(*arguments, **options):
         where = ("--gin_file=sweep.gin", "--out=out", store, "--processes=1", "--json")

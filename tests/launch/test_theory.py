@@ -10,10 +10,10 @@ from tf_marl.dec_mdp.statements import READINGS
 
 
 @pytest.fixture(scope="module")
-def theory(warm_launch, tmp_path_factory):
+def theory(warm_launch, store_in, tmp_path_factory):
     """A quick run: its outcome; its folder is `theory.folder`."""
     folder = tmp_path_factory.mktemp("theory")
-    store = f"--tracking_uri=sqlite:///{folder}/mlflow.db"
+    store = f"--tracking_uri={store_in(folder)}"
     return folder, warm_launch("launch.theory", "--quick", f"--out={folder}/out", store, "--json")
 
 

@@ -51,11 +51,6 @@ class Store(NamedTuple):
         return sorted(map(int, os.listdir(os.path.join(self.root_dir, "checkpoints"))))
 
 
-def store_in(folder) -> Store:
-    (folder / "current").mkdir()
-    return Store(str(folder / "root"), f"sqlite:///{folder}/mlflow.db")
-
-
 class Finished(NamedTuple):
     store: Store
     outcome: Any
@@ -66,7 +61,8 @@ class Finished(NamedTuple):
 def finished(launch, tiny, tmp_path_factory):
     """A tiny run that went well."""
     folder = tmp_path_factory.mktemp("finished")
-    store = store_in(folder)
+    (folder / "current").mkdir()
+    store = Store(str(folder / "root"), f"sqlite:///{folder}/mlflow.db")
     steps = "--gin_bindings=train.num_env_steps = 600"
     full = "--gin_bindings=diagnostics.full_every = 8"
     outcome = launch("launch.train", *tiny, steps, full, "--seed=3", *store.flags, cwd=folder / "current")
@@ -74,10 +70,11 @@ def finished(launch, tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interrupted(launch, tiny, tmp_path_factory):
+def interrupted(launch, tiny, store_in, tmp_path_factory):
     """A run that Ctrl-C ended after its first evaluation."""
     folder = tmp_path_factory.mktemp("interrupted")
-    store = store_in(folder)
+    (folder / "current").mkdir()
+    store = Store(str(folder / "root"), store_in(folder))
     steps = "--gin_bindings=train.num_env_steps = 5e8"
     outcome = launch(
         "launch.train",
@@ -365,8 +362,8 @@ def test_two_processes_do_not_train_in_one_folder(finished, tiny, warm_launch):
 
 
 @pytest.mark.slow  # compiles all there is
-def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains_and_plays(tiny, warm_launch, tmp_path):
-    store = store_in(tmp_path)
+def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains(tiny, warm_launch, store_in, tmp_path):
+    store = Store(str(tmp_path / "root"), store_in(tmp_path))
     rules = ("jr_ppo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 0.6")
     sizes = ("jr_ppo.rnn_units = 8", "jr_ppo.hidden = (8,)", "jr_ppo.num_epochs = 1", "train.num_env_steps = 60")
     bindings = [f"--gin_bindings={binding}" for binding in (*rules, *sizes)]
@@ -412,8 +409,8 @@ def test_ctrl_c_saves_what_was_learned(interrupted, warm_launch):
 
 
 @pytest.mark.slow  # as Ctrl-C, but for the exit code
-def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, tmp_path):
-    store = store_in(tmp_path)
+def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, store_in, tmp_path):
+    store = Store(str(tmp_path / "root"), store_in(tmp_path))
     flags = (*tiny, "--gin_bindings=train.num_env_steps = 5e8", *store.flags)
     outcome = launch("launch.train", *flags, cwd=tmp_path, send_after=("env steps   greedy", signal.SIGTERM))
     assert outcome.code == 143
@@ -422,8 +419,8 @@ def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, tmp_path
     assert store.only_run().info.status == "KILLED"
 
 
-def test_a_crash_marks_the_run_failed_with_its_reason(tiny, tmp_path, warm_launch):
-    store = store_in(tmp_path)
+def test_a_crash_marks_the_run_failed_with_its_reason(tiny, store_in, tmp_path, warm_launch):
+    store = Store(str(tmp_path / "root"), store_in(tmp_path))
     # A folder where a file belongs: the run fails once it has begun.
     os.makedirs(os.path.join(store.root_dir, "config.gin"))
     outcome = warm_launch("launch.train", *tiny, *store.flags)

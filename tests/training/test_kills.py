@@ -47,14 +47,16 @@ def history(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory, store_in):
     folder = tmp_path_factory.mktemp("uninterrupted")
+    store_in(folder)
     assert run(folder) == 0
     return weights(folder), history(folder)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, uninterrupted, tmp_path):
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, uninterrupted, store_in, tmp_path):
+    store_in(tmp_path)
     (name, values), metrics = uninterrupted
     chance = random.Random(kills)
     moments = [chance.expovariate(1.0) for _ in range(kills)]  # seconds of training
