@@ -54,7 +54,10 @@ class Learner(Protocol):
 
 
 class Rule:
-    """What all rules have; by itself it does nothing."""
+    """What all rules have; by itself it does nothing.
+
+    Python loops and conditions on tensors need `graph.converted`, as in all that is called in a compiled function.
+    """
 
     def __init__(self, alpha: float, quantity: Quantity):
         self.alpha, self.quantity = alpha, quantity

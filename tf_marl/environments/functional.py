@@ -18,7 +18,10 @@ State = Any  # a nest of tensors
 
 class FunctionalCore(Protocol):
     """B battles (games, tasks) side by side, as TF-Agents sees them: after the last step of an episode, `step` ignores
-    the action and starts the next episode."""
+    the action and starts the next episode.
+
+    All of it is compiled: Python loops and conditions on tensors need `graph.converted`.
+    """
 
     num_envs: int  # B
     time_step_spec: ts.TimeStep  # of one environment
