@@ -182,7 +182,9 @@ def test_the_default_map_is_smacs():
 # The battle
 
 
-@pytest.mark.parametrize(("map_name", "options"), [("MMM", {}), ("2s3z", ALL_FLAGS)])
+@pytest.mark.parametrize(
+    ("map_name", "options"), [pytest.param("MMM", {}, marks=pytest.mark.slow), ("2s3z", ALL_FLAGS)]
+)
 def test_battles_are_those_of_the_tf_environment(map_name, options):
     ours = StarCraft2Env(map_name, seed=5, **options)
     theirs = environments.load(map_name, seed=5, **options)

@@ -25,6 +25,7 @@ def test_options_reach_the_battle(warm_launch):
     assert warm_launch("launch.evaluate", *arguments, sparse, unscaled).json()["return_mean"] == 1
 
 
+@pytest.mark.slow
 def test_baselines_make_a_table_of_all_teams_on_the_maps_asked_for(warm_launch, tmp_path):
     outcome = warm_launch("launch.baselines", "--map=3m", "--episodes=4", f"--out={tmp_path}")
     assert outcome.code == 0, outcome.stderr

@@ -11,10 +11,12 @@ from tf_marl.training.train import Trainer
 
 
 def main(root_dir: str, tracking_uri: str) -> None:
+    # Recurrent states, running statistics and the optimisers' own are all to be in the checkpoint.
+    memory = {"rnn": "gru", "rnn_units": 4, "normalize_observations": True, "normalize_values": True}
     trainer = Trainer(
         environment=FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3)),
         root_dir=root_dir,
-        agent=functools.partial(agents.ippo, hidden=(8,), num_epochs=2, num_minibatches=2, rnn="gru", rnn_units=4),
+        agent=functools.partial(agents.mappo, hidden=(8,), num_epochs=2, num_minibatches=2, **memory),
         num_env_steps=24 * 400,
         rollout_steps=8,
         eval_every_env_steps=24 * 50,

@@ -136,22 +136,6 @@ def test_restored_run_goes_on_bit_identically(uninterrupted, interrupted):
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
 
 
-def test_a_run_with_memory_and_statistics_goes_on_bit_identically(tmp_path):
-    """Recurrent states, running statistics and the optimisers' own are all in the checkpoint."""
-    memory = {"rnn": "gru", "rnn_units": 4, "normalize_observations": True, "normalize_values": True}
-    options = {"agent": functools.partial(agents.mappo, hidden=(8,), num_epochs=1, num_minibatches=2, **memory)}
-    options |= {"rollout_steps": 10, "num_env_steps": 8 * 30}  # episodes of 3 env steps: rollouts cut them
-    whole = make_trainer(tmp_path / "whole", **options)
-    _, record = run(whole)
-    _, first = run(make_trainer(tmp_path / "broken", **options), interrupt_at=4)
-    trainer = make_trainer(tmp_path / "broken", **options)
-    assert trainer.restore()
-    _, rest = run(trainer)
-    assert [*first.updates(), *rest.updates()] == record.updates()
-    assert len(rest.updates()) >= 2
-    tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), weights(whole))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
