@@ -363,6 +363,8 @@ def _paired(ours: pd.Series, theirs: pd.Series, keys: list[str]) -> Measure:
     both = [key for key in first if key in second]
     if not both:
         raise _TooFew("runs to compare on one map")
+    # One run tells nothing of chance; where others tell it, settings that have no second yet are left out.
+    both = [key for key in both if min(len(first[key]), len(second[key])) > 1] or both
     groups = [side[key].to_numpy() for side in (first, second) for key in both]
     count = len(both)
 
