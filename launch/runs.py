@@ -197,7 +197,7 @@ class Tables:
         self.runs = pd.concat([self.runs, pd.DataFrame([new])][not len(self.runs) :], ignore_index=True)
         for path, table in ((self.paths[1], self.curves), (self.paths[0], self.runs)):
             unfinished = path.with_suffix(".part")
-            table.to_csv(unfinished, index=False, float_format="%.5g")
+            table.to_csv(unfinished, index=False, float_format="%.4g")
             unfinished.replace(path)
 
 
