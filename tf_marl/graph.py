@@ -1,7 +1,8 @@
 """Python functions as TensorFlow's, without AutoGraph but where a loop needs it.
 
 `tf.function` converts every function that is called in it, one by one, which takes longer than tracing them and than
-XLA: without it `launch.benchmark --what=train --map=2s3z` is ready to train after 10 s instead of 19 to 24 (2 cores).
+XLA: mostly by leaving that out, `launch.benchmark --what=train --map=2s3z` compiles in 10 s instead of 19 to 24 (2
+cores).
 """
 
 import functools

@@ -82,6 +82,12 @@ def test_every_update_and_evaluation_is_recorded_at_its_env_steps(uninterrupted)
     assert len(record) == 6 + 3
 
 
+def test_an_iteration_is_traced_once(tmp_path):
+    iteration = make_trainer(tmp_path).build_iteration()
+    iteration()
+    assert iteration.experimental_get_tracing_count() == 1
+
+
 def test_records_are_finite_numbers_under_known_names(uninterrupted):
     _, _, record = uninterrupted
     for _, metrics in record.updates():
