@@ -275,16 +275,19 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
             raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
 
 
-def run_config(root_dir: str) -> pathlib.Path:
+def run_config(root_dir: str | pathlib.Path) -> str:
     """The configuration of the training run in a folder.
 
     Raises:
-        BadInput: no run began there.
+        BadInput: no run began there, or the file is damaged.
     """
     config = pathlib.Path(root_dir) / CONFIG_NAME
     if not config.is_file():
         raise BadInput(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
-    return config
+    try:
+        return config.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"--root_dir={root_dir}: its {CONFIG_NAME} is no text; put back the run's own") from None
 
 
 def backend_tags(core: "Combat | StarCraft2") -> dict[str, str]:
@@ -311,10 +314,12 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgen
         BadInput: no run began there, or it has saved no such agent yet, or none that this code can read.
     """
     from tf_marl import environments
+    from tf_marl.config import parse_alone
     from tf_marl.training.train import Trainer
 
-    parse_gin([str(run_config(root_dir))], [])
-    with bad_input():
+    config = run_config(root_dir)
+    with bad_input(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: "):
+        parse_alone(config)
         environment = environments.load()
         trainer = Trainer(environment=environment, root_dir=root_dir)
     with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
@@ -380,19 +385,35 @@ def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: 
     return tracker.run_id
 
 
-def operative_config() -> str:
-    """The configuration in use, a line per binding: gin's own text without its rulers, as long as its longest line."""
+def is_set(name: str) -> bool:
+    """Whether gin was told what a setting is to be."""
     import gin
 
-    lines = gin.operative_config_str(max_line_length=10_000).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("# ===")) + "\n"
+    try:
+        gin.query_parameter(name)
+    except ValueError:
+        return False
+    return True
+
+
+def effective_config(options: dict[str, Any]) -> str:
+    """The configuration in use, a line per binding: gin's own text without its rulers, as long as its longest line.
+
+    Args: options, by name, that gin knows nothing of unless they were set.
+    """
+    import gin
+
+    lines = [line for line in gin.operative_config_str(max_line_length=10_000).splitlines() if line[:5] != "# ==="]
+    told = flat("\n".join(lines))
+    left = [f"{name} = {value!r}" for name, value in options.items() if name not in told]
+    return "\n".join([*lines, "# Left at their defaults:", *left]) + "\n"
 
 
 def flat(config: str) -> dict[str, str]:
-    """What each setting of a run is set to: gin's bindings and, as `seed`, the flag."""
+    """What each setting of a run is set to: gin's bindings, macros resolved, and, as `seed`, the flag."""
     lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
-    bindings = (line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
-    return {name: value for name, value in bindings}
+    settings = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    return {name: settings.get(value[1:], value) if value[:1] == "%" else value for name, value in settings.items()}
 
 
 def training_facts(config: str) -> dict[str, Any]:
@@ -406,17 +427,9 @@ def training_facts(config: str) -> dict[str, Any]:
     for name, value in settings.items():
         if name.startswith("environment.") and name != "environment.num_envs":
             with bad_input(f"{name} = {value}: set it to a plain value; "):
-                plain = settings[value[1:]] if value.startswith("%") else value  # a macro
-                environment[name.removeprefix("environment.")] = ast.literal_eval(plain)
+                environment[name.removeprefix("environment.")] = ast.literal_eval(value)
     algorithm = settings["train.agent"].removeprefix("@")
     return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
-
-
-def differences(before: str, now: str) -> list[str]:
-    """The settings in which two configurations differ, and how: for a person to read."""
-    old, new = flat(before), flat(now)
-    names = [name for name in old | new if old.get(name) != new.get(name)]
-    return [f"{name} = {new.get(name, 'unset')} (was {old.get(name, 'unset')})" for name in names]
 
 
 def print_json(result: dict) -> None:

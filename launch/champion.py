@@ -7,6 +7,7 @@ rate is the higher one beyond chance; where there is no champion yet, it moves w
 its end; the command is for when it could not.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -103,12 +104,12 @@ def challenged(tracking_uri: str, name: str, version: int) -> str | None:
 class _Team(NamedTuple):
     policy: "tf_policy.TFPolicy"
     core: "Combat | StarCraft2"
-    environment: dict[str, Any]  # its settings
+    environment: dict[str, Any]  # its settings, those left at their defaults too
 
 
 def _load(tracking_uri: str, name: str, version: int) -> _Team:
     policy, core, facts = app.load_model(f"models:/{name}/{version}", tracking_uri)
-    return _Team(policy, core, facts["environment"])
+    return _Team(policy, core, facts["environment"] | dataclasses.asdict(core.options))
 
 
 def _win_rate(team: _Team, seed: list[int], episodes: int) -> float:

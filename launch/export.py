@@ -25,7 +25,7 @@ def main() -> int:
     from tf_marl import export
 
     _, agent, env_steps = app.load_run(FLAGS.root_dir, FLAGS.best)
-    facts = app.training_facts(config.read_text()) | {"best": FLAGS.best}
+    facts = app.training_facts(config) | {"best": FLAGS.best}
     try:
         version = export.save(agent, out, env_steps, facts, FLAGS.overwrite)
     except FileExistsError as error:

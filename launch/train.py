@@ -1,7 +1,9 @@
 """Trains a team: python -m launch.train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
 
 import contextlib
+import copy
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
 REPLAY_NAME = "replay.html"  # among the run's artifacts; StarCraft II writes another
 GAME_REPLAY_NAME = "replay.SC2Replay"
 REPLAY_EPISODES = 4
+SHARDS = "train.num_shards"
 
 app.define_gin_flags()
 app.define_tracking_flags()
@@ -57,13 +60,16 @@ def main() -> int:
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
-    agent = gin.query_parameter("train.agent")
-    if not isinstance(agent, gin.config.ConfigurableReference):
+    # A copy has macros and references replaced by what they stand for.
+    agent, map_name = (copy.deepcopy(gin.query_parameter(name)) for name in ("train.agent", "environment.map_name"))
+    if not callable(agent):
         raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
-    algorithm = agent.configurable.name
-    map_name = gin.query_parameter("environment.map_name")
+    algorithm = agent.__name__
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
-    root_dir = root_dir or app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
+    folder_name = re.sub(r"[^\w.-]+", "_", name).strip(".") + time.strftime("_%Y%m%d_%H%M%S")
+    root_dir = root_dir or app.STORE_FOLDER / "runs" / folder_name
+    began_with = app.flat(app.run_config(root_dir)) if (root_dir / app.CONFIG_NAME).exists() else {}
+    keep_shards(began_with)
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
         trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
@@ -71,11 +77,12 @@ def main() -> int:
     backend_tags = app.backend_tags(core)
     app.writable_folder(root_dir)
     app.lock(root_dir)
-    config = all_settings(trainer)
-    check_config(root_dir / app.CONFIG_NAME, config)
-    with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; "):
-        resumes = trainer.restore()
+    config = all_settings(trainer, core, algorithm)
     params = app.flat(config)
+    check_config(root_dir, began_with, params)
+    unknown = "" if SHARDS in began_with else "if it began on another number of cores, set train.num_shards to that; "
+    with app.bad_input(f"--root_dir={root_dir}: its checkpoint does not suit these settings; {unknown}"):
+        resumes = trainer.restore()
     facts = app.training_facts(config)
     registered_name = f"tf_marl.{algorithm}.{map_name}"
     with app.bad_input("--tracking_uri: "):
@@ -111,7 +118,7 @@ def main() -> int:
     began = time.perf_counter()
     try:
         unfinished = root_dir / f".{app.CONFIG_NAME}"
-        unfinished.write_text(config)
+        unfinished.write_text(config, "utf-8")
         unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
@@ -215,7 +222,7 @@ def log_model(trainer: "Trainer", tracker: "Tracker", name: str, facts: dict[str
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder)
         page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
-        (model / app.CONFIG_NAME).write_text(config)
+        (model / app.CONFIG_NAME).write_text(config, "utf-8")
         tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
 
 
@@ -254,21 +261,44 @@ def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) ->
     tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
 
 
-def all_settings(trainer: "Trainer") -> str:
-    """All settings that decide the run: gin's, and what else its future depends on."""
-    shards = f"train.num_shards = {trainer.collector.num_shards}"  # as this machine has cores
-    return f"# seed = {FLAGS.seed}\n" + app.operative_config().replace("train.num_shards = None", shards)
+def keep_shards(began_with: dict[str, str]) -> None:
+    """Has a run that goes on collect in as many shards as it began with, however many cores are here, if none are set.
+
+    Args: began_with, its settings; empty if it begins now. An older run does not tell its shards.
+    """
+    import gin
+
+    if SHARDS in began_with and not app.is_set(SHARDS):
+        with gin.unlock_config():
+            gin.parse_config(f"{SHARDS} = {began_with[SHARDS]}")
 
 
-def check_config(path: pathlib.Path, config: str) -> None:
+def all_settings(trainer: "Trainer", core: "Combat | StarCraft2", algorithm: str) -> str:
+    """All settings that decide the run: gin's, what was left at its default, and what else its future depends on."""
+    from tf_marl import config
+
+    options = config.fields(algorithm, trainer.agent.config) | config.fields("environment", core.options)
+    del options[f"{algorithm}.seed"]  # the flag's
+    shards = f"{SHARDS} = {trainer.collector.num_shards}"  # as this machine has cores
+    return f"# seed = {FLAGS.seed}\n" + app.effective_config(options).replace(f"{SHARDS} = None", shards)
+
+
+def check_config(root_dir: pathlib.Path, began_with: dict[str, str], now: dict[str, str]) -> None:
     """Holds a run's settings against those that it began with, if it did.
 
     Raises:
         app.BadInput: they differ, and that is not allowed.
     """
-    if path.is_file() and (changed := app.differences(path.read_text(), config)) and not FLAGS.allow_config_change:
+    if not began_with:
+        return
+    before = began_with
+    if SHARDS not in before:  # an older run, which tells nothing of what it left at its default; nor of this one
+        before = {name: value for name, value in now.items() if name == SHARDS or not app.is_set(name)} | before
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    changed = [f"{name} = {now.get(name, 'unset')} (was {before.get(name, 'unset')})" for name in names]
+    if changed and not FLAGS.allow_config_change:
         raise app.BadInput(
-            f"--root_dir={path.parent}: its run began with other settings: {'; '.join(changed)};"
+            f"--root_dir={root_dir}: its run began with other settings: {'; '.join(changed)};"
             f" set them as they were, go on all the same with --allow_config_change, or name another folder"
         )
 

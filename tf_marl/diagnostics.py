@@ -16,7 +16,7 @@ import pydantic
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tf_marl.config import STRICT, Count, naming
+from tf_marl.config import Count, checked
 from tf_marl.ops import categorical, surrogate, total_variation
 
 Metrics = dict[str, tf.Tensor]
@@ -186,8 +186,7 @@ class Full:
         max_states: on how many of the states, evenly spread, the joint total variation is measured; 0 is on all.
     """
 
-    @naming("diagnostics")
-    @pydantic.validate_call(config=STRICT)
+    @checked("diagnostics")
     def __init__(
         self,
         full_every: pydantic.NonNegativeInt = 0,

@@ -213,6 +213,32 @@ def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"import pathlib", "line 1 is an import; only tf_marl's settings are read"),
+        (b"from __gin__ import dynamic_registration", "line 1 is an import"),
+        (b"include 'maps/3m.gin'", "line 1 is an include"),
+        (b"train.agent = @tf_agents.networks.utils.mlp_layers", "tf_agents.networks.utils.mlp_layers is none of"),
+        (b"ippo.clip_range = @os.getcwd()", "os.getcwd is none of tf_marl's settings"),
+        (b"ippo.enforce = [@backtrack(), {'a': @a/b/nobody()}]", "a/b/nobody is none of tf_marl's settings"),
+        (b"mlp_layers.activation_fn = None", "mlp_layers is none of tf_marl's settings"),
+        (b"gin.macro.value = 3", "gin.macro is none of tf_marl's settings"),
+        (b"environment.num_envs = %NOPE", "%NOPE is set nowhere in it"),
+        (b"environment.map_name = ", "parse"),
+        (bytes(range(256)), "its config.gin is no text"),
+    ],
+)
+@pytest.mark.parametrize("module", ["launch.evaluate", "launch.export"])
+def test_the_configuration_of_a_stranger_s_run_is_only_settings(module, line, says, warm_launch, tmp_path):
+    ours = b"\ntrain.agent = @ippo\nippo.clip_range = @per_agent()\nper_agent.alpha = 1.0\nenvironment.map_name = '3m'\n"
+    (tmp_path / "config.gin").write_bytes(line + ours)
+    outcome = warm_launch(module, f"--root_dir={tmp_path}", *(["--out=out"] if module == "launch.export" else []))
+    line = refusal(outcome, tmp_path)
+    assert f"--root_dir={tmp_path}: " in line
+    assert says in line
+
+
+@pytest.mark.parametrize(
     ("module", "flags"),
     [
         ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),

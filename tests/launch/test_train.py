@@ -65,7 +65,8 @@ def finished(launch, tiny, tmp_path_factory):
     store = Store(str(folder / "root"), f"sqlite:///{folder}/mlflow.db")
     steps = "--gin_bindings=train.num_env_steps = 600"
     full = "--gin_bindings=diagnostics.full_every = 8"
-    outcome = launch("launch.train", *tiny, steps, full, "--seed=3", *store.flags, cwd=folder / "current")
+    shards = "--gin_bindings=train.num_shards = 1"  # other than a run has by default, where there are cores
+    outcome = launch("launch.train", *tiny, steps, full, shards, "--seed=3", *store.flags, cwd=folder / "current")
     return Finished(store, outcome, os.listdir(folder / "current"))
 
 
@@ -176,6 +177,23 @@ def test_the_configuration_is_kept_in_root_dir_and_among_the_artifacts(finished)
         assert kept.read() == text
     assert "train.num_env_steps = 600\n" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_configuration_tells_what_was_left_at_its_default(interrupted):
+    with open(os.path.join(interrupted.store.root_dir, "config.gin")) as config:
+        settings = dict(line.split(" = ", 1) for line in config.read().splitlines() if " = " in line)
+    params = interrupted.store.only_run().data.params
+    for name, value in {
+        "train.checkpoint_every_env_steps": "50000",
+        "diagnostics.full_every": "0",
+        "ippo.clip_range": "0.2",
+        "ippo.value_loss": "'squared'",
+        "ippo.enforce": "()",
+        "environment.reward_win": "200.0",
+    }.items():
+        assert settings[name] == params[name] == value
+    assert int(settings["train.num_shards"]) > 0
+    assert "ippo.seed" not in settings  # the flag's
 
 
 def test_battles_of_the_best_policy_are_logged_to_watch(finished):
@@ -322,6 +340,49 @@ def test_a_second_start_with_other_settings_names_them_and_changes_nothing(
     assert finished.store.only_run().info.status == "FINISHED"
     with open(os.path.join(finished.store.root_dir, "config.gin")) as config:
         assert "ippo.gamma = 0.99\n" in config.read()
+
+
+def rewrite(finished, change) -> str:
+    """Changes the configuration that a run has written down; returns what it was."""
+    path = os.path.join(finished.store.root_dir, "config.gin")
+    with open(path) as config:
+        text = config.read()
+    with open(path, "w") as config:
+        config.write(change(text))
+    return text
+
+
+def test_a_second_start_goes_on_in_as_many_shards_as_the_first(finished, tiny, warm_launch):
+    outcome = again(finished, tiny, warm_launch)  # which says nothing of shards
+    assert outcome.code == 0
+    with open(os.path.join(finished.store.root_dir, "config.gin")) as config:
+        assert "train.num_shards = 1\n" in config.read()
+
+
+def test_a_default_that_changed_since_the_first_start_is_named(finished, tiny, warm_launch):
+    was = rewrite(finished, lambda text: text.replace("value_coefficient = 0.5", "value_coefficient = 0.25"))
+    outcome = again(finished, tiny, warm_launch)
+    assert outcome.code == 2
+    assert "began with other settings: ippo.value_coefficient = 0.5 (was 0.25);" in outcome.stderr
+    rewrite(finished, lambda text: was)
+
+
+def test_a_run_that_told_nothing_of_its_defaults_goes_on(finished, tiny, warm_launch):
+    """As those did that began before they were written down."""
+
+    def without_defaults(text):
+        lines = text.partition("# Left at their defaults:")[0].splitlines(keepends=True)
+        return "".join(line for line in lines if not re.match(r"train\.(num_shards|max_checkpoints)", line))
+
+    was = rewrite(finished, without_defaults)
+    shards = "--gin_bindings=train.num_shards = {}".format
+    assert again(finished, tiny, warm_launch, shards(1)).code == 0
+    outcome = again(finished, tiny, warm_launch, shards(1), "--gin_bindings=ippo.value_coefficient = 0.25")
+    assert "began with other settings: ippo.value_coefficient = 0.25 (was unset);" in outcome.stderr
+    outcome = again(finished, tiny, warm_launch, shards(4))  # as on a machine that has four cores
+    assert outcome.code == 2
+    assert "if it began on another number of cores, set train.num_shards to that;" in outcome.stderr
+    rewrite(finished, lambda text: was)
 
 
 def test_a_second_start_refuses_networks_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):

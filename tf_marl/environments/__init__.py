@@ -21,7 +21,7 @@ import gin
 import pydantic
 from tf_agents.environments import tf_environment
 
-from tf_marl.config import STRICT, Count, naming
+from tf_marl.config import Count, checked
 from tf_marl.environments import sc2
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
@@ -39,8 +39,7 @@ def map_names() -> tuple[str, ...]:
 
 
 @gin.configurable("environment", denylist=["seed"])
-@naming("environment")
-@pydantic.validate_call(config=STRICT)
+@checked("environment")
 def load(
     map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options: Any
 ) -> tf_environment.TFEnvironment:

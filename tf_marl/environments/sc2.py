@@ -88,7 +88,7 @@ class StarCraft2:
         model = Combat(battle, num_envs, Options(**smacs))  # says what everything looks like, and plays nothing
         self.scenario = battle
         self.num_envs = num_envs
-        self._any_map = settings.any_map
+        self.options = settings
         self.time_step_spec = model.time_step_spec
         self.action_spec = model.action_spec
         self.unit_types = model.unit_types
@@ -242,7 +242,7 @@ class StarCraft2:
     @functools.cached_property
     def installed(self) -> installation.Game:
         """The game and the map. Raises installation.Missing if something is; says what to do."""
-        return installation.find(self.scenario.name, self._any_map)
+        return installation.find(self.scenario.name, self.options.any_map)
 
     def tags(self) -> dict[str, str]:
         """What a result depends on: the game's build and the map. Raises: as `installed`."""

@@ -109,7 +109,7 @@ class Tracker:
         if has_begun(folder):
             self._journal = Journal(path)
             known = _settings(self._journal.events)
-            changed = {f"changed.{name}": value for name, value in params.items() if known.get(name) != value}
+            changed = {f"changed.{name}": value for name, value in params.items() if known.get(name, value) != value}
             self._resume = {"event": "resume", "tags": tags | changed}
         else:
             tags |= {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}

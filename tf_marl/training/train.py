@@ -15,7 +15,7 @@ from tf_agents.trajectories import trajectory
 
 from tf_marl import diagnostics, graph
 from tf_marl.agents import ppo
-from tf_marl.config import STRICT, Count, naming
+from tf_marl.config import Count, checked
 from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.sc2 import StarCraft2, StarCraft2Environment
 from tf_marl.training.checkpoints import Checkpoints
@@ -42,8 +42,7 @@ class Trainer:
     Building it is cheap and checks everything the user set; `run` does the work.
     """
 
-    @naming("train")
-    @pydantic.validate_call(config=STRICT)
+    @checked("train")
     def __init__(
         self,
         *,
