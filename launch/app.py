@@ -13,9 +13,11 @@ import logging as stdlib_logging
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +220,12 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     except OSError as error:
         raise BadInput(f"--{flag}={path}: cannot write there ({error.strerror}); name another folder") from None
     return folder
+
+
+def new_root_dir(run_name: str) -> pathlib.Path:
+    """A folder for a run that begins now, beside the others: named after it, as far as a folder can be."""
+    name = re.sub(r"[^\w.-]+", "_", run_name, flags=re.ASCII).lstrip(".")[:200]
+    return STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
 
 
 def lock(folder: pathlib.Path) -> None:

@@ -51,8 +51,8 @@ def main() -> int:
             cells.append(f"{won:.2f} ({low:.2f} to {high:.2f})")
         page.append(f"| {core.scenario.name} | " + " | ".join(cells) + " |")
         print(page[-1], flush=True)
-    (folder / "win_rates.csv").write_text("\n".join(csv) + "\n")
-    (folder / "win_rates.md").write_text("\n".join(page) + "\n")
+    (folder / "win_rates.csv").write_text("\n".join(csv) + "\n", "utf-8")
+    (folder / "win_rates.md").write_text("\n".join(page) + "\n", "utf-8")
     print(f"written to {folder}")
     if FLAGS.json:
         header, *rows = (line.split(",") for line in csv)

@@ -139,7 +139,7 @@ def _verdicts(curves: "pd.DataFrame", folder: pathlib.Path) -> dict[str, Any]:
         interval = "" if pd.isna(row.low) else f"{row.low:.3g} to {row.high:.3g}"
         estimate = "" if pd.isna(row.value) else f"{row.value:.3g}"
         lines.append(f"| {row.claim} | {row.effect} | {estimate} | {interval} | {row.verdict} | {row.data} |")
-    (folder / "verdicts.md").write_text("\n".join(lines) + "\n")
+    (folder / "verdicts.md").write_text("\n".join(lines) + "\n", "utf-8")
     return {"verdicts": dict(zip(found.claim, found.verdict, strict=True))}
 
 

@@ -147,7 +147,7 @@ def _draw(
             "fits": {name: {"slope": fit.slope, "r_squared": fit.r_squared} for name, fit in fits.items()},
         }
         page = folder / "figure_1.md"
-        page.write_text(_page(compared, result, seeds, {name: fit.text for name, fit in fits.items()}))
+        page.write_text(_page(compared, result, seeds, {name: fit.text for name, fit in fits.items()}), "utf-8")
         files.append(page)
     return result, files
 

@@ -24,11 +24,11 @@ def main() -> None:
     except ImportError as missing:
         parser.error(f"{missing}; pip install jax")
 
-    about = json.loads((arguments.folder / "module.json").read_text())
+    about = json.loads((arguments.folder / "module.json").read_text("utf-8"))
     jax.config.update("jax_enable_x64", True)  # the counters are 64 bits wide
     client = backend.get_backend()
     began = time.perf_counter()
-    text = (arguments.folder / "module.mlir").read_text()
+    text = (arguments.folder / "module.mlir").read_text("utf-8")
     executable = client.compile_and_load(text, client.devices()[:1])
     compile_seconds = time.perf_counter() - began
     with np.load(arguments.folder / "arguments.npz") as file:

@@ -276,7 +276,7 @@ def _side_by_side(
                 if code == 0:
                     tables.add(run, root_dir)
                 elif not stop():
-                    said = stderr.read_text().strip().splitlines() or ["it said nothing"]
+                    said = stderr.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
                     failed[run] = f"{said[-1]} (exit code {code}, see {stderr})"
                     ended = "failed"
                 else:

@@ -198,7 +198,7 @@ def _write(
     for path, table in zip(files, tables.values(), strict=True):
         table.to_csv(path, index=False, float_format="%.4g")
     files.append(folder / "theory.md")
-    files[-1].write_text(_page(rows, learned))
+    files[-1].write_text(_page(rows, learned), "utf-8")
     exact = learned[~learned.algorithm.str.contains("samples")]
     of_tasks = exact.groupby(["algorithm", "rule", "value", "num_agents"], sort=False)
     lowered, largest = of_tasks.lowered.mean().reset_index(), of_tasks.joint_tv_largest.max().reset_index()

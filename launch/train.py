@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import pathlib
-import re
 import sys
 import tempfile
 import time
@@ -66,9 +65,8 @@ def main() -> int:
         raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
     algorithm = agent.__name__
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
-    folder_name = re.sub(r"[^\w.-]+", "_", name).strip(".") + time.strftime("_%Y%m%d_%H%M%S")
-    root_dir = root_dir or app.STORE_FOLDER / "runs" / folder_name
-    began_with = app.flat(app.run_config(root_dir)) if (root_dir / app.CONFIG_NAME).exists() else {}
+    root_dir = root_dir or app.new_root_dir(name)
+    began_with = app.flat(app.run_config(root_dir)) if (root_dir / app.CONFIG_NAME).is_file() else {}
     keep_shards(began_with)
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)

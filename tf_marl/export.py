@@ -100,14 +100,14 @@ def save_model(
     module.weights = agent.actor.variables  # and not the layers, which only Keras could load
     tf.saved_model.save(module, str(folder), signatures=signatures)
     page = _page(signatures, agent.actor) | {"env_steps": env_steps, "training": dict(facts or {})}
-    (folder / SIGNATURE_NAME).write_text(json.dumps(page, indent=2) + "\n")
+    (folder / SIGNATURE_NAME).write_text(json.dumps(page, indent=2) + "\n", "utf-8")
     return page
 
 
 def read_page(model: pathlib.Path) -> dict[str, Any]:
     """What `signature.json` says of the SavedModel in a folder. Raises: ValueError: it is none of ours."""
     try:
-        return json.loads((model / SIGNATURE_NAME).read_text())
+        return json.loads((model / SIGNATURE_NAME).read_text("utf-8"))
     except OSError:
         raise ValueError(f"holds no {SIGNATURE_NAME}: no policy that tf_marl exported") from None
 

@@ -50,14 +50,14 @@ def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> list[pathl
 def published() -> pd.DataFrame:
     """What the paper's data says of figure 1, at the learning rate of its experiments; means over its seeds."""
     text = resources.files("tf_marl").joinpath("data/figure_1_published.csv")
-    with text.open() as file:
+    with text.open(encoding="utf-8") as file:
         table = pd.read_csv(file, comment="#")
     return table[table.actor_learning_rate == 5e-4]
 
 
 def published_win_rates() -> pd.DataFrame:
     """What the authors' plots say: IPPO after 2 million env steps of the real game, by map and rule."""
-    with resources.files("tf_marl").joinpath("data/win_rates_published.csv").open() as file:
+    with resources.files("tf_marl").joinpath("data/win_rates_published.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, comment="#", dtype={"rule": str}, keep_default_na=False)
 
 

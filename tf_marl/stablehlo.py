@@ -38,11 +38,11 @@ def write(function: Callable[[], dict[str, tf.Tensor]], folder: pathlib.Path, fa
     arguments = [_value(captured) for captured in concrete.captured_inputs]
     assigned = {int(parameter): int(output) for parameter, output in _ALIAS.findall(module)}
     feedback = [assigned.get(i) for i in range(len(arguments))]
-    (folder / "module.mlir").write_text(module)
+    (folder / "module.mlir").write_text(module, "utf-8")
     named: dict[str, Any] = {f"{i:04}": value for i, value in enumerate(arguments)}
     np.savez(folder / "arguments.npz", **named)
     about = facts | {"outputs": sorted(concrete.structured_outputs), "feedback": feedback}
-    (folder / "module.json").write_text(json.dumps(about, indent=1))
+    (folder / "module.json").write_text(json.dumps(about, indent=1), "utf-8")
     return len(module)
 
 

@@ -1,6 +1,7 @@
 """Launchers as users meet them: real processes, from a current directory that is not the checkout."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -41,13 +42,21 @@ class Outcome(NamedTuple):
 
 
 def start(
-    module: str, *arguments: str, cwd: pathlib.Path, send_after: tuple[str, signal.Signals] | None = None
+    module: str,
+    *arguments: str,
+    cwd: pathlib.Path,
+    send_after: tuple[str, signal.Signals] | None = None,
+    env: dict[str, str] | None = None,
 ) -> Outcome:
-    """Runs `python -m module arguments` to its end; sends it a signal at the first line of stderr with that text."""
+    """Runs `python -m module arguments` to its end; sends it a signal at the first line of stderr with that text.
+
+    Args: env, variables besides those there are.
+    """
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
+        env=os.environ | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

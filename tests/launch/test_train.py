@@ -7,11 +7,15 @@ import shutil
 import signal
 from typing import Any, NamedTuple
 
+import hypothesis
+import hypothesis.strategies as st
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+
+from launch import app
 
 EVALUATED = {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
 MEASURED_EVERY_UPDATE = {
@@ -25,6 +29,7 @@ MEASURED_EVERY_UPDATE = {
     ),
     *(f"certificate/{name}" for name in ("vacuous", "alpha_needed")),
 }
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
 
 
@@ -59,20 +64,21 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="module")
 def finished(launch, tiny, tmp_path_factory):
-    """A tiny run that went well."""
+    """A tiny run that went well, where the locale knows nothing but ASCII."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "current").mkdir()
     store = Store(str(folder / "root"), f"sqlite:///{folder}/mlflow.db")
     steps = "--gin_bindings=train.num_env_steps = 600"
     full = "--gin_bindings=diagnostics.full_every = 8"
     shards = "--gin_bindings=train.num_shards = 1"  # other than a run has by default, where there are cores
-    outcome = launch("launch.train", *tiny, steps, full, shards, "--seed=3", *store.flags, cwd=folder / "current")
+    flags = (*tiny, steps, full, shards, "--seed=3", *store.flags)
+    outcome = launch("launch.train", *flags, cwd=folder / "current", env=ASCII)
     return Finished(store, outcome, os.listdir(folder / "current"))
 
 
 @pytest.fixture(scope="module")
 def interrupted(launch, tiny, store_in, tmp_path_factory):
-    """A run that Ctrl-C ended after its first evaluation."""
+    """A run, of macros, that Ctrl-C ended after its first evaluation."""
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "current").mkdir()
     store = Store(str(folder / "root"), store_in(folder))
@@ -81,6 +87,8 @@ def interrupted(launch, tiny, store_in, tmp_path_factory):
         "launch.train",
         *tiny,
         steps,
+        *(f"--gin_bindings={line}" for line in ("ALGORITHM = @ippo", "train.agent = %ALGORITHM")),
+        *(f"--gin_bindings={line}" for line in ("MAP = '3m'", "environment.map_name = %MAP")),
         *store.flags,
         cwd=folder / "current",
         send_after=("env steps   greedy", signal.SIGINT),
@@ -411,6 +419,16 @@ def test_a_second_start_may_be_allowed_to_train_for_longer(finished, tiny, warm_
     assert steps[-1] == result["env_steps"]
 
 
+@hypothesis.given(name=st.text(max_size=300))
+@hypothesis.example("../../../x")
+@hypothesis.example("/etc")
+def test_a_run_s_folder_is_beside_the_others_whatever_its_name(name):
+    folder = app.new_root_dir(name)
+    assert folder.parent == app.STORE_FOLDER / "runs"
+    assert folder.resolve() == folder
+    assert len(folder.name.encode()) < 255
+
+
 def test_two_processes_do_not_train_in_one_folder(finished, tiny, warm_launch):
     with open(os.path.join(finished.store.root_dir, ".lock"), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -453,6 +471,13 @@ def test_ctrl_c_ends_a_run_in_order(interrupted):
     client = mlflow.MlflowClient(interrupted.store.tracking_uri)
     last = client.get_metric_history(result["run_id"], "eval/return_mean")[-1].step
     assert last // 300 == result["env_steps"] // 300
+
+
+def test_macros_are_told_as_what_they_stand_for(interrupted):
+    run = interrupted.store.only_run()
+    assert run.info.run_name == "ippo_3m_seed0"
+    assert (run.data.tags["algorithm"], run.data.tags["map"]) == ("ippo", "3m")
+    assert (run.data.params["train.agent"], run.data.params["environment.map_name"]) == ("@ippo", "'3m'")
 
 
 def test_ctrl_c_does_not_wait_for_a_replay(interrupted):

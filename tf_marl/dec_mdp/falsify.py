@@ -195,7 +195,7 @@ def save(witness: Witness, folder: pathlib.Path) -> pathlib.Path:
     record = {"statement": reading.statement, "reading": reading.name, "slack": float(f"{_slack(witness):.4g}")}
     record |= {name: table.tolist() for name, table in tables.items()}
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
     return path
 
 
@@ -206,7 +206,7 @@ def load(path: pathlib.Path) -> Witness:
         ValueError: the file is no witness, or of a reading that is not known any more.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         name = record.pop("statement"), record.pop("reading")
         del record["slack"]
     except (KeyError, json.JSONDecodeError) as error:

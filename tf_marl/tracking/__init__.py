@@ -63,7 +63,7 @@ def has_begun(folder: pathlib.Path) -> bool:
 
 def kept(folder: pathlib.Path) -> tuple[dict[str, str], list[dict[str, float]]]:
     """What the run tracked in a folder is and has recorded so far: its tags, and rows as `Tracker.history` gives."""
-    with open(folder / _JOURNAL) as journal:
+    with open(folder / _JOURNAL, encoding="utf-8") as journal:
         events = [json.loads(line) for line in journal if line.endswith("\n")]  # the last may be half written
     rows = [event["values"] | {"env_steps": event["step"]} for event in events if event["event"] == "metrics"]
     return events[0]["tags"], rows
@@ -168,7 +168,7 @@ class Tracker:
     def text(self, text: str, name: str) -> None:
         """Keeps a text as an artifact; raises as `record` does."""
         with self._new_artifact(name) as path:
-            path.write_text(text)
+            path.write_text(text, "utf-8")
 
     def file(self, path: pathlib.Path) -> None:
         """Keeps a copy of a file as an artifact, by its name; raises as `record` does."""

@@ -276,7 +276,7 @@ class Trainer:
             "batch": {name: _statistics(tensor) for name, tensor in (tensors | batch).items() if name != "state"},
             "weights": {name: _statistics(tensor) for name, tensor in weights.items()},
         }
-        path.write_text(json.dumps(description, indent=2))
+        path.write_text(json.dumps(description, indent=2), "utf-8")
         return (
             f"{', '.join(not_finite)}: not a finite number in the update at {env_steps:,} env steps; the state before"
             f" it is saved, its batch is described in {path}; go on with other settings, a lower learning rate say"
