@@ -1,7 +1,9 @@
 """Exported policies decide as the trained ones do, wherever TensorFlow runs."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -23,6 +25,14 @@ POLICIES = {
     "own_weights": {"rnn": "gru", "rnn_units": 6, "parameter_sharing": "none"},
     "by_unit_type": {"parameter_sharing": "unit_type"},
 }
+BAD_ROWS = [
+    ("obs", np.nan, "obs is NaN or infinite"),
+    ("obs", -np.inf, "obs is NaN or infinite"),
+    ("state_gru", np.nan, "state_gru is NaN or infinite"),
+    ("avail_actions", False, "avail_actions has no available action"),
+    ("agent_index", 3, "agent_index is not one of 0 to 2"),
+    ("agent_index", -1, "agent_index is not one of 0 to 2"),
+]
 
 # Plays a record back through both forms of a SavedModel, where nothing but TensorFlow can be imported.
 TENSORFLOW_ALONE = """
@@ -161,6 +171,84 @@ def test_an_illegal_action_has_probability_zero_and_is_never_chosen(exported, co
         assert (probabilities[~avail] == 0).all()
         assert np.take_along_axis(avail, action[..., None], axis=-1).all()
         assert action.dtype == np.int32
+
+
+def question(model, signature):
+    """What a signature can answer, of three teams or of one's agents."""
+    specs = model.signatures[signature].structured_input_signature[1]
+    rows = (3, 3) if signature.startswith("team") else (3,)
+    inputs = {name: np.zeros([*rows, *spec.shape[len(rows) :]], np.float32) for name, spec in specs.items()}
+    inputs |= {"avail_actions": np.ones_like(inputs["avail_actions"], bool)}
+    given = {"agent_index": np.arange(3, dtype=np.int32), "seed": np.array([5, 6], np.int32)}
+    return inputs | {name: given[name] for name in given if name in specs}
+
+
+def with_row(inputs, name, value):
+    """The same but for the second row of one input."""
+    leaf = inputs[name].copy()
+    leaf[1] = value
+    return inputs | {name: leaf}
+
+
+def answer(decide, inputs):
+    return {name: leaf.numpy() for name, leaf in decide(**tf.nest.map_structure(tf.constant, inputs)).items()}
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "sampled", "team", "team_sampled"])
+def test_a_row_that_allows_no_decision_is_refused_by_name(exported, signature):
+    model = exported.model
+    decide, inputs = model.signatures[signature], question(model, signature)
+    assert (answer(decide, inputs)["action"] >= 0).all()
+    for name, value, says in BAD_ROWS:
+        if name in inputs:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{says}, first in .* \[\[1"):
+                answer(decide, with_row(inputs, name, value))
+    for name in inputs.keys() - {"seed"}:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"numbers of rows differ: .*{name}.* \[[13]"):
+            answer(decide, inputs | {name: inputs[name][:1]})
+
+
+def test_numbers_too_large_to_decide_on_are_refused_and_bring_no_unavailable_action(exported):
+    model = exported.model
+    decide, inputs = model.signatures["team"], question(model, "team")
+    refusals = set()
+    for name, large, only in itertools.product(inputs.keys() & {"obs", "state_gru"}, (1e12, 3e38), range(4)):
+        avail = np.arange(4) == np.full([3, 3, 1], only)
+        try:
+            action = answer(decide, with_row(inputs | {"avail_actions": avail}, name, large))["action"]
+        except tf.errors.InvalidArgumentError as error:
+            refusals |= set(re.findall(r"assertion failed: \[(.*),", str(error)))
+        else:
+            np.testing.assert_array_equal(action, only)
+    assert refusals == ({"inputs are too large or weights NaN"} if "state_gru" in inputs else set())
+
+
+def test_a_session_such_as_tensorflow_servings_refuses_likewise(exported):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported.version))
+        names = graph.signature_def["serving_default"]
+        inputs = question(exported.model, "serving_default")
+
+        def decide(inputs):
+            feed = {names.inputs[name].name: leaf for name, leaf in inputs.items()}
+            return session.run(names.outputs["action"].name, feed)
+
+        assert (decide(inputs) >= 0).all()
+        for name, value, says in BAD_ROWS:
+            if name in inputs:
+                with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{says}, first in row. \[\[1"):
+                    decide(with_row(inputs, name, value))
+
+
+def test_xla_which_drops_assertions_says_minus_one(exported):
+    model = exported.model
+    decide, inputs = model.signatures["serving_default"], question(model, "serving_default")
+    compiled = graph.function(lambda **tensors: decide(**tensors), jit_compile=True)
+    expected = answer(decide, inputs)["action"]
+    for name, value, _ in BAD_ROWS:
+        if name in inputs:
+            action = answer(compiled, with_row(inputs, name, value))["action"]
+            np.testing.assert_array_equal(action, [expected[0], -1, expected[2]])
 
 
 def test_samples_are_those_of_the_collecting_policy_and_follow_the_probabilities(exported):

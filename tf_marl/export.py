@@ -14,8 +14,11 @@ The SavedModel's signatures, for B decisions at once, B left open:
 
 The first two choose the most probable action, the first of equals. An agent decides alike in either form. Recurrent
 policies also take and return `state_gru`, f32 [B, H] or [B, N, H]: zeros before an episode's first decision, from then
-on what the last one returned. Unavailable actions have probability 0 and are never chosen; one per agent must be
-available.
+on what the last one returned. Unavailable actions have probability 0 and are never chosen.
+
+Rows that allow no decision are refused: NaN or infinity, no available action, an agent that is none, more rows of one
+input than of another. `InvalidArgumentError` names the first; MLflow's server answers 400, with that at the end of the
+`stack_trace`. XLA alone (`jit_compile=True`) drops assertions: there these rows' action is -1.
 """
 
 import contextlib
@@ -147,7 +150,7 @@ def _signatures(actor: Actor) -> dict[str, tf.types.experimental.ConcreteFunctio
         return specs
 
     def signature(decide: Callable[[Actor, Inputs], Inputs], specs: dict[str, tf.TensorSpec]):
-        return graph.function(lambda **tensors: decide(actor, tensors)).get_concrete_function(**specs)
+        return graph.function(lambda **tensors: _checked(decide, actor, tensors)).get_concrete_function(**specs)
 
     agent, team = (
         inputs(None) | {"agent_index": tf.TensorSpec([None], tf.int32, "agent_index")},
@@ -160,6 +163,41 @@ def _signatures(actor: Actor) -> dict[str, tf.types.experimental.ConcreteFunctio
         "team": signature(_decide, team),
         "team_sampled": signature(_decide, team | seed),
     }
+
+
+def _checked(decide: Callable[[Actor, Inputs], Inputs], actor: Actor, tensors: Inputs) -> Inputs:
+    """What `decide` makes of rows that allow a decision; else fails, or where assertions are dropped says -1."""
+    names = [name for name in tensors if name != "seed"]
+    counts = tf.stack([tf.shape(tensors[name])[0] for name in names])
+    wrong = {
+        f"{name} is NaN or infinite": ~tf.reduce_all(tf.math.is_finite(tensors[name]), axis=-1)
+        for name in names
+        if tensors[name].dtype.is_floating
+    }
+    wrong["avail_actions has no available action"] = ~tf.reduce_any(tensors["avail_actions"], axis=-1)
+    if "agent_index" in tensors:
+        index, last = tensors["agent_index"], actor.torso.inputs["obs"].shape[0] - 1
+        wrong[f"agent_index is not one of 0 to {last}"] = (index < 0) | (index > last)
+    says = [f"numbers of rows differ: {', '.join(names)}", counts]
+    alike = tf.debugging.Assert(tf.reduce_all(counts == counts[0]), says, summarize=len(names))
+    with tf.control_dependencies([alike, *(_refuse(rows, what) for what, rows in wrong.items())]):
+        tensors = {name: tf.identity(leaf) for name, leaf in tensors.items()}  # decided on no earlier than that
+
+    decision = decide(actor, tensors)
+    probabilities = decision["probabilities"]
+    # All but 1, unless numbers are so large that logits overflow, or come to less than a masked one.
+    available = tf.where(tensors["avail_actions"] & tf.math.is_finite(probabilities), probabilities, 0.0)
+    unsure = tf.reduce_sum(available, axis=-1) < 0.99
+    with tf.control_dependencies([_refuse(unsure, "inputs are too large or weights NaN")]):
+        refused = tf.reduce_any(tf.stack([*wrong.values(), unsure]), axis=0)
+        return decision | {"action": tf.where(refused, -1, decision["action"])}
+
+
+def _refuse(rows: tf.Tensor, what: str) -> tf.Operation:
+    """Fails if any row is True, and names the first. Args: rows bool [B] or [B, N]; what is the matter with them."""
+    first = tf.cast(tf.where(rows)[:1], tf.int32)  # of int64 an assertion makes a condition, which takes longer
+    place = "row" if len(rows.shape) == 1 else "team and agent"
+    return tf.debugging.Assert(tf.size(first) == 0, [f"{what}, first in {place}", first])
 
 
 def _decide(actor: Actor, tensors: Inputs) -> Inputs:

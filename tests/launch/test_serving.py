@@ -145,12 +145,23 @@ def test_mlflow_serves_a_winning_recurrent_team(store, battle, tmp_path):
     try:
         await_health(f"http://127.0.0.1:{port}/ping", server, tmp_path / "log")
 
+        def post(inputs):
+            return requests.post(f"http://127.0.0.1:{port}/invocations", json={"inputs": inputs}, timeout=30)
+
         def serve(inputs):
-            answer = requests.post(f"http://127.0.0.1:{port}/invocations", json={"inputs": inputs}, timeout=30)
+            answer = post(inputs)
             answer.raise_for_status()
             return answer.json()["predictions"]
 
         assert play(core, seed, decided_by(serve)) == played
+
+        time_step = FunctionalEnvironment(core, seed).reset()
+        inputs = {name: time_step.observation[name][0].numpy().tolist() for name in ("obs", "avail_actions")}
+        inputs |= {"agent_index": [0, 1, 2], "state_gru": np.zeros([3, UNITS]).tolist()}
+        inputs["obs"][1][0] = None  # JSON's word for NaN
+        refused = post(inputs)
+        assert refused.status_code == 400
+        assert "assertion failed: [obs is NaN or infinite, first in row] [[1]]" in refused.json()["stack_trace"]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
