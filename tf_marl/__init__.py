@@ -1,7 +1,8 @@
 """tf_marl: decentralized PPO for cooperative multi-agent reinforcement learning in TensorFlow.
 
-Importing this package prepares the process for TensorFlow, so import it first: TF-Agents and TFP need Keras 2, and
-TensorFlow's start-up notices would bury the first line a user wants to read.
+Importing this package prepares the process for TensorFlow, so import it before that: TF-Agents and TFP need Keras 2,
+torch an LLVM of its own (it may be imported before or after), and TensorFlow's start-up notices would bury the first
+line a user wants to read.
 """
 
 import logging
@@ -16,5 +17,8 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception as well
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+# TensorFlow's wheels hold this module by mistake (tensorflow/tensorflow#124205): with it, libraries that are loaded
+# later are bound to TensorFlow's LLVM, and triton, which torch's optimisers load, aborts the process.
+sys.modules["tensorflow.python.pywrap_dlopen_global_flags"] = None  # type: ignore[assignment]
 # TF-Agents compares with `is ()`; autograph compiles that anew in every process.
 warnings.filterwarnings("ignore", category=SyntaxWarning, message='"is(| not)" with ')
