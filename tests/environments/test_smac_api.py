@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
+import re
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -120,6 +124,55 @@ def test_pymarls_runner_gets_what_its_buffer_is_made_for():
     assert buffer["terminated"].sum() == 1
     assert buffer["obs"][:t].any(axis=(1, 2)).all()
     assert {"battle_won", "dead_allies", "dead_enemies"} == set(step_info)
+
+
+PARENT_OF_A_WORKER = """
+import os, sys
+from tf_marl.environments.smac_api import CombatEnv
+env = CombatEnv("3m", seed=5)
+env.get_env_info()
+worker = os.fork()
+if worker:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+state = env.reset()[1]
+env.step([1] * 3)
+print(state.tobytes().hex(), env.get_state().tobytes().hex(), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_worker_forked_before_tensorflow_has_started_plays():
+    """As PyMARL's parallel runner has it: the parent makes environments at most, and asks them for sizes."""
+    parent = [sys.executable, "-c", PARENT_OF_A_WORKER]
+    told = subprocess.run(parent, capture_output=True, text=True, timeout=300, check=True).stdout.split()
+    env = StarCraft2Env("3m", seed=5)
+    for state in (env.reset()[1], (env.step([STOP] * 3), env.get_state())[1]):
+        assert state.tobytes().hex() == told.pop(0)
+
+
+def test_a_worker_forked_too_late_is_told_the_cure_at_once():
+    env = StarCraft2Env("3m", seed=0)
+    obs, _ = env.reset()
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    def work():
+        for play in (StarCraft2Env("3m").reset, lambda: env.step([STOP] * 3)):
+            with pytest.raises(RuntimeError) as refusal:
+                play()
+            there.send(str(refusal.value))
+        there.send(env.get_obs())
+
+    worker = fork.Process(target=work)
+    worker.start()
+    try:
+        for _ in range(2):
+            assert here.poll(30)
+            assert re.search(r"forked after TensorFlow .* before the first reset\(\).*spawn", here.recv())
+        np.testing.assert_array_equal(here.recv(), obs)
+    finally:
+        worker.kill()
+    env.step([STOP] * 3)  # here all goes on
 
 
 def test_types_and_shapes_are_smacs():

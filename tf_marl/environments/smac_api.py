@@ -8,6 +8,7 @@ units have the game's stock type ids; there are no crashes, so `info` is never e
 
 import functools
 import math
+import os
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -163,6 +164,28 @@ def _join(nest: Any) -> tf.Tensor:
 
 _program = functools.cache(_Program)
 
+_lost_runtime = False  # whether the threads of TensorFlow's runtime stayed behind in the process that forked this one
+
+
+def _runtime_has_started() -> bool:
+    """Whether TensorFlow has computed anything in this process."""
+    threading = tf.config.threading
+    threads = threading.get_inter_op_parallelism_threads()
+    try:
+        threading.set_inter_op_parallelism_threads(threads + 1)
+    except RuntimeError:  # it can be set until then
+        return True
+    threading.set_inter_op_parallelism_threads(threads)
+    return False
+
+
+def _after_fork() -> None:
+    global _lost_runtime
+    _lost_runtime = _lost_runtime or _runtime_has_started()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 class CombatEnv:
     """A drop-in for `smac.env.StarCraft2Env` that needs no StarCraft II: one battle, played by SMAC's rules.
@@ -187,8 +210,8 @@ class CombatEnv:
         next one; until then the last observations stay.
 
     Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset`
-    compiles, some seconds, for all environments of the process with this map and these options. Workers build their own
-    environment: in processes that are spawned, or forked before TensorFlow has run anything.
+    compiles, some seconds, for all environments of the process with this map and these options. It is also what starts
+    TensorFlow, and a process forked after that cannot play: have workers forked before, or spawned.
 
     Args:
         map_name: one of `environments.map_names()`.
@@ -271,8 +294,14 @@ class CombatEnv:
     # Playing
 
     def reset(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """Starts the next episode. Returns: N observations [O], state [S]."""
-        self._battle = self._program.over
+        """Starts the next episode.
+
+        Returns:
+            N observations [O], state [S].
+        Raises:
+            RuntimeError: this process was forked after TensorFlow had started; `step` raises it, too.
+        """
+        self._battle = None
         self._play([0] * self.n_agents)
         self.last_action = np.zeros((self.n_agents, self.n_actions))
         self._episode_steps = 0
@@ -324,10 +353,16 @@ class CombatEnv:
         return reward, terminated, info
 
     def _play(self, actions: list[int]) -> Facts:
+        if _lost_runtime:
+            raise RuntimeError(
+                "this process was forked after TensorFlow had started, and lacks its threads; fork workers before the"
+                " first reset() in their parent, or start them by multiprocessing's 'spawn'"
+            )
         self._count += 1
         message = np.array([self._root, self._count, *actions], np.int32)
         with tf.device("CPU:0"):  # one battle is far too little for a GPU
-            self._battle, vector = self._program.advance(self._battle, tf.constant(message))
+            battle = self._program.over if self._battle is None else self._battle
+            self._battle, vector = self._program.advance(battle, tf.constant(message))
         self._facts = facts = self._program.unpack(vector.numpy())
         return facts
 
