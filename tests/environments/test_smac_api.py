@@ -1,7 +1,17 @@
 """The embedded battle as code for SMAC knows it: loops written for `StarCraft2Env` run unchanged."""
 
+import ast
+import copy
 import dataclasses
+import inspect
 import json
+import multiprocessing
+import os
+import pathlib
+import pickle
+import re
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -11,8 +21,11 @@ import tensorflow as tf
 from tf_marl import environments
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
+from tf_marl.environments.smac_api import Direction
 
-STOP, EAST, ATTACK = 1, 4, 6
+NO_OP, STOP, NORTH, EAST, ATTACK = 0, 1, 2, 4, 6
+SMAC = os.environ.get("TF_MARL_SMAC")  # a checkout of its repository
+needs_smac = pytest.mark.skipif(not SMAC, reason="TF_MARL_SMAC names no checkout of smac")
 # Everything that changes what is observed or in which order, at once.
 ALL_FLAGS = {
     "obs_last_action": True,
@@ -45,6 +58,195 @@ def play(env, choose):
         reward, terminated, info = env.step(choose(env))
         rewards.append(reward)
     return rewards, info
+
+
+# What there is
+
+
+SMACS_METHODS = """
+    can_move check_bounds close distance full_restart get_agent_action get_agent_action_heuristic
+    get_ally_num_attributes get_avail_actions get_avail_agent_actions get_enemy_num_attributes get_env_info get_obs
+    get_obs_agent get_obs_ally_feats_size get_obs_enemy_feats_size get_obs_move_feats_size get_obs_own_feats_size
+    get_obs_size get_state get_state_dict get_state_size get_stats get_surrounding_height get_surrounding_pathing
+    get_surrounding_points get_total_actions get_unit_by_id get_unit_type_id get_unit_types get_visibility_matrix
+    init_units only_medivac_left render reset reward_battle save_replay seed step unit_max_cooldown unit_max_shield
+    unit_shoot_range unit_sight_range update_units
+"""
+SMACS_ATTRIBUTES = """
+    agents ally_state_attr_names baneling_id battles_game battles_won colossus_id continuing_episode death_tracker_ally
+    death_tracker_enemy debug defeat_counted difficulty enemies enemy_state_attr_names episode_limit force_restarts
+    game_version heuristic_ai heuristic_rest heuristic_targets hydralisk_id last_action last_stats map_name map_type
+    map_x map_y marauder_id marine_id max_distance_x max_distance_y max_reward medivac_id n_actions n_actions_move
+    n_actions_no_attack n_agents n_enemies n_obs_height n_obs_pathing obs_all_health obs_instead_of_state
+    obs_last_action obs_own_health obs_pathing_grid obs_terrain_height obs_timestep_number pathing_grid
+    previous_ally_units previous_enemy_units renderer replay_dir replay_prefix reward reward_death_value reward_defeat
+    reward_negative_scale reward_only_positive reward_scale reward_scale_rate reward_sparse reward_win
+    shield_bits_ally shield_bits_enemy stalker_id state_last_action state_timestep_number terrain_height timeouts
+    unit_type_bits win_counted window_size zealot_id zergling_id
+"""
+LEFT_OUT = {
+    "get_agent_action_heuristic": "there is no built-in player for the agents",
+    "heuristic_targets": "as above",
+    "init_units": "it reads the game's messages, of which there are none",
+    "update_units": "as above",
+    "previous_ally_units": "what reward_battle compares with; here the compiled battle does",
+    "previous_enemy_units": "as above",
+    "defeat_counted": "keeps SMAC from counting a defeat twice; nobody else reads it",
+    "last_stats": "always None",
+    "renderer": "nothing is drawn",
+    "terrain_height": "in the game's files only",
+}
+
+
+def test_smacs_members_are_here_but_for_those_left_out_with_a_reason():
+    env, methods = StarCraft2Env("3m"), set(SMACS_METHODS.split())
+    assert {name for name in methods | set(SMACS_ATTRIBUTES.split()) if not hasattr(env, name)} == LEFT_OUT.keys()
+    assert all(callable(getattr(env, name)) for name in methods - LEFT_OUT.keys())
+
+
+@needs_smac
+def test_the_lists_of_smacs_members_are_complete():
+    source = pathlib.Path(SMAC, "smac/env/starcraft2/starcraft2.py").read_text()
+    smacs = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "StarCraft2Env")
+    methods = {node.name: node for node in smacs.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
+    assert sorted(methods) == SMACS_METHODS.split()
+    attributes = {
+        node.attr
+        for node in ast.walk(smacs)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr[0] != "_"
+    }
+    assert sorted(attributes - {"health"}) == SMACS_ATTRIBUTES.split()  # health is the units'
+    for name in methods.keys() - LEFT_OUT.keys():
+        theirs = [argument.arg for argument in methods[name].args.args if argument.arg != "self"]
+        ours = inspect.signature(getattr(StarCraft2Env("3m"), name)).parameters
+        assert list(ours) == theirs
+    constructor = next(node for node in smacs.body if getattr(node, "name", "") == "__init__")
+    assert [argument.arg for argument in constructor.args.args][1:] == SMACS_ARGUMENTS.split()
+
+
+@needs_smac
+@pytest.mark.parametrize(
+    ("map_name", "options"),
+    [
+        ("2s3z", {"obs_pathing_grid": True, "obs_last_action": True, "state_timestep_number": True}),
+        ("MMM", {"reward_only_positive": False}),
+        ("3m", {"obs_all_health": False, "obs_own_health": False, "reward_sparse": True}),
+    ],
+)
+def test_smacs_own_methods_tell_the_same_of_our_battles(map_name, options):
+    environ = {"PYTHONPATH": os.pathsep.join([SMAC, *sys.path])}
+    environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"  # the game's messages are older than TensorFlow's
+    play = [sys.executable, pathlib.Path(__file__).with_name("smacs_methods.py"), map_name, json.dumps(options)]
+    subprocess.run(play, env=os.environ | environ, check=True, timeout=600)
+
+
+def observation_by_hand(env, agent):
+    """Agent's observation, put together as SMAC does it from what SMAC's helpers tell."""
+    me, sight = env.get_unit_by_id(agent), env.unit_sight_range(agent)
+    moves = [env.can_move(me, direction) for direction in Direction]
+    moves += env.get_surrounding_pathing(me) if env.obs_pathing_grid else []
+
+    def about(unit, ally):
+        shields = env.shield_bits_ally if ally else env.shield_bits_enemy
+        values = [unit.health / unit.health_max]
+        values += [unit.shield / env.unit_max_shield(unit)] if shields else []
+        return values + np.eye(env.unit_type_bits)[env.get_unit_type_id(unit, ally)].tolist()
+
+    def row(unit, first, ally, last_action=()):
+        where = [unit.pos.x - me.pos.x, unit.pos.y - me.pos.y]
+        distance = env.distance(*me.pos, *unit.pos)
+        values = np.array([first, *(np.array([distance, *where]) / sight), *about(unit, ally), *last_action])
+        return values * (unit.health > 0 and distance < sight)
+
+    patients = {j: unit for j, unit in env.agents.items() if unit.unit_type != env.medivac_id}
+    targets = patients if me.unit_type == env.medivac_id else env.enemies
+    reach = [
+        j in targets and targets[j].health > 0 and env.distance(*me.pos, *targets[j].pos) <= env.unit_shoot_range(agent)
+        for j in env.enemies
+    ]
+    enemies = [row(unit, reach[j], ally=False) for j, unit in env.enemies.items()]
+    last = env.last_action if env.obs_last_action else np.zeros([env.n_agents, 0])
+    allies = [row(unit, 1, True, last[j]) for j, unit in env.agents.items() if j != agent]
+    own = about(me, ally=True)
+    if me.health == 0:
+        moves, enemies, allies, own = (np.zeros_like(part) for part in (moves, enemies, allies, own))
+    own = [*own, env._episode_steps / env.episode_limit] if env.obs_timestep_number else own
+    assert env.get_obs_move_feats_size() == len(moves)
+    assert env.get_obs_enemy_feats_size() == np.shape(enemies)
+    assert env.get_obs_ally_feats_size() == np.shape(allies)
+    assert env.get_obs_own_feats_size() == len(own)
+    return np.concatenate([moves, *enemies, *allies, own])
+
+
+@pytest.mark.parametrize(("map_name", "options"), [("2s3z", ALL_FLAGS), ("MMM", {})])
+def test_observations_and_cooldowns_are_what_smacs_helpers_make_of_the_units(map_name, options):
+    env, rng = StarCraft2Env(map_name, seed=2, **options), np.random.default_rng(0)
+    env.reset()
+    terminated, t = False, 0
+    while not terminated:
+        _, terminated, _ = env.step(random_actions(env, rng))
+        t += 1
+        if not terminated and t % 5:
+            continue
+        for agent in env.agents:
+            np.testing.assert_allclose(env.get_obs_agent(agent), observation_by_hand(env, agent), atol=1e-5)
+        for row, unit in zip(env.get_state_dict()["allies"], env.agents.values(), strict=True):
+            left = (unit.energy or unit.weapon_cooldown) / env.unit_max_cooldown(unit)
+            assert row[1] == pytest.approx(left if unit.health > 0 else 0, abs=1e-5)
+    assert env.get_ally_num_attributes() == env.get_state_dict()["allies"].shape[1]
+    assert env.get_enemy_num_attributes() == env.get_state_dict()["enemies"].shape[1]
+
+
+def test_the_ground_is_told_as_smac_tells_it():
+    env = StarCraft2Env("3m", seed=0, move_amount=2)
+    env.reset()
+    assert [env.check_bounds(*point) for point in ((0, 0), (31, 31), (-1, 5), (5, 32))] == [True, True, False, False]
+    unit = dataclasses.replace(env.get_unit_by_id(0), pos=(corner := type(env.get_unit_by_id(0).pos)(0.5, 0.5)))
+    points = [(0, 4), (0, -4), (4, 0), (-4, 0), (2, 2), (-2, -2), (2, -2), (-2, 2)]
+    assert env.get_surrounding_points(unit) == points
+    assert env.get_surrounding_points(unit, include_self=True) == [*points, (0, 0)]
+    ground = env.pathing_grid
+    assert env.get_surrounding_pathing(unit) == [ground[0, 4], True, ground[4, 0], True, ground[2, 2], True, True, True]
+    assert env.distance(*corner, 3.5, 4.5) == 5
+    with pytest.raises(NotImplementedError, match=r"heights .* game's files only"):
+        env.get_surrounding_height(unit)
+
+
+def test_an_action_is_an_order_in_the_games_words():
+    env = StarCraft2Env("MMM", seed=0)
+    env.reset()
+    unit = env.get_unit_by_id(9)
+    assert unit.unit_type == env.medivac_id
+    near = next(j for j in range(9) if env.get_avail_agent_actions(9)[ATTACK + j])
+    stop, north, heal = (env.get_agent_action(9, a).action_raw.unit_command for a in (STOP, NORTH, ATTACK + near))
+    assert (stop.ability_id, stop.unit_tags, stop.queue_command) == (4, [unit.tag], False)
+    assert (north.ability_id, north.target_world_space_pos) == (16, (unit.pos.x, unit.pos.y + 2))
+    assert (heal.ability_id, heal.target_unit_tag) == (386, env.agents[near].tag)
+    with pytest.raises(AssertionError, match="agent 9 cannot take action 0"):
+        env.get_agent_action(9, NO_OP)
+
+
+def test_medivacs_alone_are_told_as_smac_tells_it(monkeypatch):
+    env = StarCraft2Env("MMM", seed=0)
+    env.reset()
+
+    def left(*living):
+        units = env._facts.units.copy()
+        units[2] = np.isin(np.arange(20), living)
+        with monkeypatch.context() as patch:
+            patch.setattr(env, "_facts", env._facts._replace(units=units))
+            return env.only_medivac_left(ally=True), env.only_medivac_left(ally=False)
+
+    ours = [unit.unit_type for unit in env.enemies.values()].index(env.medivac_id) + 10
+    assert left(0, 9, 10, ours) == (False, False)
+    assert left(9, ours) == (True, True)
+    assert left() == (True, False)
+
+
+def test_settings_can_be_read_under_smacs_names():
+    env = StarCraft2Env("3m", reward_win=50, obs_own_health=False, difficulty="A", continuing_episode=True)
+    assert (env.reward_win, env.obs_own_health, env.difficulty, env.continuing_episode) == (50, True, "A", True)
+    assert (env.reward, env.n_actions_no_attack, env.n_actions_move, env.window_size) == (0, 6, 4, (1920, 1200))
 
 
 # The loops that people have
@@ -120,6 +322,55 @@ def test_pymarls_runner_gets_what_its_buffer_is_made_for():
     assert buffer["terminated"].sum() == 1
     assert buffer["obs"][:t].any(axis=(1, 2)).all()
     assert {"battle_won", "dead_allies", "dead_enemies"} == set(step_info)
+
+
+PARENT_OF_A_WORKER = """
+import os, sys
+from tf_marl.environments.smac_api import CombatEnv
+env = CombatEnv("3m", seed=5)
+env.get_env_info()
+worker = os.fork()
+if worker:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+state = env.reset()[1]
+env.step([1] * 3)
+print(state.tobytes().hex(), env.get_state().tobytes().hex(), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_worker_forked_before_tensorflow_has_started_plays():
+    """As PyMARL's parallel runner has it: the parent makes environments at most, and asks them for sizes."""
+    parent = [sys.executable, "-c", PARENT_OF_A_WORKER]
+    told = subprocess.run(parent, capture_output=True, text=True, timeout=300, check=True).stdout.split()
+    env = StarCraft2Env("3m", seed=5)
+    for state in (env.reset()[1], (env.step([STOP] * 3), env.get_state())[1]):
+        assert state.tobytes().hex() == told.pop(0)
+
+
+def test_a_worker_forked_too_late_is_told_the_cure_at_once():
+    env = StarCraft2Env("3m", seed=0)
+    obs, _ = env.reset()
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    def work():
+        for play in (StarCraft2Env("3m").reset, lambda: env.step([STOP] * 3)):
+            with pytest.raises(RuntimeError) as refusal:
+                play()
+            there.send(str(refusal.value))
+        there.send(env.get_obs())
+
+    worker = fork.Process(target=work)
+    worker.start()
+    try:
+        for _ in range(2):
+            assert here.poll(30)
+            assert re.search(r"forked after TensorFlow .* before the first reset\(\).*spawn", here.recv())
+        np.testing.assert_array_equal(here.recv(), obs)
+    finally:
+        worker.kill()
+    env.step([STOP] * 3)  # here all goes on
 
 
 def test_types_and_shapes_are_smacs():
@@ -217,6 +468,9 @@ def test_a_win_returns_20_and_is_counted():
     assert info["battle_won"] is True
     assert info["dead_enemies"] == 3
     assert sum(rewards) == pytest.approx(20)  # marines do not recover
+    assert env.win_counted is True
+    assert env.reward == rewards[-1]
+    assert env.reward_battle() == pytest.approx(env.reward * env.max_reward / env.reward_scale_rate - env.reward_win)
     assert env.death_tracker_enemy.tolist() == [1, 1, 1]
     assert env.death_tracker_ally.sum() == info["dead_allies"]
     stats = env.get_stats()
@@ -234,6 +488,9 @@ def test_a_defeat_is_counted_and_the_dead_send_no_op():
             assert not env.get_obs_agent(agent).any()
         _, terminated, info = env.step(np.where(dead, 0, STOP))
     assert (info["battle_won"], info["dead_allies"]) == (False, 3)
+    sparse = StarCraft2Env("3m", reward_sparse=True)
+    sparse._facts = env._facts
+    assert not sparse.death_tracker_ally.any()  # as in SMAC
     assert (env.last_action[dead] == np.eye(9)[0]).all()
     assert env.get_stats() == {
         "battles_won": 0,
@@ -260,7 +517,7 @@ def test_mutual_death_is_a_battle_neither_won_nor_timed_out(monkeypatch):
     env = StarCraft2Env("3m", continuing_episode=True)
     env.reset()
     last, no_discount = 2, 0
-    drawn = env._facts._replace(outcome=np.array([1.5, no_discount, last, False], np.float32))
+    drawn = env._facts._replace(outcome=np.array([1.5, no_discount, last, False, 0.0], np.float32))
     monkeypatch.setattr(env, "_play", lambda *_, **__: drawn)
     reward, terminated, info = env.step([STOP] * 3)
     assert (reward, terminated, info["battle_won"], "episode_limit" in info) == (1.5, True, False, False)
@@ -279,6 +536,44 @@ def test_equal_seeds_equal_battles():
     assert not np.array_equal(first[:200], states(4)[:200])
     assert not np.array_equal(first[:200], states(None)[:200])
     assert (StarCraft2Env("3m", seed=2**32 - 1).seed(), StarCraft2Env("3m").seed()) == (2**32 - 1, None)
+
+
+def states_of_a_game(env):
+    """[T, S] of one episode in which everyone stops."""
+    seen = [env.reset()[1]]
+    play(env, lambda env: (seen.append(env.get_state()), [int(unit.health > 0) for unit in env.agents.values()])[1])
+    return np.stack(seen)
+
+
+def test_a_restart_begins_anew_with_the_seed_that_is_set_by_then():
+    env = StarCraft2Env("3m", seed=3)
+    of_3, of_5 = states_of_a_game(env), states_of_a_game(StarCraft2Env("3m", seed=5))
+    env.full_restart()
+    np.testing.assert_array_equal(states_of_a_game(env), of_3)
+    env._seed = np.int64(5)  # as SMAC's PettingZoo wrapper does it
+    env.full_restart()
+    assert env.seed() == 5
+    np.testing.assert_array_equal(states_of_a_game(env), of_5)
+    env._seed = None
+    env.full_restart()
+    assert not np.array_equal(states_of_a_game(env)[:1], of_5[:1])
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("seed", [5, None])
+def test_copies_play_on_alike_and_apart(copy_of, seed):
+    unplayed = StarCraft2Env("3m", seed=seed)
+    env = copy_of(unplayed)
+    np.testing.assert_array_equal(env.reset()[1], unplayed.reset()[1])
+    env.step([EAST] * 3)
+    twin, before = copy_of(env), env.get_state()
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    for _ in range(2):
+        ours = play(env, lambda env: random_actions(env, rng))
+        assert ours == play(twin, lambda env: random_actions(env, again))
+        assert env.get_stats() == twin.get_stats()
+        np.testing.assert_array_equal(env.get_state(), twin.get_state())
+    assert not np.array_equal(env.get_state(), before)
 
 
 def test_a_new_reset_leaves_the_old_battle_behind():
@@ -370,10 +665,10 @@ def test_what_the_caller_does_to_arrays_stays_with_the_caller():
         ({"difficulty": "B"}, ValueError, "CombatEnv.difficulty: .*not 'B'"),
         ({"profile": "void"}, ValueError, "CombatEnv.profile: .*not 'void'"),
         ({"obs_terrain_height": True}, ValueError, "CombatEnv.obs_terrain_height: .*leave it False"),
-        ({"game_version": "4.10"}, ValueError, "CombatEnv.game_version: .*leave it None"),
-        ({"replay_dir": "replays"}, ValueError, "CombatEnv.replay_dir: .*launch.evaluate --replay"),
+        ({"game_version": 4.10}, ValueError, "CombatEnv.game_version: .*string, not 4.1"),
+        ({"replay_dir": "replays"}, ValueError, "CombatEnv.replay_dir: .*launch.evaluate --replay.*leave it ''"),
         ({"heuristic_ai": True}, ValueError, "CombatEnv.heuristic_ai: .*leave it False"),
-        ({"debug": True}, ValueError, "CombatEnv.debug: .*leave it False"),
+        ({"debug": "yes"}, ValueError, "CombatEnv.debug: .*boolean, not 'yes'"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_in_one_line(arguments, error, says):
@@ -383,8 +678,53 @@ def test_arguments_that_cannot_be_are_refused_in_one_line(arguments, error, says
 
 
 def test_harmless_arguments_of_the_game_are_taken():
-    env = StarCraft2Env("3m", difficulty="A", window_size_x=800, window_size_y=600, seed=np.int64(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = StarCraft2Env("3m", difficulty="A", window_size_x=800, window_size_y=600, replay_dir=None, step_mul=None)
+    assert env._program is StarCraft2Env("3m", step_mul=8)._program
+    assert env.window_size == (800, 600)
+
+
+@pytest.mark.parametrize("argument", [{"game_version": "4.10"}, {"heuristic_rest": True}, {"debug": True}])
+def test_arguments_without_effect_are_taken_with_a_warning(argument):
+    with pytest.warns(UserWarning, match=f"CombatEnv.{next(iter(argument))}: .*changes nothing") as told:
+        env = StarCraft2Env("3m", **argument)
+    assert told[0].filename == __file__
+    assert env._program is StarCraft2Env("3m")._program
+    assert vars(env).items() >= argument.items()
+
+
+def test_numpys_scalars_are_numbers():
+    env = StarCraft2Env("3m", np.int32(4), np.float32(1.5), seed=np.uint32(3), reward_sparse=np.bool_(True))
+    assert env._program is StarCraft2Env("3m", step_mul=4, move_amount=1.5, reward_sparse=True)._program
     assert env.seed() == 3
+
+
+SMACS_ARGUMENTS = """
+    map_name step_mul move_amount difficulty game_version seed continuing_episode obs_all_health obs_own_health
+    obs_last_action obs_pathing_grid obs_terrain_height obs_instead_of_state obs_timestep_number state_last_action
+    state_timestep_number reward_sparse reward_only_positive reward_death_value reward_win reward_defeat
+    reward_negative_scale reward_scale reward_scale_rate replay_dir replay_prefix window_size_x window_size_y
+    heuristic_ai heuristic_rest debug
+"""
+
+
+def test_arguments_can_be_given_by_position_in_smacs_order():
+    values = ["3m", 4, 1.5, "A", None, 7, True, False, True, True, True, False, True, True, False, True, False, False]
+    values += [5.0, 100.0, -50.0, 0.25, False, 10.0, "", "", 800, 600, False, False, False]
+    by_name = StarCraft2Env(**dict(zip(SMACS_ARGUMENTS.split(), values, strict=True)))
+    by_position = StarCraft2Env(*values)
+    assert by_position._program is by_name._program
+    told, expected = (
+        {name: value for name, value in vars(env).items() if isinstance(value, str | int | float | tuple | None)}
+        for env in (by_position, by_name)
+    )
+    assert told == expected
+    assert {"seed": told["_seed"], "size": told["window_size"]} == {"seed": 7, "size": (800, 600)}
+    with pytest.raises(TypeError, match="31 arguments, not 32"):
+        StarCraft2Env(*values, True)
+    with pytest.raises(TypeError, match="by position and by name: step_mul"):
+        StarCraft2Env("3m", 8, step_mul=8)
 
 
 def test_drawing_and_replays_point_to_the_launcher():

@@ -3,14 +3,17 @@
 Where SMAC has oddities of return values, they are kept: see `combat/task.py` for observation, state and reward. What
 differs, because here it can be simpler: `reset` may be called at any time; the reward is always a float; `get_stats`
 gives a win rate of 0 before the first battle is over; a refused action leaves `last_action` as it was; both sides'
-units have the game's stock type ids; there are no crashes, so `info` is never empty.
+units have the game's stock type ids; there are no crashes, so `info` is never empty. Settings can be read as SMAC's
+attributes of the same names, but are set by the constructor alone.
 """
 
+import enum
 import functools
 import math
+import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,28 +27,55 @@ from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat, State
 from tf_marl.environments.combat.options import Options
-from tf_marl.environments.combat.task import SIGHT
+from tf_marl.environments.combat.task import (
+    ATTACK_DISTANCE,
+    DIRECTIONS,
+    FIRST_ATTACK,
+    NO_OP,
+    NORTH,
+    PATHING_POINTS,
+    SIGHT,
+    STOP,
+)
 from tf_marl.environments.combat.units import DATA
 
-__all__ = ["CombatEnv"]
+__all__ = ["CombatEnv", "Direction"]
 
-# The game's protocol takes unsigned 32-bit seeds.
-Seed = Annotated[
-    int,
-    pydantic.BeforeValidator(lambda seed: int(seed) if isinstance(seed, np.integer) else seed),
-    pydantic.Field(ge=0, lt=2**32),
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]  # the game's protocol takes unsigned 32-bit seeds
+
+# Those of the options that SMAC keeps as public attributes.
+_SETTINGS = [field.name for field in fields(Options) if field.name.startswith(("obs_", "state_", "reward_"))]
+_TYPE_IDS = {name: values["type_id"] for name, values in DATA["units"].items()}
+_ABILITY_IDS = {"stop": 4, "move": 16, "attack": 23, "heal": 386}  # the game's
+
+# SMAC's arguments, in SMAC's order.
+_ORDER = [
+    *("map_name", "step_mul", "move_amount", "difficulty", "game_version", "seed", "continuing_episode"),
+    *_SETTINGS,
+    *("replay_dir", "replay_prefix", "window_size_x", "window_size_y", "heuristic_ai", "heuristic_rest", "debug"),
 ]
-
 _REPLAYS = "python -m launch.evaluate --replay=FILE.html shows battles"
-# SMAC's arguments that mean nothing without the game: the one value they can have, and why.
+# What cannot be had without the game.
 _OF_THE_GAME = {
-    "game_version": (None, "there is no game to have a version"),
-    "replay_dir": ("", f"there is no game to write replays; {_REPLAYS}"),
-    "replay_prefix": ("", f"there is no game to write replays; {_REPLAYS}"),
-    "heuristic_ai": (False, "there is no built-in player for the agents"),
-    "heuristic_rest": (False, "there is no built-in player for the agents"),
-    "debug": (False, "nothing is logged"),
+    "replay_dir": f"there is no game to write replays; {_REPLAYS}",
+    "replay_prefix": f"there is no game to write replays; {_REPLAYS}",
+    "heuristic_ai": "there is no built-in player for the agents",
 }
+# What means nothing without it.
+_WITHOUT_EFFECT = {
+    "game_version": "there is no game to have a version",
+    "heuristic_rest": "there is no built-in player for the agents",
+    "debug": "nothing is logged",
+}
+
+
+class Direction(enum.IntEnum):
+    """Where to move, in the order of the actions."""
+
+    NORTH = 0
+    SOUTH = 1
+    EAST = 2
+    WEST = 3
 
 
 class Point(NamedTuple):
@@ -73,6 +103,26 @@ class Unit:
     weapon_cooldown: float  # game loops until the weapon is ready
 
 
+class UnitCommand(NamedTuple):
+    """What a unit is ordered, with the field names of the game's protocol."""
+
+    ability_id: int
+    unit_tags: list[int]
+    target_world_space_pos: Point | None = None  # of a move
+    target_unit_tag: int | None = None  # of an attack, or of healing
+    queue_command: bool = False
+
+
+class ActionRaw(NamedTuple):
+    unit_command: UnitCommand
+
+
+class Action(NamedTuple):
+    """A command in the protocol's wrapping."""
+
+    action_raw: ActionRaw
+
+
 class Facts(NamedTuple):
     """All that the API tells of a battle; float32 arrays, U = N + M units."""
 
@@ -81,7 +131,7 @@ class Facts(NamedTuple):
     avail_actions: Any  # [N, A], 0 or 1
     units: Any  # [6, U]: x, y, health, shield, energy, cooldown, in the map's order
     order: Any  # [M]: which of the map's enemies each enemy slot shows
-    outcome: Any  # [4]: reward, discount, step type, whether the battle is won
+    outcome: Any  # [5]: reward, discount, step type, whether the battle is won, damage's part of the reward, unscaled
 
 
 class _Program:
@@ -94,6 +144,7 @@ class _Program:
 
     def __init__(self, map_name: str, options: Options):
         # The state's own rows are wanted in any case; the observations replace it on the way out.
+        self._arguments = map_name, options
         scenario = scenarios.scenario(map_name, options.profile)
         self.core = Combat(scenario, 1, replace(options, obs_instead_of_state=False))
         task = self.core.task
@@ -104,10 +155,13 @@ class _Program:
             avail_actions=(n, scenario.num_actions),
             units=(6, n + m),
             order=(m,),
-            outcome=(4,),
+            outcome=(5,),
         )
         ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
         self._cuts = [(slice(*cut), shape) for *cut, shape in zip([0, *ends], ends, shapes, strict=False)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _program, self._arguments  # a copy is the same one; in another process, it is made there
 
     @functools.cached_property
     def _likeness(self) -> State:
@@ -133,8 +187,9 @@ class _Program:
             ]
             # As `FunctionalEnvironment` draws it.
             seed = tf.random.experimental.stateless_fold_in(tf.stack([message[0], 0]), message[1])
-            state = self.core.step(tf.nest.pack_sequence_as(self._likeness, parts), message[None, 2:], seed)
-            return _join(state), _join(self._facts(state))
+            before = tf.nest.pack_sequence_as(self._likeness, parts)
+            state = self.core.step(before, message[None, 2:], seed)
+            return _join(state), _join(self._facts(before, state))
 
         battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.core.scenario.num_agents], tf.int32)
         # Called without looking for the right trace, a concrete function makes half as many calls again on 3m.
@@ -143,8 +198,9 @@ class _Program:
     def unpack(self, vector: np.ndarray) -> Facts:
         return Facts(*(vector[cut].reshape(shape) for cut, shape in self._cuts))
 
-    def _facts(self, state: State) -> Facts:
+    def _facts(self, before: State, state: State) -> Facts:
         time_step, units = self.core.time_step(state), state.units
+        damage = self.core.task.battle_reward(before.units, units)
         shuffled = self.core.options.shuffle_enemies
         return Facts(
             obs=time_step.observation["obs"],
@@ -152,7 +208,7 @@ class _Program:
             avail_actions=time_step.observation["avail_actions"],
             units=[units.x, units.y, units.health, units.shield, units.energy, units.cooldown],
             order=state.order if shuffled else np.arange(self.core.scenario.num_enemies),
-            outcome=[state.reward, state.discount, state.step_type, state.battle_won],
+            outcome=[state.reward, state.discount, state.step_type, state.battle_won, damage],
         )
 
 
@@ -161,7 +217,56 @@ def _join(nest: Any) -> tf.Tensor:
     return tf.concat([tf.reshape(tf.cast(leaf, tf.float32), [-1]) for leaf in tf.nest.flatten(nest)], axis=0)
 
 
-_program = functools.cache(_Program)
+@functools.cache
+def _program(map_name: str, options: Options) -> _Program:
+    return _Program(map_name, options)
+
+
+_lost_runtime = False  # whether the threads of TensorFlow's runtime stayed behind in the process that forked this one
+
+
+def _runtime_has_started() -> bool:
+    """Whether TensorFlow has computed anything in this process."""
+    threading = tf.config.threading
+    threads = threading.get_inter_op_parallelism_threads()
+    try:
+        threading.set_inter_op_parallelism_threads(threads + 1)
+    except RuntimeError:  # it can be set until then
+        return True
+    threading.set_inter_op_parallelism_threads(threads)
+    return False
+
+
+def _after_fork() -> None:
+    global _lost_runtime
+    _lost_runtime = _lost_runtime or _runtime_has_started()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _toward(point: Point, direction: int, distance: float) -> Point:
+    dx, dy = DIRECTIONS[direction].tolist()
+    return Point(point.x + dx * distance, point.y + dy * distance)
+
+
+def _smacs_arguments(init: Callable[..., None]) -> Callable[..., None]:
+    """Has `init` take its arguments by position, too, in SMAC's order, and NumPy's scalars as Python's."""
+
+    @functools.wraps(init)
+    def taking(self: "CombatEnv", *by_position: Any, **by_name: Any) -> None:
+        if len(by_position) > len(_ORDER):
+            raise TypeError(f"CombatEnv: SMAC has {len(_ORDER)} arguments, not {len(by_position)}; name ours")
+        given = dict(zip(_ORDER, by_position, strict=False))
+        if twice := given.keys() & by_name:
+            raise TypeError(f"CombatEnv: given by position and by name: {', '.join(twice)}")
+        given |= by_name
+        init(self, **{name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()})
+        for name, why in _WITHOUT_EFFECT.items():
+            if getattr(self, name):
+                warnings.warn(f"CombatEnv.{name}: {why}; it changes nothing", stacklevel=2)
+
+    return taking
 
 
 class CombatEnv:
@@ -187,22 +292,25 @@ class CombatEnv:
         next one; until then the last observations stay.
 
     Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset`
-    compiles, some seconds, for all environments of the process with this map and these options. Workers build their own
-    environment: in processes that are spawned, or forked before TensorFlow has run anything.
+    compiles, some seconds, for all environments of the process with this map and these options. It is also what starts
+    TensorFlow, and a process forked after that cannot play: have workers forked before, or spawned.
 
-    Args:
+    Args, by name or in SMAC's order:
         map_name: one of `environments.map_names()`.
         seed: root of all the chance; None draws one.
         continuing_episode: whether `info` tells an end by the time limit: `episode_limit` True, only then.
         difficulty: SMAC's; changes nothing, as on SMAC's maps.
         window_size_x, window_size_y: SMAC's; change nothing, as nothing is drawn.
-        **options: SMAC's other arguments by SMAC's names, and `shuffle_enemies`, `profile` and `enemy`: see
-            `combat.options.Options`. Those that need the game itself can only have SMAC's default.
+        game_version, heuristic_rest, debug: SMAC's; change nothing, and a warning says so.
+        replay_dir, replay_prefix, heuristic_ai: SMAC's; need the game, so can only have SMAC's default (or None).
+        **options: SMAC's other arguments by SMAC's names, and, by name only, `shuffle_enemies`, `profile` and `enemy`:
+            see `combat.options.Options`. A `step_mul` of None is the maps' own, 8.
     Raises:
-        TypeError: an argument that neither SMAC nor we have.
+        TypeError: an argument that neither SMAC nor we have, or one given twice.
         ValueError: an unknown map, a value of the wrong type or size, or one that needs the game; names it.
     """
 
+    @_smacs_arguments
     @naming("CombatEnv")
     @pydantic.validate_call(config=STRICT)
     def __init__(
@@ -214,31 +322,47 @@ class CombatEnv:
         difficulty: Literal["1", "2", "3", "4", "5", "6", "7", "8", "9", "A"] = "7",
         window_size_x: Count = 1920,
         window_size_y: Count = 1200,
+        game_version: str | None = None,
+        replay_dir: str | None = "",
+        replay_prefix: str | None = "",
+        heuristic_ai: bool = False,
+        heuristic_rest: bool = False,
+        debug: bool = False,
         **options: Any,
     ):
-        known = {field.name for field in fields(Options)} | set(_OF_THE_GAME)
+        known = {field.name for field in fields(Options)}
         if unknown := [name for name in options if name not in known]:
             raise TypeError(f"CombatEnv: neither SMAC nor combat.options.Options has an argument {', '.join(unknown)}")
-        for name, (only, why) in _OF_THE_GAME.items():
-            if options.pop(name, only) != only:
-                raise ValueError(f"CombatEnv.{name}: {why}; leave it {only!r}")
+        self.game_version, self.debug = game_version, debug
+        self.replay_dir, self.replay_prefix = replay_dir, replay_prefix
+        self.heuristic_ai, self.heuristic_rest = heuristic_ai, heuristic_rest
+        for name, why in _OF_THE_GAME.items():
+            if value := getattr(self, name):
+                raise ValueError(f"CombatEnv.{name}: {why}; leave it {type(value)()!r}")
+        if options.get("step_mul", 8) is None:
+            del options["step_mul"]
         chosen = Options(**options)
         self._program = _program(map_name, chosen)
-        self._obs_instead_of_state = chosen.obs_instead_of_state
-        self._state_last_action = chosen.state_last_action
-        self._state_timestep_number = chosen.state_timestep_number
-        self._continuing_episode = continuing_episode
+        self._options = chosen
         self._seed = seed
-        root = secrets.randbelow(2**32) if seed is None else seed
-        self._root = int(np.uint32(root).astype(np.int32))
-        self._count = 0  # of seeds drawn
+        self._sow()
 
         task, scenario = self._program.core.task, self._program.core.scenario
+        for name in _SETTINGS:
+            setattr(self, name, getattr(chosen, name))
+        self.obs_own_health = task.sees_own_health
+        self.difficulty = difficulty
+        self.continuing_episode = continuing_episode
+        self.window_size = (window_size_x, window_size_y)
         self.map_name = map_name
         self.map_type = scenario.map_type
         self.n_agents = scenario.num_agents
         self.n_enemies = scenario.num_enemies
         self.n_actions = scenario.num_actions
+        self.n_actions_no_attack = FIRST_ATTACK
+        self.n_actions_move = len(DIRECTIONS)
+        self.n_obs_pathing = len(PATHING_POINTS)
+        self.n_obs_height = self.n_obs_pathing + 1
         self.episode_limit = scenario.episode_limit  # env steps
         self.unit_type_bits = len(scenario.agent_type_bits)
         self.shield_bits_ally = int(scenario.agent_shields)
@@ -252,17 +376,19 @@ class CombatEnv:
         self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + types
         self.enemy_state_attr_names = ["health", "rel_x", "rel_y"] + ["shield"] * self.shield_bits_enemy + types
         agent_types = {unit.name for unit in scenario.agents}
-        for name, values in DATA["units"].items():  # marine_id and so on; 0 where no agent is one, as in SMAC
-            setattr(self, f"{name}_id", values["type_id"] if name in agent_types else 0)
+        for name, type_id in _TYPE_IDS.items():  # marine_id and so on; 0 where no agent is one, as in SMAC
+            setattr(self, f"{name}_id", type_id if name in agent_types else 0)
 
         self._obs_size = task.obs_size
-        self._state_size = self.n_agents * task.obs_size if self._obs_instead_of_state else task.state_size
+        self._state_size = self.n_agents * task.obs_size if chosen.obs_instead_of_state else task.state_size
         self._one_hot = np.eye(self.n_actions)
         self.last_action = np.zeros((self.n_agents, self.n_actions))  # [N, A]
         self._facts: Facts | None = None
         self._battle: tf.Tensor = None
         self._episode_steps = 0
         self._playing = False
+        self.reward: float = 0  # of the last step
+        self.win_counted = False  # whether this episode is won
         self.battles_won = 0
         self.battles_game = 0
         self.timeouts = 0
@@ -271,11 +397,18 @@ class CombatEnv:
     # Playing
 
     def reset(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """Starts the next episode. Returns: N observations [O], state [S]."""
-        self._battle = self._program.over
+        """Starts the next episode.
+
+        Returns:
+            N observations [O], state [S].
+        Raises:
+            RuntimeError: this process was forked after TensorFlow had started; `step` raises it, too.
+        """
+        self._battle = None
         self._play([0] * self.n_agents)
         self.last_action = np.zeros((self.n_agents, self.n_actions))
         self._episode_steps = 0
+        self.win_counted = False
         self._playing = True
         return self.get_obs(), self.get_state()
 
@@ -296,16 +429,13 @@ class CombatEnv:
         chosen = [int(action) for action in actions]
         if len(chosen) != self.n_agents:
             raise ValueError(f"{len(chosen)} actions for {self.n_agents} agents; give one each, 0 to the dead")
-        available = self._now.avail_actions
         for agent, action in enumerate(chosen):
-            if not (0 <= action < self.n_actions and available[agent, action]):
-                legal = np.flatnonzero(available[agent]).tolist()
-                raise AssertionError(f"agent {agent} cannot take action {action}; it can take one of {legal}")
+            self._require(agent, action)
         facts = self._play(chosen)
         self.last_action = self._one_hot[chosen]
         self._episode_steps += 1
 
-        reward, discount, step_type, won = facts.outcome.tolist()
+        self.reward, discount, step_type, won, _ = facts.outcome.tolist()
         terminated = bool(step_type == ts.StepType.LAST)
         dead = (facts.units[2] == 0).tolist()
         info: dict[str, Any] = {
@@ -317,17 +447,30 @@ class CombatEnv:
             timeout = discount == 1
             self._playing = False
             self.battles_game += 1
+            self.win_counted = info["battle_won"]
             self.battles_won += info["battle_won"]
             self.timeouts += timeout
-            if timeout and self._continuing_episode:
+            if timeout and self.continuing_episode:
                 info["episode_limit"] = True
-        return reward, terminated, info
+        return self.reward, terminated, info
+
+    def _require(self, agent: int, action: int) -> None:
+        available = self._now.avail_actions[agent]
+        if not (0 <= action < self.n_actions and available[action]):
+            legal = np.flatnonzero(available).tolist()
+            raise AssertionError(f"agent {agent} cannot take action {action}; it can take one of {legal}")
 
     def _play(self, actions: list[int]) -> Facts:
+        if _lost_runtime:
+            raise RuntimeError(
+                "this process was forked after TensorFlow had started, and lacks its threads; fork workers before the"
+                " first reset() in their parent, or start them by multiprocessing's 'spawn'"
+            )
         self._count += 1
         message = np.array([self._root, self._count, *actions], np.int32)
         with tf.device("CPU:0"):  # one battle is far too little for a GPU
-            self._battle, vector = self._program.advance(self._battle, tf.constant(message))
+            battle = self._program.over if self._battle is None else self._battle
+            self._battle, vector = self._program.advance(battle, tf.constant(message))
         self._facts = facts = self._program.unpack(vector.numpy())
         return facts
 
@@ -336,9 +479,21 @@ class CombatEnv:
         self._playing = False
 
     def full_restart(self) -> None:
-        """Counts a restart and ends the episode, as if the game had been started anew; call `reset` after it."""
+        """Counts a restart and ends the episode, as if the game had been started anew; call `reset` after it.
+
+        The battles are those of the seed again, from the first. As in SMAC, setting `_seed` before it changes the seed.
+        """
+        self._sow()
         self.force_restarts += 1
         self._playing = False
+
+    def _sow(self) -> None:
+        root = secrets.randbelow(2**32) if self._seed is None else self._seed
+        self._root = int(np.uint32(root).astype(np.int32))
+        self._count = 0  # of seeds drawn
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_battle": None if self._battle is None else np.asarray(self._battle)}
 
     # What the agents and the learner get to know
 
@@ -358,7 +513,7 @@ class CombatEnv:
 
     def get_state(self) -> np.ndarray:
         """Float32 [S]."""
-        return self._now.obs.flatten() if self._obs_instead_of_state else self._now.state.copy()
+        return self._now.obs.flatten() if self._options.obs_instead_of_state else self._now.state.copy()
 
     def get_state_dict(self) -> dict[str, Any]:
         """The global state in parts: `allies`, `enemies`, `last_action` float64 [rows, columns], `timestep` float."""
@@ -369,9 +524,9 @@ class CombatEnv:
             "allies": rows[:agents_end].reshape(self.n_agents, -1),
             "enemies": rows[agents_end:enemies_end].reshape(self.n_enemies, -1),
         }
-        if self._state_last_action:
+        if self._options.state_last_action:
             parts["last_action"] = self.last_action.copy()
-        if self._state_timestep_number:
+        if self._options.state_timestep_number:
             parts["timestep"] = self._episode_steps / self.episode_limit
         return parts
 
@@ -391,6 +546,34 @@ class CombatEnv:
 
     def get_total_actions(self) -> int:
         return self.n_actions
+
+    def get_obs_move_feats_size(self) -> int:
+        """Of an observation's first part, on moves; enemies, allies and the agent itself follow."""
+        return self._program.core.task.move_columns
+
+    def get_obs_enemy_feats_size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.n_enemies, self._program.core.task.enemy_columns
+
+    def get_obs_ally_feats_size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.n_agents - 1, self._program.core.task.agent_columns
+
+    def get_obs_own_feats_size(self) -> int:
+        """With the time, if that is observed."""
+        return self._program.core.task.own_columns
+
+    def get_ally_num_attributes(self) -> int:
+        """Columns of the state's agent rows."""
+        return len(self.ally_state_attr_names)
+
+    def get_enemy_num_attributes(self) -> int:
+        """Columns of the state's enemy rows."""
+        return len(self.enemy_state_attr_names)
+
+    def reward_battle(self) -> float:
+        """What damage and deaths of the last step are worth: the reward without end bonuses and scale."""
+        return float(self._now.outcome[4])
 
     def get_env_info(self) -> dict[str, Any]:
         """The sizes that a learner needs, and the column names of the state's rows; before the first `reset`, too."""
@@ -451,9 +634,9 @@ class CombatEnv:
             return {}
         return {j: self._unit(facts, row) for j, row in enumerate(self._rows(facts)[self.n_agents :])}
 
-    def get_unit_by_id(self, agent_id: int) -> Unit:
+    def get_unit_by_id(self, a_id: int) -> Unit:
         """The agent's unit."""
-        return self._unit(self._now, range(self.n_agents)[agent_id])
+        return self._unit(self._now, range(self.n_agents)[a_id])
 
     def get_unit_types(self) -> list[int] | None:
         """The game's type ids of the agents, then of the enemies; None before the first `reset`, with a warning."""
@@ -469,18 +652,100 @@ class CombatEnv:
         near = np.square(x[:n, None] - x) + np.square(y[:n, None] - y) < SIGHT**2
         return near & (health[:n, None] > 0) & (health > 0) & ~np.eye(n, len(x), dtype=bool)
 
+    def get_unit_type_id(self, unit: Unit, ally: bool) -> int:
+        """Which of its side's type bits is the unit's; 0 on maps without any."""
+        scenario = self._program.core.scenario
+        bits = scenario.agent_type_bits if ally else scenario.enemy_type_bits
+        return [_TYPE_IDS[name] for name in bits].index(unit.unit_type) if bits else 0
+
+    def get_agent_action(self, a_id: int, action: int) -> Action | None:
+        """The order that an action is; None for no-op.
+
+        Raises:
+            AssertionError: the action is not available.
+        """
+        self._require(a_id, action)
+        if action == NO_OP:
+            return None
+        unit = self.get_unit_by_id(a_id)
+        if action == STOP:
+            command = UnitCommand(_ABILITY_IDS["stop"], [unit.tag])
+        elif action < FIRST_ATTACK:
+            goal = _toward(unit.pos, action - NORTH, self._options.move_amount)
+            command = UnitCommand(_ABILITY_IDS["move"], [unit.tag], target_world_space_pos=goal)
+        else:
+            ability, targets = ("heal", self.agents) if unit.energy_max else ("attack", self.enemies)
+            tag = targets[action - FIRST_ATTACK].tag
+            command = UnitCommand(_ABILITY_IDS[ability], [unit.tag], target_unit_tag=tag)
+        return Action(ActionRaw(command))
+
+    def unit_shoot_range(self, agent_id: int) -> float:
+        """Map units; SMAC's, whatever the weapon."""
+        return ATTACK_DISTANCE
+
+    def unit_sight_range(self, agent_id: int) -> float:
+        """Map units; SMAC's, whatever the unit."""
+        return SIGHT
+
+    def unit_max_cooldown(self, unit: Unit) -> float:
+        """What the state divides cooldowns by, in game loops; a healer's energy. 15 for what is no agent's type."""
+        kinds = self._program.core.scenario.agents
+        return next((kind.cooldown_normaliser for kind in kinds if kind.type_id == unit.unit_type), 15)
+
+    def unit_max_shield(self, unit: Unit) -> float | None:
+        """Shield points; None for units that have no shields."""
+        return unit.shield_max or None
+
+    def only_medivac_left(self, ally: bool) -> bool:
+        """Whether only Medivacs live of the agents, or one alone of the enemies: the end of battles on MMM maps."""
+        if self.map_type != scenarios.MMM:
+            return False
+        left = [unit.unit_type for unit in (self.agents if ally else self.enemies).values() if unit.health > 0]
+        medivac = _TYPE_IDS["medivac"]
+        return set(left) <= {medivac} if ally else left == [medivac]
+
+    @staticmethod
+    def distance(x1: float, y1: float, x2: float, y2: float) -> float:
+        return math.hypot(x2 - x1, y2 - y1)
+
+    # The ground
+
+    def check_bounds(self, x: float, y: float) -> bool:
+        """Whether a point is on the map."""
+        return 0 <= x < self.map_x and 0 <= y < self.map_y
+
+    def can_move(self, unit: Unit, direction: int) -> bool:
+        """Whether the ground half a move away is pathable. Args: direction, a `Direction`."""
+        x, y = map(int, _toward(unit.pos, direction, self._options.move_amount / 2))
+        return self.check_bounds(x, y) and bool(self.pathing_grid[x, y])
+
+    def get_surrounding_points(self, unit: Unit, include_self: bool = False) -> list[tuple[int, int]]:
+        """The 8 cells around a unit that can be observed; on request its own, too."""
+        x, y = int(unit.pos.x), int(unit.pos.y)
+        offsets = (PATHING_POINTS * self._options.move_amount).astype(int).tolist()
+        return [(x + dx, y + dy) for dx, dy in offsets + [[0, 0]] * include_self]
+
+    def get_surrounding_pathing(self, unit: Unit) -> list[bool]:
+        """Whether these 8 are pathable or off the map."""
+        points = self.get_surrounding_points(unit)
+        return [not self.check_bounds(x, y) or bool(self.pathing_grid[x, y]) for x, y in points]
+
+    def get_surrounding_height(self, unit: Unit) -> list[float]:
+        """Not offered: the heights of the maps' ground are in the game's files only."""
+        raise NotImplementedError("the heights of the maps' ground are in the game's files only")
+
     @property
     def death_tracker_ally(self) -> np.ndarray:
-        """[N]: 1 for the dead agents, else 0."""
+        """[N]: 1 for the dead agents, else 0; as in SMAC, always 0 with `reward_sparse`."""
         return self._dead()[: self.n_agents]
 
     @property
     def death_tracker_enemy(self) -> np.ndarray:
-        """[M]: 1 for the dead enemies, else 0."""
+        """[M]: 1 for the dead enemies, else 0; likewise."""
         return self._dead()[self.n_agents :]
 
     def _dead(self) -> np.ndarray:
-        if self._facts is None:
+        if self._facts is None or self._options.reward_sparse:
             return np.zeros(self.n_agents + self.n_enemies)
         return (self._facts.units[2, self._rows(self._facts)] == 0).astype(np.float64)
 

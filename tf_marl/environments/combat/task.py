@@ -90,18 +90,13 @@ class Task:
 
         agent_bits, enemy_bits = len(scenario.agent_type_bits), len(scenario.enemy_type_bits)
         agent_health, enemy_health = 1 + scenario.agent_shields, 1 + scenario.enemy_shields
-        self._agent_columns = 4 + options.obs_all_health * agent_health + agent_bits
-        self._agent_columns += options.obs_last_action * scenario.num_actions
-        self._enemy_columns = 4 + options.obs_all_health * enemy_health + enemy_bits
-        self._own_columns = self._sees_own_health * agent_health + agent_bits
-        self.obs_size = (
-            4
-            + len(PATHING_POINTS) * options.obs_pathing_grid
-            + m * self._enemy_columns
-            + (n - 1) * self._agent_columns
-            + self._own_columns
-            + options.obs_timestep_number
-        )
+        # Of the observation's parts; the rows have as many each.
+        self.move_columns = len(DIRECTIONS) + len(PATHING_POINTS) * options.obs_pathing_grid
+        self.enemy_columns = 4 + options.obs_all_health * enemy_health + enemy_bits
+        self.agent_columns = 4 + options.obs_all_health * agent_health + agent_bits
+        self.agent_columns += options.obs_last_action * scenario.num_actions
+        self.own_columns = self.sees_own_health * agent_health + agent_bits + options.obs_timestep_number
+        self.obs_size = self.move_columns + m * self.enemy_columns + (n - 1) * self.agent_columns + self.own_columns
         self.agent_state_columns = 3 + agent_health + agent_bits
         self.enemy_state_columns = 2 + enemy_health + enemy_bits
         self.state_size = n * self.agent_state_columns + m * self.enemy_state_columns
@@ -110,7 +105,8 @@ class Task:
             self.state_size = n * self.obs_size
 
     @property
-    def _sees_own_health(self) -> bool:
+    def sees_own_health(self) -> bool:
+        """Whether agents observe their own health; with `obs_all_health` in any case."""
         return self.options.obs_own_health or self.options.obs_all_health
 
     def _side(self, own: slice, others: slice) -> Side:
@@ -171,22 +167,25 @@ class Task:
             truncated=~terminated & (step_count >= self.scenario.episode_limit),
         )
 
-    def reward(self, before: Units, after: Units, ending: Ending) -> tf.Tensor:
-        """[B]: damage dealt, 10 a kill and 200 for the win, scaled so that a clean win returns 20, by default."""
+    def battle_reward(self, before: Units, after: Units) -> tf.Tensor:
+        """[B]: what damage and deaths are worth, unscaled: damage dealt and 10 a kill by default; 0 if sparse."""
         options, n = self.options, self._n
-        won, lost = tf.cast(ending.won, tf.float32), tf.cast(ending.lost, tf.float32)
+        damage = before.health + before.shield - after.health - after.shield
+        damage = tf.where(before.alive, damage, 0.0)
+        deaths = options.reward_death_value * tf.cast(before.alive & ~after.alive, tf.float32)
+        dealt = tf.reduce_sum((damage + deaths)[n:], axis=0)
         if options.reward_sparse:
-            reward = won - lost
-        else:
-            damage = before.health + before.shield - after.health - after.shield
-            damage = tf.where(before.alive, damage, 0.0)
-            deaths = options.reward_death_value * tf.cast(before.alive & ~after.alive, tf.float32)
-            dealt = tf.reduce_sum((damage + deaths)[n:], axis=0)
-            if options.reward_only_positive:
-                reward = tf.abs(dealt)
-            else:
-                reward = dealt - options.reward_negative_scale * tf.reduce_sum((damage + deaths)[:n], axis=0)
-            reward += options.reward_win * won + options.reward_defeat * lost
+            return tf.zeros_like(dealt)
+        if options.reward_only_positive:
+            return tf.abs(dealt)
+        return dealt - options.reward_negative_scale * tf.reduce_sum((damage + deaths)[:n], axis=0)
+
+    def reward(self, before: Units, after: Units, ending: Ending) -> tf.Tensor:
+        """[B]: that and 200 for the win, scaled so that a clean win returns 20, by default."""
+        options = self.options
+        won, lost = tf.cast(ending.won, tf.float32), tf.cast(ending.lost, tf.float32)
+        win, defeat = (1.0, -1.0) if options.reward_sparse else (options.reward_win, options.reward_defeat)
+        reward = self.battle_reward(before, after) + (win * won + defeat * lost)
         return reward * (options.reward_scale_rate / self.max_reward if options.reward_scale else 1.0)
 
     def observation(
@@ -267,12 +266,12 @@ class Task:
             agent_columns += [seen[:, :n] * actions[None, :, a] for a in range(scenario.num_actions)]
         agent_rows = _flatten_rows(agent_columns)
         # Everyone but oneself: drop row i of agent i.
-        width = self._agent_columns
+        width = self.agent_columns
         agent_rows = tf.stack(
             [tf.concat([agent_rows[i, : i * width], agent_rows[i, (i + 1) * width :]], axis=0) for i in range(n)]
         )
         living = tf.cast(alive[:n], tf.float32)[:, None]
-        own = [health[:n]] + [shield[:n]] * scenario.agent_shields if self._sees_own_health else []
+        own = [health[:n]] + [shield[:n]] * scenario.agent_shields if self.sees_own_health else []
         own += [tf.zeros_like(health[:n]) + bit[:, None] for bit in self._agent_bits.T]
         blocks = [tf.cast(available[:, NORTH:FIRST_ATTACK], tf.float32)]
         if options.obs_pathing_grid:
