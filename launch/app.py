@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -127,18 +128,30 @@ def bad_input(what: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stderr_muted() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: TensorFlow's C++ start-up notices heed no switch before it is imported."""
+def _stderr_held_back() -> Iterator[None]:
+    """Drops what is written to file descriptor 2, but shows it where an exception or the end of the process comes.
+
+    TensorFlow's C++ start-up notices heed no switch before it is imported, and what ends the process looks like them.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+    # The shell reads to the end, which is this process's own if it comes first.
+    shows = ["sh", "-c", 'said=$(cat); echo "$said" >&2']
+    with subprocess.Popen(shows, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as watcher:
+        assert watcher.stdin
+        kept = os.dup(2)
+        os.dup2(watcher.stdin.fileno(), 2)
+        nothing_to_show = True
+        try:
+            yield
+        except Exception:
+            nothing_to_show = False
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if nothing_to_show:
+                watcher.kill()
 
 
 class Stop:
@@ -186,7 +199,7 @@ def first_signal() -> Iterator[Stop]:
 def import_quietly() -> None:
     """Imports TensorFlow and what stands on it, without their notices; errors still surface as exceptions."""
     gc.disable()  # nothing imported is garbage, and looking for it takes a fifth of the time
-    with _stderr_muted():
+    with _stderr_held_back():
         importlib.import_module("tf_marl.training.train")
         tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
         tf.config.list_physical_devices()
