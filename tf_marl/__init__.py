@@ -4,6 +4,7 @@ Importing this package prepares the process for TensorFlow, so import it first: 
 TensorFlow's start-up notices would bury the first line a user wants to read.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -18,3 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # TF-Agents compares with `is ()`; autograph compiles that anew in every process.
 warnings.filterwarnings("ignore", category=SyntaxWarning, message='"is(| not)" with ')
+with contextlib.suppress(ImportError):
+    from gym_notices import notices  # what gym says when it is imported, as TF-Agents does: that it is unmaintained
+
+    notices.notices.clear()
