@@ -58,7 +58,7 @@ def main() -> int:
 
     app.parse_gin(paths, FLAGS.gin_bindings)
     agent = gin.query_parameter("train.agent")
-    if not isinstance(agent, gin.config.ConfigurableReference):
+    if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
         raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
     algorithm = agent.configurable.name
     map_name = gin.query_parameter("environment.map_name")
