@@ -15,9 +15,11 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -129,18 +131,30 @@ def bad_input(what: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stderr_muted() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: TensorFlow's C++ start-up notices heed no switch before it is imported."""
+def _stderr_held_back() -> Iterator[None]:
+    """Drops what is written to file descriptor 2, but shows it where an exception or the end of the process comes.
+
+    TensorFlow's C++ start-up notices heed no switch before it is imported, and what ends the process looks like them.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+    # The shell reads to the end, which is this process's own if it comes first.
+    shows = ["sh", "-c", 'said=$(cat); echo "$said" >&2']
+    with subprocess.Popen(shows, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as watcher:
+        assert watcher.stdin
+        kept = os.dup(2)
+        os.dup2(watcher.stdin.fileno(), 2)
+        nothing_to_show = True
+        try:
+            yield
+        except Exception:
+            nothing_to_show = False
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if nothing_to_show:
+                watcher.kill()
 
 
 class Stop:
@@ -188,7 +202,7 @@ def first_signal() -> Iterator[Stop]:
 def import_quietly() -> None:
     """Imports TensorFlow and what stands on it, without their notices; errors still surface as exceptions."""
     gc.disable()  # nothing imported is garbage, and looking for it takes a fifth of the time
-    with _stderr_muted():
+    with _stderr_held_back():
         importlib.import_module("tf_marl.training.train")
         tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
         tf.config.list_physical_devices()
@@ -211,14 +225,15 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     Raises:
         BadInput: nothing can be written there.
     """
-    folder = pathlib.Path(path).expanduser().resolve()
     try:
+        folder = pathlib.Path(path).expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.write_text("")
         probe.unlink()
-    except OSError as error:
-        raise BadInput(f"--{flag}={path}: cannot write there ({error.strerror}); name another folder") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or what is no path at all
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"--{flag}={path}: cannot write there ({reason}); name another folder") from None
     return folder
 
 
@@ -262,25 +277,71 @@ def gin_paths(names: list[str]) -> list[str]:
     return paths
 
 
+def read_gin(paths: list[str], bindings: list[str]) -> None:
+    """Reads gin files, then bindings.
+
+    Raises:
+        BadInput: a name or a value in them is none; names the file and the line, or the binding.
+    """
+    import gin
+
+    gin.add_config_file_search_path(str(GIN_FOLDER))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # gin logs an error for every place where an included file is not
+    try:
+        for path in paths:
+            with _readable(path):
+                gin.parse_config_file(path)
+        for binding in bindings:
+            with _readable(f"--gin_bindings={binding}"):
+                gin.parse_config(binding)
+    finally:
+        logging.set_verbosity(verbosity)
+    try:
+        gin.finalize()
+    except ValueError as error:
+        lacks = re.match("No bindings specified for '(.*)/gin.macro'", str(error))
+        if not lacks:
+            raise BadInput(error) from None
+        macro = lacks[1]
+        settings = flat(gin.config_str(max_line_length=10_000))
+        users = (f"{name} = {value}" for name, value in settings.items() if f"%{macro}" in value)
+        raise BadInput(
+            f"{next(users)}: there is no macro {macro}; write the value itself, or add {macro} = VALUE"
+        ) from None
+
+
+@contextlib.contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Turns what gin says of a file or a binding into bad input that tells where, and what to write instead."""
+    try:
+        yield
+    except (SyntaxError, tokenize.TokenError) as error:
+        if isinstance(error, SyntaxError) and error.filename:  # perhaps one that the file includes
+            where = f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"
+        raise BadInput(
+            f"{where}: write NAME = VALUE, where a value is a number such as 1e9, a 'text' in quotes, True, False or"
+            " None, a [list] of values, @NAME, @NAME() or %MACRO; nothing is computed"
+        ) from None
+    except RecursionError:
+        raise BadInput(f"{where}: includes itself, or has too many brackets in brackets") from None
+    except Exception as error:
+        said, *place = str(error).splitlines()
+        of_a_file = place[:1] if place and "In file" in place[0] else []
+        raise BadInput(" ".join([f"{where}:", said, *of_a_file])) from error
+
+
 def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -> None:
     """Reads the configuration; call `import_quietly` first, it makes the names known.
 
     Raises:
         BadInput: unknown name or unreadable value, or no map, or no algorithm where one is needed.
     """
-    import gin
-
-    gin.add_config_file_search_path(str(GIN_FOLDER))
-    logging.set_verbosity(logging.FATAL)  # gin logs an error for every place where an included file is not
-    with bad_input():
-        gin.parse_config_files_and_bindings(paths, bindings)
-    logging.set_verbosity(logging.WARNING)
+    read_gin(paths, bindings)
     needed = {"train.agent": "ippo.gin"} if needs_agent else {}
     for name, example in (needed | {"environment.map_name": "maps/3m.gin"}).items():
-        try:
-            gin.query_parameter(name)
-        except ValueError:
-            raise BadInput(f"{name} is not set; add for example --gin_file={example}") from None
+        if not is_set(name):
+            raise BadInput(f"{name} is not set; add for example --gin_file={example}")
 
 
 def run_config(root_dir: str | pathlib.Path) -> str:
@@ -402,6 +463,16 @@ def is_set(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def setting(name: str) -> Any:
+    """What gin was told a setting is to be; a macro's value, if it was told that."""
+    import gin
+
+    value = gin.query_parameter(name)
+    while isinstance(value, gin.config.ConfigurableReference) and value.selector == "gin.macro":
+        value = gin.query_parameter(f"{value.scoped_selector}.value")
+    return value
 
 
 def effective_config(options: dict[str, Any]) -> str:

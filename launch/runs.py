@@ -22,6 +22,7 @@ import gin
 from launch import app
 from launch.warm import Warm
 from tf_marl import figures
+from tf_marl.config import Count, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +61,12 @@ class Run(NamedTuple):
 class Axes:
     """A sweep: `runs` says which."""
 
+    @checked("sweep")
     def __init__(
         self,
         grids: Sequence[Mapping[str, Sequence[Any]]] = gin.REQUIRED,
         rules: Mapping[str, Sequence[str]] | None = None,
-        seeds: int = 3,
+        seeds: Count = 3,
         bindings: Sequence[str] = (),
         algorithm_bindings: Mapping[str, Sequence[str]] | None = None,
         map_bindings: Mapping[str, Sequence[str]] | None = None,
@@ -83,6 +85,7 @@ class Axes:
             only: values of an axis beside which all others are left out.
         Raises:
             BadInput: an axis, a file or a rule that there is not; names it.
+            ValueError: a value of the wrong type; names it.
         """
         self._grids, self._rules, self._seeds = grids, rules or {}, seeds
         self._bindings, self._only = tuple(bindings), only or {}
@@ -121,10 +124,9 @@ class Axes:
 
 def read_axes(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> Axes:
     """The sweep that gin files describe, the later ones having the last word."""
-    with app.bad_input("sweep: "):
+    with app.bad_input():
         gin.clear_config()
-        gin.add_config_file_search_path(str(app.GIN_FOLDER))
-        gin.parse_config_files_and_bindings(app.gin_paths(list(gin_files)), list(bindings))
+        app.read_gin(app.gin_paths(list(gin_files)), list(bindings))
         return Axes()
 
 

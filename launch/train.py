@@ -1,7 +1,6 @@
 """Trains a team: python -m launch.train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
 
 import contextlib
-import copy
 import pathlib
 import sys
 import tempfile
@@ -59,11 +58,10 @@ def main() -> int:
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
-    # A copy has macros and references replaced by what they stand for.
-    agent, map_name = (copy.deepcopy(gin.query_parameter(name)) for name in ("train.agent", "environment.map_name"))
-    if not callable(agent):
+    agent, map_name = app.setting("train.agent"), app.setting("environment.map_name")
+    if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
         raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
-    algorithm = agent.__name__
+    algorithm = agent.configurable.name
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
     root_dir = root_dir or app.new_root_dir(name)
     began_with = app.flat(app.run_config(root_dir)) if (root_dir / app.CONFIG_NAME).is_file() else {}

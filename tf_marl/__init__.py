@@ -5,6 +5,7 @@ torch an LLVM of its own (it may be imported before or after), and TensorFlow's 
 line a user wants to read.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -22,3 +23,7 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 sys.modules["tensorflow.python.pywrap_dlopen_global_flags"] = None  # type: ignore[assignment]
 # TF-Agents compares with `is ()`; autograph compiles that anew in every process.
 warnings.filterwarnings("ignore", category=SyntaxWarning, message='"is(| not)" with ')
+with contextlib.suppress(ImportError):
+    from gym_notices import notices  # what gym says when it is imported, as TF-Agents does: that it is unmaintained
+
+    notices.notices.clear()

@@ -30,7 +30,10 @@ def naming(section: str):
         error = invalid.errors()[0]
         # Of a union, pydantic names the member that it tried last: "is-instance[...]".
         setting = ".".join([section, *(part for part in map(str, error["loc"]) if "[" not in part)])
-        given = "" if error["type"].startswith(("missing", "unexpected")) else f", not {error['input']!r}"
+        value = error["input"]
+        given = f", not @{value.__name__}" if inspect.isfunction(value) else f", not {value!r}"
+        if not error["loc"] or error["type"].startswith(("missing", "unexpected")):  # no one setting's value
+            given = ""
         message = error["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
         raise ValueError(f"{setting}: {message}{given}") from None

@@ -97,10 +97,12 @@ def test_an_unknown_gin_file_is_refused_with_those_there_are(launch, store, tmp_
     assert outcome.seconds < 5
 
 
-def test_a_root_dir_that_cannot_be_written_is_refused_at_once(launch, tiny, store, tmp_path):
+@pytest.mark.parametrize("name", ["file/below", "loop/below"])
+def test_a_root_dir_that_cannot_be_written_is_refused_at_once(name, launch, tiny, store, tmp_path):
     (tmp_path / "file").write_text("")
-    outcome = launch("launch.train", *tiny, *store, f"--root_dir={tmp_path}/file/below", cwd=tmp_path)
-    assert "--root_dir" in refusal(outcome, tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    outcome = launch("launch.train", *tiny, *store, f"--root_dir={tmp_path}/{name}", cwd=tmp_path)
+    assert f"--root_dir={tmp_path}/{name}: cannot write there" in refusal(outcome, tmp_path)
     assert outcome.seconds < 5
 
 
@@ -156,8 +158,16 @@ def test_a_tracking_server_that_is_none_is_refused_within_seconds(server, launch
         ("train.eval_episodes = 0", "train.eval_episodes: .*greater than 0, not 0"),
         ("ippo.num_epochs = 0", "ippo.num_epochs: .*greater than 0, not 0"),
         ("ippo.num_minibatches = 33", "num_minibatches = 33 .*32 rows"),  # 4 environments x 8 steps
-        ("train.num_env_steps = ", "parse"),
-        ("train.num_env_steps 5", ""),
+        ("train.num_env_steps = ", "--gin_bindings=train.num_env_steps = : write NAME = VALUE"),
+        ("train.num_env_steps 5", "train.num_env_steps 5: write NAME = VALUE"),
+        ("train.num_env_steps = 10**9", r"train.num_env_steps = 10\*\*9: .* number such as 1e9.* nothing is computed"),
+        ("ippo.gamma = float('nan')", r"ippo.gamma = float\('nan'\): .*number such as"),
+        ("ippo.gamma = (", r"ippo.gamma = \(: write NAME = VALUE"),
+        ("ippo.gamma = %NOPE", "ippo.gamma = %NOPE: there is no macro NOPE"),
+        ("ippo.clip_range = @linear", r"ippo.clip_range: .*@per_agent\(\), not @linear$"),
+        ("ippo.sequence_length = 3", 'ippo: sequence_length needs rnn = "gru"$'),
+        ("train.agent = @ippo()", r"train.agent: .*@ippo, not @ippo\(\)"),
+        ("include 'nowhere.gin'", "nowhere.gin"),
     ],
 )
 def test_a_bad_gin_binding_is_refused(binding, says, warm_launch, tiny, store, tmp_path):
@@ -185,9 +195,21 @@ def test_a_missing_algorithm_or_map_is_asked_for(files, says, warm_launch, store
     assert says in refusal(outcome, tmp_path)
 
 
-def test_a_gin_file_that_is_not_gin_is_refused(warm_launch, tiny, store, tmp_path):
-    (tmp_path / "broken.gin").write_text("ippo.gamma = = 3\n")
-    refusal(warm_launch("launch.train", *tiny, f"--gin_file={tmp_path}/broken.gin", *store), tmp_path)
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"# gamma\nippo.gamma = = 3", "line 2: ippo.gamma = = 3: write NAME = VALUE"),
+        (b"# gamma\nippo.gama.x = 3", "No configurable matching 'ippo.gama'.* line 2"),
+        (b"ippo.gamma = (", "write NAME = VALUE"),
+        (b"include 'broken.gin'", "includes itself"),
+        (b"\x80\x00", "can't decode"),
+    ],
+)
+def test_a_gin_file_that_is_not_gin_is_refused(text, says, warm_launch, tiny, store, tmp_path):
+    path = tmp_path / "broken.gin"
+    path.write_bytes(text.replace(b"broken.gin", str(path).encode()))
+    outcome = warm_launch("launch.train", *tiny, f"--gin_file={path}", *store)
+    assert re.search(f"error: {path}.*{says}", refusal(outcome, tmp_path))
 
 
 def test_an_sqlite_path_that_cannot_be_used_is_refused(launch, warm_launch, tiny, store, tmp_path):

@@ -118,6 +118,9 @@ def test_the_papers_figures_share_runs_at_every_scale(scale):
         ("sweep.grids = [{'map': ['3m']}]", "sweep.grids: each has the axes algorithm, map, rule, not map"),
         ("sweep.grids = [{'algorithm': ['ipo'], 'map': ['3m'], 'rule': [0.1]}]", "ipo.gin: no such file"),
         ("sweep.grids = [{'algorithm': ['ippo'], 'map': ['3m'], 'rule': ['x']}]", "rule 'x' is not in sweep.rules"),
+        ("sweep.seeds = 'three'", "sweep.seeds: input should be a valid integer, not 'three'"),
+        ("sweep.grids = 3", "sweep.grids: input should be an instance of Sequence, not 3"),
+        ("sweep.bindings = 'a = 1'", "sweep.bindings: 'str' instances are not allowed as a Sequence value"),
         ("sweep.sedes = 1", "doesn't have a parameter named 'sedes'"),
     ],
 )

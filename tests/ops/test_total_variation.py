@@ -320,6 +320,13 @@ def test_estimates_scatter_about_the_exact_value_as_their_standard_errors_say(mo
     np.testing.assert_allclose(estimate.std(axis=0), error.mean(axis=0), rtol=0.3)  # itself uncertain by 7 %
 
 
+def test_one_state_will_do_in_a_graph():
+    teams = random_teams(1, 1, num_agents=3, num_actions=4)
+    expected, _ = total_variation.joint_tv_monte_carlo(*teams, 100, tf.constant([0, 1]))
+    estimate, _ = tf.function(total_variation.joint_tv_monte_carlo)(*teams, 100, tf.constant([0, 1]))
+    np.testing.assert_allclose(estimate, expected, rtol=1e-5)
+
+
 def test_the_seed_decides_the_estimate():
     teams = random_teams(1, 10, num_agents=3, num_actions=4)
     some, same, other = (total_variation.joint_tv_monte_carlo(*teams, 100, tf.constant([0, s])) for s in (1, 1, 2))

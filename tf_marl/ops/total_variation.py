@@ -144,8 +144,8 @@ def joint_tv_monte_carlo(old: Team, new: Team, num_samples: int, seed: tf.Tensor
         turn_seed = tf.random.experimental.stateless_fold_in(seed, i)
         action = tf.random.stateless_categorical(old_log_prob, per_turn, turn_seed, dtype=tf.int32)
         joint_log_ratio = tf.gather(log_ratio, action, batch_dims=1)
-        joint_log_ratio = tf.reduce_sum(tf.reshape(joint_log_ratio, [-1, num_agents, per_turn]), axis=1)
-        loss = tf.maximum(0.0, -tf.math.expm1(joint_log_ratio))
+        joint_log_ratio = tf.reshape(joint_log_ratio, [tf.shape(total)[0], num_agents, per_turn])
+        loss = tf.maximum(0.0, -tf.math.expm1(tf.reduce_sum(joint_log_ratio, axis=1)))
         loss = tf.where(i * per_turn + tf.range(per_turn) < num_samples, loss, 0.0)
         return i + 1, total + tf.reduce_sum(loss, axis=1), total_of_squares + tf.reduce_sum(tf.square(loss), axis=1)
 
