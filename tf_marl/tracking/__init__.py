@@ -296,7 +296,7 @@ def _checked_context(uri: str, experiment: str, tracking_uri: str) -> dict[str, 
 
     try:
         found = address.client(uri).get_experiment_by_name(experiment)
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise MlflowException(address.without_account(str(error), tracking_uri)) from None
     if found and found.lifecycle_stage != "active":
         raise MlflowException(f"experiment {experiment} was deleted; restore it, or name another one")
