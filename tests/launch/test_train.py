@@ -289,7 +289,9 @@ def again(finished, tiny, warm_launch, *flags):
     return warm_launch("launch.train", *tiny, steps, full, "--seed=3", *finished.store.flags, *flags)
 
 
-def test_a_second_start_of_a_finished_run_does_nothing(finished, tiny, warm_launch):
+def test_a_second_start_of_a_finished_run_only_sees_to_a_champion(finished, tiny, warm_launch):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    client.delete_registered_model_alias("tf_marl.ippo.3m", "champion")  # as if the first had been killed before it
     before = finished.store.checkpoints()
     outcome = again(finished, tiny, warm_launch)
     assert outcome.code == 0
@@ -297,6 +299,7 @@ def test_a_second_start_of_a_finished_run_does_nothing(finished, tiny, warm_laun
     assert "has finished its " in outcome.stdout
     assert finished.store.checkpoints() == before
     assert finished.store.only_run().info.status == "FINISHED"
+    assert client.get_model_version_by_alias("tf_marl.ippo.3m", "champion").version == 1
 
 
 @pytest.mark.parametrize(
