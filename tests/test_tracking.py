@@ -467,6 +467,29 @@ def test_a_lost_or_wrong_note_of_how_far_it_came_does_no_harm(note, sqlite_store
     assert history(sqlite_store, first.run_id, "loss/value") == [(1, 1.0), (2, 2.0)]
 
 
+@pytest.mark.parametrize("sent_too_far", ["beyond the journal", "inside a line"])
+def test_a_folder_copied_while_its_run_went_on_sends_what_the_store_lacks(
+    sent_too_far, sqlite_store, start_run, tmp_path
+):
+    original = start_run(sqlite_store)
+    original.record(1, {"loss/value": 1.0})
+    shutil.copytree(tmp_path / "tracking", tmp_path / "copy")
+    original.record(2, {"loss/value": 2.0})
+    original.finish("KILLED")
+    sent = json.loads((tmp_path / "tracking" / "sent.json").read_text())
+    if sent_too_far == "inside a line":
+        sent["position"] = (tmp_path / "copy" / "journal.jsonl").stat().st_size - 5
+    (tmp_path / "copy" / "sent.json").write_text(json.dumps(sent))
+
+    copy = start_run(sqlite_store, "copy")
+    for step in (2, 3):
+        copy.record(step, {"loss/value": float(step)})
+    assert copy.finish("FINISHED") is None
+    run = only_run(sqlite_store)
+    assert run.info.status == "FINISHED"
+    assert history(sqlite_store, run.info.run_id, "loss/value") == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
 def test_another_store_gets_all_of_the_run(sqlite_store, start_run, store_in, tmp_path):
     first = start_run(sqlite_store)
     first.record(1, {"loss/value": 1.0})
