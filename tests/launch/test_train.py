@@ -422,6 +422,19 @@ def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, store_in
     assert store.only_run().info.status == "KILLED"
 
 
+def test_a_damaged_journal_is_named_and_what_to_do_about_it(tiny, store_in, tmp_path, warm_launch):
+    store = Store(str(tmp_path / "root"), store_in(tmp_path))
+    os.makedirs(os.path.join(store.root_dir, "tracking"))
+    with open(os.path.join(store.root_dir, "tracking", "journal.jsonl"), "w"):
+        pass
+    outcome = warm_launch("launch.train", *tiny, *store.flags)
+    assert outcome.code == 2
+    folder = f"{store.root_dir}/tracking"
+    error = outcome.stderr.splitlines()[-1]
+    assert error.startswith(f"error: --root_dir={store.root_dir}: {folder}/journal.jsonl, line 1: ")
+    assert f"move {folder} elsewhere, and the same command goes on" in error
+
+
 def test_a_crash_marks_the_run_failed_with_its_reason(tiny, store_in, tmp_path, warm_launch):
     store = Store(str(tmp_path / "root"), store_in(tmp_path))
     # A folder where a file belongs: the run fails once it has begun.
