@@ -119,13 +119,13 @@ def _complain(error: object, code: int = BAD_INPUT) -> int:
 
 
 @contextlib.contextmanager
-def bad_input(what: str = "") -> Iterator[None]:
-    """Turns what fails inside into bad input: the message is `what` and the first line of the error."""
+def bad_input(what: str = "", kinds: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
+    """Turns what fails inside, of some kinds, into bad input: the message is `what` and the first line of the error."""
     try:
         yield
     except BadInput:
         raise
-    except Exception as error:
+    except kinds as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(f"{what}{lines[0]}") from error
 
@@ -228,12 +228,11 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     try:
         folder = pathlib.Path(path).expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_text("")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(1 << 16))  # a disk may be full; a run begins with less
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or what is no path at all
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"--{flag}={path}: cannot write there ({reason}); name another folder") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"--{flag}={path}: cannot write there ({why}); mend that or name another folder") from None
     return folder
 
 

@@ -88,17 +88,20 @@ def challenge(
             verdict = f"version {version} is the champion" if won else f"version {champion} stays the champion"
             score = ", ".join(f"version {number} {rate:.1%}" for number, rate in rates.items())
             verdict += f": of {episodes} fresh episodes won {score} (confidence asked for: {confidence:.0%})"
-    client.set_model_version_tag(name, str(version), "challenge", verdict)
-    if won:
+    if won:  # before it is written down: who was stopped between the two challenges again
         client.set_registered_model_alias(name, CHAMPION, str(version))
+    client.set_model_version_tag(name, str(version), "challenge", verdict)
     return Challenge(version if won else champion, verdict, rates)
 
 
 def challenged(tracking_uri: str, name: str, version: int) -> str | None:
-    """What came of it when a version challenged the champion, if it did."""
+    """What came of it when a version challenged the champion, if it did; no challenge counts where there is none."""
     from tf_marl import tracking
 
-    return tracking.client(tracking_uri).get_model_version(name, str(version)).tags.get("challenge")
+    client = tracking.client(tracking_uri)
+    if CHAMPION not in client.get_registered_model(name).aliases:
+        return None
+    return client.get_model_version(name, str(version)).tags.get("challenge")
 
 
 class _Team(NamedTuple):

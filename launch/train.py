@@ -81,7 +81,7 @@ def main() -> int:
         resumes = trainer.restore()
     facts = app.training_facts(config)
     registered_name = f"tf_marl.{algorithm}.{map_name}"
-    with app.bad_input("--tracking_uri: "):
+    with app.bad_input("--tracking_uri: "), app.bad_input(f"--root_dir={root_dir}: ", (OSError, ValueError)):
         tracker = tracking.Tracker(
             app.tracking_uri(),
             FLAGS.experiment,

@@ -302,6 +302,43 @@ def test_runs_of_one_experiment_share_it(sqlite_store, start_run):
     assert first.run_id != second.run_id
 
 
+TOGETHER = """
+import multiprocessing, os, pathlib, sys
+import alembic.command, mlflow.store.tracking.sqlalchemy_store, sqlalchemy
+from tf_marl import tracking
+
+unsafe = lambda connection, _: connection.execute("PRAGMA synchronous = OFF")  # saves seconds
+sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", unsafe)
+folder = pathlib.Path(sys.argv[1])
+
+def run(name):
+    together.wait()
+    tracker = tracking.Tracker(f"sqlite:///{folder}/new/mlflow.db", "battles", name, {}, {}, folder / name)
+    assert tracker.finish("FINISHED") is None
+
+def run_that_is_killed():
+    alembic.command.upgrade = lambda *_: os._exit(9)  # after the first tables, before the others
+    run("killed")
+
+for runs in ([run_that_is_killed], [lambda name=name: run(name) for name in "abcd"]):
+    together = multiprocessing.Barrier(len(runs))
+    processes = [multiprocessing.get_context("fork").Process(target=start) for start in runs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    print([process.exitcode for process in processes])
+"""
+
+
+def test_four_runs_make_a_store_together_that_another_was_killed_in_making(tmp_path):
+    done = subprocess.run([sys.executable, "-c", TOGETHER, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == "[9]\n[0, 0, 0, 0]\n", done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/new/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("battles").experiment_id])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [(name, "FINISHED") for name in "abcd"]
+
+
 def test_artifacts_lie_beside_the_database_not_in_the_current_directory(sqlite_store, start_run, tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -428,6 +465,29 @@ def test_a_lost_or_wrong_note_of_how_far_it_came_does_no_harm(note, sqlite_store
     assert second.finish("FINISHED") is None
     assert only_run(sqlite_store).info.run_id == first.run_id
     assert history(sqlite_store, first.run_id, "loss/value") == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize("sent_too_far", ["beyond the journal", "inside a line"])
+def test_a_folder_copied_while_its_run_went_on_sends_what_the_store_lacks(
+    sent_too_far, sqlite_store, start_run, tmp_path
+):
+    original = start_run(sqlite_store)
+    original.record(1, {"loss/value": 1.0})
+    shutil.copytree(tmp_path / "tracking", tmp_path / "copy")
+    original.record(2, {"loss/value": 2.0})
+    original.finish("KILLED")
+    sent = json.loads((tmp_path / "tracking" / "sent.json").read_text())
+    if sent_too_far == "inside a line":
+        sent["position"] = (tmp_path / "copy" / "journal.jsonl").stat().st_size - 5
+    (tmp_path / "copy" / "sent.json").write_text(json.dumps(sent))
+
+    copy = start_run(sqlite_store, "copy")
+    for step in (2, 3):
+        copy.record(step, {"loss/value": float(step)})
+    assert copy.finish("FINISHED") is None
+    run = only_run(sqlite_store)
+    assert run.info.status == "FINISHED"
+    assert history(sqlite_store, run.info.run_id, "loss/value") == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 def test_another_store_gets_all_of_the_run(sqlite_store, start_run, store_in, tmp_path):

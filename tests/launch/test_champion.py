@@ -50,8 +50,10 @@ def play(monkeypatch):
 
 @pytest.fixture
 def crowned(store):
-    """Version 1 is champion."""
-    mlflow.MlflowClient(store).set_registered_model_alias(NAME, "champion", "1")
+    """Version 1 is champion, and version 2 has not challenged it."""
+    client = mlflow.MlflowClient(store)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    client.delete_model_version_tag(NAME, "2", "challenge")
 
 
 def title_holder(store):
@@ -59,8 +61,12 @@ def title_holder(store):
 
 
 def test_the_first_to_come_is_champion_without_a_battle(store, play):
-    mlflow.MlflowClient(store).delete_registered_model_alias(NAME, "champion")
-    assert champion.challenge(store, NAME, 1).champion == title_holder(store) == 1
+    client = mlflow.MlflowClient(store)
+    for _ in range(2):  # the alias is lost again, and with it whatever came of challenges
+        client.delete_registered_model_alias(NAME, "champion")
+        assert champion.challenged(store, NAME, 1) is None
+        assert champion.challenge(store, NAME, 1).champion == title_holder(store) == 1
+        assert champion.challenged(store, NAME, 1) == "version 1 is the champion, the first"
     assert champion.challenge(store, NAME, 1) == (1, "version 1 is the champion", {})
 
 
@@ -78,6 +84,21 @@ def test_a_challenger_wins_by_more_than_chance(rates, winner, store, play, crown
 def test_the_confidence_asked_for_decides(store, play, crowned):
     play(0.75, 0.703)
     assert champion.challenge(store, NAME, 2, confidence=0.85).champion == title_holder(store) == 2
+
+
+@pytest.mark.parametrize("step", ["set_model_version_tag", "set_registered_model_alias"])
+def test_a_challenge_that_was_cut_short_is_settled_by_the_next(step, store, play, crowned, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    play(0.75, 0.644)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(mlflow.MlflowClient, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            champion.challenge(store, NAME, 2)
+    assert champion.challenged(store, NAME, 2) is None
+    play(0.75, 0.644)
+    assert champion.challenge(store, NAME, 2).champion == title_holder(store) == 2
 
 
 def test_policies_of_other_environments_are_not_compared(store, play, crowned):

@@ -9,6 +9,16 @@ import numpy as np
 import pytest
 
 
+def test_a_run_that_would_start_on_a_full_disk_is_refused_in_a_line(small_disk, tiny, tmp_path, warm_launch):
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "brim").write_bytes(bytes(3 << 20))
+    flags = f"--root_dir={small_disk}/run", f"--tracking_uri=sqlite:///{tmp_path}/mlflow.db"
+    outcome = warm_launch("launch.train", *tiny, *flags)
+    assert outcome.code == 2
+    why = "cannot write there (No space left on device); mend that or name another folder"
+    assert outcome.stderr == f"error: --root_dir={small_disk}/run: {why}\n"
+
+
 @pytest.mark.slow
 def test_a_run_survives_a_disk_that_is_full_for_a_while(small_disk, tiny, tmp_path, warm_launch):
     root_dir, brim = small_disk / "run", small_disk / "brim"

@@ -315,7 +315,9 @@ def again(finished, tiny, warm_launch, *flags):
     return warm_launch("launch.train", *tiny, steps, full, "--seed=3", *finished.store.flags, *flags)
 
 
-def test_a_second_start_of_a_finished_run_does_nothing(finished, tiny, warm_launch):
+def test_a_second_start_of_a_finished_run_only_sees_to_a_champion(finished, tiny, warm_launch):
+    client = mlflow.MlflowClient(finished.store.tracking_uri)
+    client.delete_registered_model_alias("tf_marl.ippo.3m", "champion")  # as if the first had been killed before it
     before = finished.store.checkpoints()
     outcome = again(finished, tiny, warm_launch)
     assert outcome.code == 0
@@ -323,6 +325,7 @@ def test_a_second_start_of_a_finished_run_does_nothing(finished, tiny, warm_laun
     assert "has finished its " in outcome.stdout
     assert finished.store.checkpoints() == before
     assert finished.store.only_run().info.status == "FINISHED"
+    assert client.get_model_version_by_alias("tf_marl.ippo.3m", "champion").version == 1
 
 
 @pytest.mark.parametrize(
@@ -503,6 +506,19 @@ def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, store_in
     result = outcome.json()
     assert store.checkpoints()[-1] == result["env_steps"] >= 300
     assert store.only_run().info.status == "KILLED"
+
+
+def test_a_damaged_journal_is_named_and_what_to_do_about_it(tiny, store_in, tmp_path, warm_launch):
+    store = Store(str(tmp_path / "root"), store_in(tmp_path))
+    os.makedirs(os.path.join(store.root_dir, "tracking"))
+    with open(os.path.join(store.root_dir, "tracking", "journal.jsonl"), "w"):
+        pass
+    outcome = warm_launch("launch.train", *tiny, *store.flags)
+    assert outcome.code == 2
+    folder = f"{store.root_dir}/tracking"
+    error = outcome.stderr.splitlines()[-1]
+    assert error.startswith(f"error: --root_dir={store.root_dir}: {folder}/journal.jsonl, line 1: ")
+    assert f"move {folder} elsewhere, and the same command goes on" in error
 
 
 def test_a_crash_marks_the_run_failed_with_its_reason(tiny, store_in, tmp_path, warm_launch):

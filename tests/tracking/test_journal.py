@@ -57,8 +57,18 @@ def test_what_a_power_cut_leaves_at_the_end_is_cut_off(path, rest):
 
 def test_damage_within_is_told_not_cut_off(path):
     path.write_bytes(path.read_bytes().replace(b'"metrics"', b"metrics"))
-    with pytest.raises(ValueError, match=r"journal\.jsonl, line 2: not an event"):
+    damaged = path.read_bytes()
+    with pytest.raises(ValueError, match=r"journal\.jsonl, line 2: not an event.* move .*/run elsewhere"):
         Journal(path)
+    assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 100, b"[]\n", b'{"event": "resume"}\n'])
+def test_what_does_not_begin_with_a_run_is_told_not_gone_on_with(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"journal\.jsonl, line 1: not .* move .*/run elsewhere"):
+        Journal(path)
+    assert path.read_bytes() == content
 
 
 def test_two_processes_do_not_write_one_journal(path):

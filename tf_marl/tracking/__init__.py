@@ -99,12 +99,13 @@ class Tracker:
         Raises:
             mlflow.exceptions.MlflowException: a run is to start, and the store cannot be used.
             OSError: the folder cannot be written, or another process tracks a run in it.
-            ValueError: the journal there was damaged.
+            ValueError: the journal there was damaged; names it, and what to do.
         """
         uri = address.signed_in(tracking_uri)
         versions = {f"version.{package}": metadata.version(package) for package in _VERSIONS}
         tags = tags | versions | {"git_commit": git_commit()}
         path = folder / _JOURNAL
+        self._folder = folder
         self._resume: Event | None = None  # to be written before anything else
         if has_begun(folder):
             self._journal = Journal(path)
@@ -115,14 +116,14 @@ class Tracker:
             tags |= {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
             start = {"event": "start", "experiment": experiment, "run_name": run_name, "params": params}
             tags = _checked_context(uri, experiment, tracking_uri) | tags | {sender.MARK: uuid.uuid4().hex}
-            self._journal = Journal.create(path, start | {"tags": tags, "time": _now()})
+            with self._naming_the_folder():
+                self._journal = Journal.create(path, start | {"tags": tags, "time": _now()})
         events = self._journal.events
         self.experiment: str = events[0]["experiment"]
         self.finished: bool = events[-1].get("status") == "FINISHED"
         self._recorded = {(event["step"], name) for event in events for name in event.get("values", ())}
         events.clear()  # they are many
         self._store = shown(uri)
-        self._folder = folder
         self._lock = threading.Lock()
         self._sender = sender.Sender(uri, folder, self._journal)
         self._system: system.Watch | None = None
@@ -296,8 +297,9 @@ def _checked_context(uri: str, experiment: str, tracking_uri: str) -> dict[str, 
 
     try:
         found = address.client(uri).get_experiment_by_name(experiment)
-    except MlflowException as error:
-        raise MlflowException(address.without_account(str(error), tracking_uri)) from None
+    except (MlflowException, OSError) as error:
+        why = address.without_account(str(error), tracking_uri)
+        raise MlflowException(f"{shown(uri)}: mend what follows or name another store: {why}") from None
     if found and found.lifecycle_stage != "active":
         raise MlflowException(f"experiment {experiment} was deleted; restore it, or name another one")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")  # which MLflow would tell everyone

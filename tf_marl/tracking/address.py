@@ -1,5 +1,6 @@
 """Tracking addresses, and who may see what of them."""
 
+import fcntl
 import logging
 import os
 import pathlib
@@ -19,15 +20,30 @@ def local_store(folder: pathlib.Path) -> str:
 
 def artifact_location(tracking_uri: str) -> str | None:
     """`artifacts` beside an SQLite database, where MLflow would take the current directory; None: up to the server."""
-    scheme, _, path = tracking_uri.partition(":///")
-    return (pathlib.Path(path).resolve().parent / "artifacts").as_uri() if scheme == "sqlite" else None
+    database = _database(tracking_uri)
+    return (database.parent / "artifacts").as_uri() if database else None
 
 
 def client(tracking_uri: str) -> Any:
-    """A quiet `mlflow.MlflowClient`."""
+    """A quiet `mlflow.MlflowClient`; its SQLite database is made if need be, by one process.
+
+    Raises:
+        OSError: the folder of the database cannot be written.
+        mlflow.exceptions.MlflowException: the store cannot be used.
+    """
     from mlflow import MlflowClient  # takes seconds, and sets up MLflow's logging
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    database = _database(tracking_uri)
+    if database and not database.exists():
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with open(database.with_name(f".{database.name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not database.exists():  # else another process was first
+                unfinished = database.with_name(f".{database.name}.part")
+                unfinished.unlink(missing_ok=True)
+                MlflowClient(f"sqlite:///{unfinished}")  # hundreds of statements, none of which may be lost
+                unfinished.rename(database)
     return MlflowClient(signed_in(tracking_uri))
 
 
@@ -78,6 +94,12 @@ def check_reachable(tracking_uri: str) -> None:
         answer.raise_for_status()
     except requests.RequestException as error:
         raise ValueError(f"no MLflow server answers at {shown(uri)} ({type(error).__name__})") from None
+
+
+def _database(tracking_uri: str) -> pathlib.Path | None:
+    """The file of an SQLite store."""
+    scheme, _, rest = tracking_uri.partition(":///")
+    return pathlib.Path(rest.partition("?")[0]).resolve() if scheme == "sqlite" else None
 
 
 def _split(tracking_uri: str) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ class Journal:
 
         Raises:
             OSError: it cannot be opened, or (BlockingIOError) another process writes it.
-            ValueError: a line before the last is no event; names it.
+            ValueError: a line before the last is no event, or the first starts no run; names the file and what to do.
         """
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -69,6 +69,10 @@ class Journal:
             events.append((json.loads(line), position))
         return events
 
+    def is_between(self, position: int) -> bool:
+        """Whether `position` [bytes] is the journal's beginning or the end of an event."""
+        return position == 0 or (position <= self.size and os.pread(self._fd, 1, position - 1) == b"\n")
+
     def sync(self) -> None:
         """Makes what was added safe from a power cut, too."""
         os.fsync(self._fd)
@@ -84,14 +88,27 @@ class Journal:
         events = []
         for number, line in enumerate(lines, start=1):
             try:
-                events.append(json.loads(line))
+                events.append(_event(line))
             except ValueError:
                 if number < len(lines) or unfinished:
-                    raise ValueError(f"{self._path}, line {number}: not an event; the file was damaged") from None
+                    raise self._damaged(number, "not an event") from None
                 break
             self.size += len(line) + 1
+        if not events or events[0]["event"] != "start":
+            raise self._damaged(1, "not the start of a run")
         os.ftruncate(self._fd, self.size)
         return events
+
+    def _damaged(self, line: int, what: str) -> ValueError:
+        remedy = f"move {self._path.parent} elsewhere, and the same command goes on, as a new run in MLflow"
+        return ValueError(f"{self._path}, line {line}: {what}; the file was damaged; {remedy}")
+
+
+def _event(line: bytes) -> Event:
+    event = json.loads(line)
+    if not isinstance(event, dict) or "event" not in event:
+        raise ValueError
+    return event
 
 
 def _line(event: Event) -> bytes:

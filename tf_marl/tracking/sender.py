@@ -1,9 +1,9 @@
 """What a journal holds, sent to MLflow in the background: in order, as often as it takes, and there but once.
 
 Everything sent may be sent again without a trace: a run is looked for by the mark that its journal began with before it
-is made, a metric equal in key, step, time and value is one row to MLflow's stores, params and tags are set to what they
-are, artifacts written over. So how far sending has come is noted after the fact, and a note that is lost, old or about
-another store costs time alone.
+is made, and what it has at a step is left out; a metric equal in key, step, time and value is one row to MLflow's
+stores; params and tags are set to what they are, artifacts written over. So how far sending has come is noted after the
+fact, and a note that is lost, old, or about another store or another journal costs time alone.
 """
 
 import contextlib
@@ -51,6 +51,7 @@ class Sender:
         self._note = folder / "sent.json"
         self._journal = journal
         self._position = 0  # bytes of the journal that were sent
+        self._there: set[tuple[str, int]] = set()  # (metric, step) that the run had when its start was sent again
         self._client: Any = None  # MLflow takes seconds to import
         self._grown = threading.Event()
         self._stopping = threading.Event()
@@ -144,6 +145,11 @@ class Sender:
             else self._client.create_run(self.experiment_id, event["time"], event["tags"], event["run_name"])
         )
         self.run_id = run.info.run_id
+        self._there = {
+            (metric, row.step)
+            for metric in run.data.metrics
+            for row in self._client.get_metric_history(self.run_id, metric)
+        }
         self._send_batches("params", [Param(*item) for item in event["params"].items()], _PARAMS_PER_BATCH)
 
     def _send_resume(self, event: Event) -> None:
@@ -158,7 +164,8 @@ class Sender:
         from mlflow.entities import Metric
 
         metrics = [Metric(k, v, event["time"], event["step"]) for event in events for k, v in event["values"].items()]
-        self._send_batches("metrics", metrics, _METRICS_PER_BATCH)
+        new = [metric for metric in metrics if (metric.key, metric.step) not in self._there]
+        self._send_batches("metrics", new, _METRICS_PER_BATCH)
 
     def _send_artifact(self, event: Event) -> None:
         path = self._folder / "artifacts" / event["name"]
@@ -203,12 +210,12 @@ class Sender:
             self.refused.append(self._why(error))
 
     def _take_up(self) -> None:
-        """Goes on where the last sender to this store came to."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        """Goes on where the last sender to this store came to; a folder copied meanwhile may not go that far."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             note = json.loads(self._note.read_text())
             if note["store"] == address.shown(self._uri):
                 self.run_id, self.experiment_id = note["run_id"], note["experiment_id"]
-                self._position = note["position"]
+                self._position = note["position"] if self._journal.is_between(note["position"]) else 0
 
     def _advance(self, position: int) -> None:
         note = {"store": address.shown(self._uri), "position": position}
