@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,7 +32,6 @@ class Outcome(NamedTuple):
     code: int
     stdout: str
     stderr: str
-    seconds: float
 
     def json(self) -> dict:
         """The last line of stdout."""
@@ -52,7 +50,6 @@ def start(
 
     Args: env, variables besides those there are.
     """
-    began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
@@ -73,7 +70,7 @@ def start(
             stdout, stderr = process.communicate(timeout=240)
         finally:
             process.kill()
-    return Outcome(process.returncode, stdout, "".join(seen) + stderr, time.perf_counter() - began)
+    return Outcome(process.returncode, stdout, "".join(seen) + stderr)
 
 
 class WarmLauncher:
@@ -83,15 +80,10 @@ class WarmLauncher:
         self._warm = warm
         self._folder = folder
 
-    @property
-    def import_seconds(self) -> float:
-        """That TensorFlow took, once anything ran."""
-        return self._warm.import_seconds
-
     def __call__(self, module: str, *arguments: str) -> Outcome:
         stdout, stderr = self._folder / "stdout", self._folder / "stderr"
-        code, seconds = self._warm(module, self._folder, stdout, stderr, *arguments)
-        return Outcome(code, stdout.read_text(), stderr.read_text(), seconds)
+        code, _ = self._warm(module, self._folder, stdout, stderr, *arguments)
+        return Outcome(code, stdout.read_text(), stderr.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +102,14 @@ def noise() -> re.Pattern[str]:
 def launch():
     """(module, *arguments, cwd) -> Outcome, in a fresh process."""
     return start
+
+
+@pytest.fixture(scope="session")
+def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for `launch`, with which importing TensorFlow fails: what answers all the same did not wait for it."""
+    folder = tmp_path_factory.mktemp("no_tensorflow")
+    (folder / "tensorflow.py").write_text("raise RuntimeError('TensorFlow was imported')")
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
 @pytest.fixture(scope="session")

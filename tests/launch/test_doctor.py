@@ -199,7 +199,5 @@ def test_the_exit_code_tells_of_problems_and_the_last_line_is_json(monkeypatch, 
     assert json.loads(lines[-1])["problems"] == 1
 
 
-def test_help_is_there_at_once(launch, tmp_path):
-    outcome = launch("launch.doctor", "--help", cwd=tmp_path)
-    assert outcome.code == 0
-    assert outcome.seconds < 3
+def test_help_is_there_at_once(launch, no_tensorflow, tmp_path):
+    assert launch("launch.doctor", "--help", cwd=tmp_path, env=no_tensorflow).code == 0
