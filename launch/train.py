@@ -2,9 +2,11 @@
 
 import contextlib
 import pathlib
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -99,7 +101,8 @@ def main() -> int:
             parent_run_id=FLAGS.parent_run_id,
         )
 
-    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps:
+    lacks_model = FLAGS.register and not tracker.has_model
+    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps and not lacks_model:
         _tell(tracker.flush())
         if FLAGS.register:
             challenge(registered_name, tracker.run_id)
@@ -112,6 +115,7 @@ def main() -> int:
         return 0
 
     began = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exception, as Ctrl-C is
     try:
         unfinished = root_dir / f".{app.CONFIG_NAME}"
         unfinished.write_text(config, "utf-8")
@@ -127,18 +131,29 @@ def main() -> int:
                 progress(env_steps, metrics)
 
             def keep(env_steps: int, history: "History") -> None:
-                log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
+                with decorating():
+                    log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
 
-            result = trainer.run(record, stop, keep)
-        log_trust_region(name, tracker)
+            try:
+                result = trainer.run(record, stop, keep)
+            except GameError:
+                trainer.save()
+                raise
+        result = result._replace(interrupted=stop())  # maybe in the last evaluation, with all trained
         if not result.interrupted:  # who presses Ctrl-C wants to leave
             print("keeping the best policy ...", file=sys.stderr, flush=True)
-            if FLAGS.replay:
-                log_replay(trainer, core, tracker, root_dir)
             if FLAGS.register:
                 log_model(trainer, tracker, registered_name, facts, config)
+            if FLAGS.replay:
+                with decorating():
+                    log_replay(trainer, core, tracker, root_dir)
+        with decorating():
+            log_trust_region(name, tracker)
+        # Who stops a process may kill it soon after.
+        status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
+        _tell(tracker.finish(status, patience=patience))
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)  # Ctrl-C, twice
+        killed = isinstance(error, KeyboardInterrupt | SystemExit)
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
         _tell(tracker.finish(status, f"{type(error).__name__}: {error}", patience))
         if isinstance(error, OSError):
@@ -146,12 +161,8 @@ def main() -> int:
         if isinstance(error, FloatingPointError):
             raise app.Failure(str(error)) from error
         if isinstance(error, GameError):
-            trainer.save()
             raise app.Failure(f"{error}; all is saved, the same command goes on") from error
         raise
-    # Who stops a process may kill it soon after.
-    status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
-    _tell(tracker.finish(status, patience=patience))
     seconds = time.perf_counter() - began
     if isinstance(core, StarCraft2):
         core.close()  # a challenge needs games of its own
@@ -233,10 +244,18 @@ def challenge(name: str, run_id: str | None) -> str:
         version = max(tracking.versions(store, name, run_id))
         return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict
     except Exception as error:  # training is over, and well: what fails here can be done later
-        reason = " ".join(str(error).split()) or type(error).__name__
         return (
-            f"no challenge to the champion ({reason[:200]}); python -m launch.champion --model={name} makes up for it"
+            f"no challenge to the champion ({_reason(error)}); python -m launch.champion --model={name} makes up for it"
         )
+
+
+@contextlib.contextmanager
+def decorating() -> Iterator[None]:
+    """Warns of what fails inside, which is for people to look at: no reason to end a run."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: not among the run's artifacts: {_reason(error)}", file=sys.stderr, flush=True)
 
 
 def log_trust_region(name: str, tracker: "Tracker") -> None:
@@ -297,6 +316,11 @@ def check_config(root_dir: pathlib.Path, began_with: dict[str, str], now: dict[s
             f"--root_dir={root_dir}: its run began with other settings: {'; '.join(changed)};"
             f" set them as they were, go on all the same with --allow_config_change, or name another folder"
         )
+
+
+def _reason(error: Exception) -> str:
+    """Why something failed, in a line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 def _tell(what_is_left: str | None) -> None:

@@ -89,7 +89,8 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
         smooth = column.rolling(max(len(column) // 50, 1), min_periods=1).max()
         plot.plot(updates.env_steps, smooth, linestyle=style, color=_grey(name == "joint_tv_max"), label=label)
     plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
-    plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log", title=title)
+    plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
+    plot.set_title(title, parse_math=False)  # a run's name is no formula
     plot.xaxis.set_major_formatter("{x:,.0f}")
     plot.yaxis.set_major_formatter("{x:g}")
     plot.yaxis.set_minor_formatter("")
@@ -114,7 +115,7 @@ def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
         plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     plots[0].set_ylabel("total variation")
     plots[0].legend(fontsize="small")
-    drawing.suptitle(title)
+    drawing.suptitle(title, parse_math=False)
     return drawing
 
 

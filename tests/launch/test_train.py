@@ -508,6 +508,54 @@ def test_a_process_that_is_asked_to_terminate_saves_first(tiny, launch, store_in
     assert store.only_run().info.status == "KILLED"
 
 
+def stopped_once_it_had_trained(tiny, launch, store_in, folder, moment):
+    """A run that SIGTERM ended at a line of its: its store, and its flags."""
+    store = Store(str(folder / "root"), store_in(folder))
+    flags = (*tiny, "--gin_bindings=train.num_env_steps = 60", "--run_name=try $_$", *store.flags)
+    outcome = launch("launch.train", *flags, cwd=folder, send_after=(moment, signal.SIGTERM))
+    assert outcome.code == 143
+    assert "Traceback" not in outcome.stderr
+    assert store.only_run().info.status == "KILLED"
+    return store, flags
+
+
+def spoil(store, artifact):
+    """Makes a folder where an artifact belongs, which cannot be written then."""
+    os.makedirs(os.path.join(store.root_dir, "tracking", "artifacts", artifact))
+
+
+def assert_its_model_is_champion(store):
+    run = store.only_run()
+    assert run.info.status == "FINISHED"
+    champion = mlflow.MlflowClient(store.tracking_uri).get_model_version_by_alias("tf_marl.ippo.3m", "champion")
+    assert champion.run_id == run.info.run_id
+
+
+def test_a_policy_is_registered_after_sigterm_and_whatever_comes_of_plots(
+    tiny, launch, warm_launch, store_in, tmp_path
+):
+    store, flags = stopped_once_it_had_trained(tiny, launch, store_in, tmp_path, "keeping the best policy")
+    spoil(store, "trust_region.png")
+    outcome = warm_launch("launch.train", *flags, "--noreplay")
+    assert outcome.code == 0
+    assert "warning: not among the run's artifacts: " in outcome.stderr
+    assert_its_model_is_champion(store)
+
+
+@pytest.mark.slow
+def test_a_run_that_finished_without_registering_its_policy_makes_up_for_it(
+    tiny, launch, warm_launch, store_in, tmp_path
+):
+    store, flags = stopped_once_it_had_trained(tiny, launch, store_in, tmp_path, "env steps   greedy")
+    spoil(store, "replay.html")
+    outcome = warm_launch("launch.train", *flags, "--noregister")
+    assert outcome.code == 0
+    assert "warning: not among the run's artifacts: " in outcome.stderr
+    assert store.only_run().info.status == "FINISHED"
+    assert warm_launch("launch.train", *flags).code == 0
+    assert_its_model_is_champion(store)
+
+
 def test_a_damaged_journal_is_named_and_what_to_do_about_it(tiny, store_in, tmp_path, warm_launch):
     store = Store(str(tmp_path / "root"), store_in(tmp_path))
     os.makedirs(os.path.join(store.root_dir, "tracking"))

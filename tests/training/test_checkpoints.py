@@ -104,6 +104,15 @@ def test_where_all_are_damaged_no_training_starts_over(kept):
     assert number == 0.0
 
 
+def test_what_has_another_name_is_left_alone(kept):
+    _, checkpoints, folder = kept
+    (folder / "000000000500_copy").mkdir()
+    assert checkpoints.restore() == 300
+    checkpoints.save(400)
+    assert checkpoints.env_steps() == [200, 300, 400]
+    assert (folder / "000000000500_copy").is_dir()
+
+
 def test_the_last_few_are_kept(kept):
     _, checkpoints, _ = kept
     checkpoints.save(400)

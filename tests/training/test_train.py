@@ -256,6 +256,18 @@ def test_a_resumed_run_remembers_its_best(tmp_path):
     assert_best(trainer, EVAL_EVERY, seen[0])
 
 
+def test_where_the_best_is_damaged_the_next_evaluation_is_it(tmp_path, caplog):
+    evaluate_as(make_trainer(tmp_path), (0.5, 9.0), (0.25, 9.0))
+    for path in (tmp_path / "best").rglob("snapshot*"):
+        path.write_bytes(b"")
+    trainer = make_trainer(tmp_path)
+    assert trainer.restore()
+    assert caplog.messages[-1] == "no best policy is left; the next evaluation makes a new one"
+    (seen,) = evaluate_as(trainer, (0.0, 1.0))
+    assert_best(trainer, 3 * EVAL_EVERY, seen)
+    assert saved(tmp_path, "best") == [3 * EVAL_EVERY]
+
+
 def test_a_new_run_forgets_the_best_of_another(tmp_path):
     evaluate_as(make_trainer(tmp_path), (0.5, 9.0), (0.75, 9.0))
     shutil.rmtree(tmp_path / "checkpoints")

@@ -121,6 +121,7 @@ class Tracker:
         events = self._journal.events
         self.experiment: str = events[0]["experiment"]
         self.finished: bool = events[-1].get("status") == "FINISHED"
+        self.has_model: bool = any(event["event"] == "model" for event in events)
         self._recorded = {(event["step"], name) for event in events for name in event.get("values", ())}
         events.clear()  # they are many
         self._store = shown(uri)

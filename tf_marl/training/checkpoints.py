@@ -31,8 +31,8 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**objects)
 
     def env_steps(self) -> list[int]:
-        """Of the snapshots there are, ascending."""
-        return sorted(int(path.name) for path in self.folder.glob("[0-9]*"))
+        """Of the snapshots there are, ascending; what has another name than one of them is not ours."""
+        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal())
 
     def save(self, env_steps: int) -> None:
         """Saves the objects as they are now, and drops what is no longer kept.

@@ -1,6 +1,7 @@
 """The story of a run on one page: collect, advantage, update, diagnose, record, evaluate."""
 
 import json
+import logging
 import math
 import pathlib
 import time
@@ -109,12 +110,17 @@ class Trainer:
     def restore(self) -> bool:
         """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
 
+        Where the best policy is damaged, the next evaluation is the best one.
+
         Raises:
             ValueError: all checkpoints are damaged, or they are not of such an agent or such environments.
         """
         if self._checkpoints.restore() is None:
             return False
-        self._best.restore("rank")
+        try:
+            self._best.restore("rank")
+        except ValueError:
+            logging.getLogger(__name__).warning("no best policy is left; the next evaluation makes a new one")
         return True
 
     def restore_policy(self, best: bool) -> int | None:
