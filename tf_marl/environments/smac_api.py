@@ -293,7 +293,8 @@ class CombatEnv:
 
     Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset`
     compiles, some seconds, for all environments of the process with this map and these options. It is also what starts
-    TensorFlow, and a process forked after that cannot play: have workers forked before, or spawned.
+    TensorFlow, and a process forked after that cannot play: have workers forked before, or spawned. Copies, by
+    `copy` or `pickle`, play on alike.
 
     Args, by name or in SMAC's order:
         map_name: one of `environments.map_names()`.
