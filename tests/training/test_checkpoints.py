@@ -164,3 +164,17 @@ def test_a_full_disk_costs_no_checkpoint(small_disk):
     brim.unlink()
     checkpoints.save(200)
     assert checkpoints.env_steps() == [100, 200]
+
+
+def test_a_snapshot_of_another_run_is_not_taken_up(kept):
+    number, _, folder = kept
+    objects = {"number": number, "other": tf.Variable(tf.range(1000))}
+    ours = Checkpoints(folder, 3, {"seed": 3}, **objects)
+    assert ours.restore() == 300  # which is older than the word of whose it is
+    ours.save(400)
+    assert ours.restore() == 400
+    with pytest.raises(ValueError, match="000000000400 is of a run with seed = 3, not 4"):
+        Checkpoints(folder, 3, {"seed": 4}, **objects).restore()
+    assert Checkpoints(folder, 3, {"seed": 4}, **objects).restore("number") == 400  # to play with, it may be anyone's
+    (folder / "000000000400" / "run.json").write_text("{")
+    assert ours.restore() == 300

@@ -1,5 +1,6 @@
 """Snapshots on disk that are whole or not there, whatever happens to the process, and that are not trusted blindly."""
 
+import json
 import logging
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 _FILES = "snapshot"  # what the files of a snapshot are called
+_RUN = "run.json"  # whose it is
 _UNFINISHED, _REPLACED = "unfinished", "replaced"
 
 
@@ -19,20 +21,25 @@ class Checkpoints:
     once for its checksums.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], max_to_keep: int, **objects: Any):
+    def __init__(
+        self, folder: str | os.PathLike[str], max_to_keep: int, run: dict[str, Any] | None = None, **objects: Any
+    ):
         """
         Args:
             folder: of the snapshots; made when the first is saved.
             max_to_keep: how many to keep, the latest.
+            run: what no other run's snapshot may be taken up for, settings for one: plain values by name.
             **objects: variables, modules, optimisers: anything that TensorFlow can save, by names of their own.
         """
         self.folder = pathlib.Path(folder)
         self._max_to_keep = max_to_keep
+        self._run = run or {}
         self._checkpoint = tf.train.Checkpoint(**objects)
 
     def env_steps(self) -> list[int]:
         """Of the snapshots there are, ascending; what has another name than one of them is not ours."""
-        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal())
+        numbers = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal()]
+        return sorted(number for number in numbers if self._place(number).exists())
 
     def save(self, env_steps: int) -> None:
         """Saves the objects as they are now, and drops what is no longer kept.
@@ -46,6 +53,8 @@ class Checkpoints:
                 shutil.rmtree(leftover, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._checkpoint.write(str(unfinished / _FILES))
+            if self._run:
+                (unfinished / _RUN).write_text(json.dumps(self._run), "utf-8")
             for path in (*unfinished.iterdir(), unfinished):
                 _flush(path)
             if place.exists():  # by a run that was killed after this step and came here again
@@ -67,35 +76,51 @@ class Checkpoints:
         Args: names, of the objects; none for all of them.
         Returns: its env steps; None if there is no snapshot.
         Raises:
-            ValueError: none is whole, or it does not suit the objects.
+            ValueError: none is whole, or it does not suit the objects; or, all of them being asked for, is of another
+                run.
         """
         for env_steps in reversed(self.env_steps()):
-            files = str(self._place(env_steps) / _FILES)
-            if not _whole(files):
+            place = self._place(env_steps)
+            if not _whole(place):
                 logging.getLogger(__name__).warning(
                     "the checkpoint at %s env steps is damaged; looking for the one before: %s", env_steps, self.folder
                 )
                 continue
+            files = str(place / _FILES)
             if names:
                 part = tf.train.Checkpoint(**{name: getattr(self._checkpoint, name) for name in names})
                 part.read(files).assert_existing_objects_matched().expect_partial()
             else:
+                self._check_run(place)
                 self._checkpoint.read(files).assert_existing_objects_matched()
             return env_steps
         if self.env_steps():
             raise ValueError(f"every checkpoint in {self.folder} is damaged; delete the folder to start anew")
         return None
 
+    def _check_run(self, place: pathlib.Path) -> None:
+        run = _run_of(place)
+        for name, value in self._run.items():
+            if run.get(name, value) != value:
+                raise ValueError(f"{place} is of a run with {name} = {run[name]}, not {value}")
+
     def _place(self, env_steps: int) -> pathlib.Path:
         return self.folder / f"{env_steps:012}"
 
 
-def _whole(files: str) -> bool:
+def _run_of(place: pathlib.Path) -> dict[str, Any]:
+    """What a snapshot tells of its run; nothing, if it is older than that."""
+    path = place / _RUN
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _whole(place: pathlib.Path) -> bool:
     """Whether all of a snapshot can be read and agrees with its checksums."""
     try:
-        reader = tf.train.load_checkpoint(files)
+        reader = tf.train.load_checkpoint(str(place / _FILES))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
+        _run_of(place)
     except Exception:  # TensorFlow's reader raises IndexError, RuntimeError, an OpError: as it happens to stumble
         return False
     return True

@@ -103,7 +103,8 @@ class Trainer:
         self._checkpoint_every = checkpoint_every_env_steps
         weights = {"actor": self.agent.actor, "critic": self.agent.critic}
         everything = {"agent": self.agent, "collector": self.collector, "env_steps": self.env_steps}
-        self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, **everything, **weights)
+        run = {"seed": seed, "train.num_shards": self.collector.num_shards}
+        self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, run, **everything, **weights)
         self._best_rank = tf.Variable([-1.0, -1.0], trainable=False)  # of the best evaluation: win rate, return
         self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
 
