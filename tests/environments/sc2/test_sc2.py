@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.environments.smac_api import CombatEnv
-from tf_marl.sc2 import games, installation
+from tf_marl.sc2 import games, installation, worker
 
 STOP, EAST, ATTACK = 1, 4, 6
 
@@ -151,6 +152,24 @@ def test_a_game_without_units_is_given_up(any_smac, stand_in, load):
         shown = core.play(stop(shown))
     core.play(stop(shown))
     assert core.counts == games.Counts(restarts=2, hangs=1)
+
+
+def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand_in, load, monkeypatch):
+    stand_in()
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(games, "time", clock)
+    (game,) = load("3m").core._games
+    assert game.seconds_at_work(100.0) == 0.0
+    game.tend()  # is started, and asked for a battle
+    assert game.seconds_at_work(105.0) == 5.0
+    clock.now = 107.0
+    games.wait([game])
+    assert game.seconds_at_work(150.0) == 7.0
+    clock.now = 200.0
+    game.ask(worker.RESET)
+    clock.now = 202.0
+    game.fail("it is to")
+    assert game.seconds_at_work(300.0) == 9.0  # while it waits to be started, too
 
 
 def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, stand_in, load):
