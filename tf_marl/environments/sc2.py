@@ -125,7 +125,6 @@ class StarCraft2:
         games.tidy()
         self._games = make_games(0)
         self._others = make_games(num_envs)  # of the resized
-        self._seconds_at_work = 0.0  # that `metrics` has told of
         self._begin()
 
     def resize(self, num_envs: int) -> "StarCraft2":
@@ -229,15 +228,16 @@ class StarCraft2:
         """`battle_won` bool, [B]."""
         return {"battle_won": state.battle_won}
 
-    def metrics(self, seconds: float) -> dict[str, float]:
-        """What went wrong so far in all games of this process, and how busy this core's were since it was last asked.
+    def seconds_at_work(self, now: float) -> float:
+        """A game's on average, all so far: see `games.Game.seconds_at_work`."""
+        return float(np.mean([game.seconds_at_work(now) for game in self._games]))
 
-        `sc2/restarts`, `sc2/hangs`, `sc2/dropped_episodes`; `sc2/busy`, the share of the given seconds, which were
-        spent on collecting, that the workers were at work.
+    def metrics(self) -> dict[str, float]:
+        """What went wrong so far in all games of this process.
+
+        `sc2/restarts`, `sc2/hangs`, `sc2/dropped_episodes`.
         """
-        before, self._seconds_at_work = self._seconds_at_work, sum(float(game.shows["busy"]) for game in self._games)
-        busy = (self._seconds_at_work - before) / seconds / len(self._games)
-        return {f"sc2/{name}": float(count) for name, count in vars(self.counts).items()} | {"sc2/busy": busy}
+        return {f"sc2/{name}": float(count) for name, count in vars(self.counts).items()}
 
     @functools.cached_property
     def installed(self) -> installation.Game:

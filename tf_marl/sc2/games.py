@@ -69,6 +69,7 @@ class Game:
         self._stop: Any = None
         self._failures = 0  # in a row
         self._launched = False  # ever
+        self._seconds_at_work = 0.0  # of what it was asked before
         self.answered: bytes | None = None  # the command that it has answered and that nobody has taken yet
         self.asked: bytes | None = None  # the command that it is at
         self.playing = False  # an episode is under way: it can be asked for a step
@@ -82,12 +83,20 @@ class Game:
             self._ask(command, self._patience.step_seconds)
 
     def _ask(self, command: bytes, seconds: float) -> None:
-        self.asked, self._limit = command, seconds
-        self.due = time.monotonic() + seconds
+        self.asked, self._asked_at, self._limit = command, time.monotonic(), seconds
+        self.due = self._asked_at + seconds
         try:
             self.channel.send(command)
         except OSError:
             self.fail(f"its worker is gone{self._last_words()}")
+
+    def seconds_at_work(self, now: float) -> float:
+        """Between being asked, to be started too, and the answer or its end: all so far. Args: now, time.monotonic."""
+        return self._seconds_at_work + (now - self._asked_at if self.asked is not None else 0.0)
+
+    def _rest(self) -> None:
+        self._seconds_at_work = self.seconds_at_work(time.monotonic())
+        self.asked = None
 
     @property
     def down(self) -> bool:
@@ -115,7 +124,8 @@ class Game:
             reason = answer[len(worker.LOST) :].decode(errors="replace")
             self.fail(reason or f"its worker ended by itself{self._last_words()}")
             return
-        self.answered, self.asked = self.asked, None
+        self.answered = self.asked
+        self._rest()
         self.recovering = False
         if self.answered == worker.RESET:
             self.playing = True
@@ -172,7 +182,8 @@ class Game:
         """Ends worker and game, if there are any."""
         if self._stop is not None:
             self._stop()
-        self._process = self.asked = self.answered = None
+        self._rest()
+        self._process = self.answered = None
         self.playing = False
 
     def _last_words(self) -> str:

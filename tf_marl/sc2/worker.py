@@ -20,7 +20,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,6 @@ def memory_layout(sizes: dict[str, int]) -> dict[str, tuple[str, tuple[int, ...]
     """What is where in the shared memory: name -> type and shape. Args: sizes N, A, O, S."""
     n, a = sizes["N"], sizes["A"]
     return {
-        "busy": ("f8", ()),  # seconds at work so far
         "obs": ("f4", (n, sizes["O"])),
         "state": ("f4", (sizes["S"],)),
         "reward": ("f4", ()),
@@ -174,7 +172,6 @@ def main(channel_descriptor: str, memory_descriptor: str, parent: str, text: str
     memory = map_memory(int(memory_descriptor), settings["sizes"])
     battle = Battle(settings, memory)
     while command := channel.recv(MAX_MESSAGE):  # empty when the parent has closed its end
-        began = time.perf_counter()
         try:
             if command == RESET:
                 battle.reset()
@@ -186,7 +183,6 @@ def main(channel_descriptor: str, memory_descriptor: str, parent: str, text: str
         except Exception as error:
             cause = f" ({error.__cause__})" if error.__cause__ else ""
             answer = LOST + f"{type(error).__name__}: {error}{cause}".encode()[: MAX_MESSAGE - len(LOST)]
-        memory["busy"][...] += time.perf_counter() - began
         channel.send(answer)
 
 

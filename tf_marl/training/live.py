@@ -55,7 +55,7 @@ class LiveCollector(tf.Module):
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
         self._act = self._compiled()
         # Where the games stand: in a namespace, where no checkpoint looks for it.
-        self._now = SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0)
+        self._now = SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0, at_work=0.0)
 
     def _compiled(self) -> Callable[..., policy_step.PolicyStep]:
         """(what the games show, in one array [B, K]; seed and step int32 [3]; policy state) -> the policy's step.
@@ -96,14 +96,17 @@ class LiveCollector(tf.Module):
         Raises:
             games.GameError: a game failed too often in a row.
         """
-        began = time.perf_counter()
+        began = time.monotonic()
+        at_work = self._core.seconds_at_work(began)
         tallies = []
         while True:
             rollout = self._play()
             tallies.append(rollout.tally)
             if not rollout.experience.is_boundary().numpy().all():
                 break
-        self._now.seconds += time.perf_counter() - began
+        ended = time.monotonic()
+        self._now.seconds += ended - began
+        self._now.at_work += self._core.seconds_at_work(ended) - at_work
         return rollout._replace(tally=tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies))
 
     def _play(self) -> Rollout:
@@ -141,9 +144,13 @@ class LiveCollector(tf.Module):
         return Rollout(*tf.nest.map_structure(tf.convert_to_tensor, (rows, now.time_step, tally)))
 
     def metrics(self) -> dict[str, float]:
-        """The core's, of the collecting since they were last asked for."""
-        seconds, self._now.seconds = self._now.seconds, 0.0
-        return self._core.metrics(seconds)
+        """The core's, and `sc2/busy`: the share of the collecting since it was last asked for that games were at work.
+
+        What a game does between two collections, such as coming back after a failure, does not count.
+        """
+        busy = self._now.at_work / self._now.seconds
+        self._now.seconds = self._now.at_work = 0.0
+        return self._core.metrics() | {"sc2/busy": busy}
 
 
 def _tally(rows: trajectory.Trajectory, won: np.ndarray, totals: np.ndarray) -> tuple[Tally, np.ndarray]:

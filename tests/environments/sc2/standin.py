@@ -5,8 +5,8 @@ SETTINGS is a JSON file: `engine`, its socket; `step_seconds` and `start_seconds
 [launch, step, kind] with launches and their steps counted from 0; `fault_rate` and `fault_kinds`, at random besides.
 
 Kinds: `die`; `hang`; `drop` the connection and live on; `garble` an answer; and, at step -1, that is at the start,
-`refuse` to be connected to; `no_units` shows none ever. `backwards`: list units in the
-opposite of the map's order.
+`refuse` to be connected to; `no_units` shows none ever; `one_battle`, none after the first. `backwards`: list units in
+the opposite of the map's order.
 
 Unlike the game it respawns units at the step after both sides are gone, not within it, and shows them at once.
 """
@@ -167,7 +167,8 @@ class Game:
     def step(self, request, response) -> None:
         self.loop += request.count
         if not self.living():  # the map's trigger
-            self.units, self.killed = self.tell("spawn"), set()
+            if not self._settings.get("has_one_battle"):
+                self.units, self.killed = self.tell("spawn"), set()
         elif request.count == LOOPS_PER_STEP:
             time.sleep(self._settings.get("step_seconds", 0))
             agents = self.units[: self.num_agents]
@@ -195,7 +196,7 @@ def main(settings_file: str, *arguments: str) -> None:
     fault = game.fault(-1)
     if fault == "refuse":
         sys.exit("no licence, no game")
-    settings["shows_no_units"] = fault == "no_units"
+    settings["shows_no_units"], settings["has_one_battle"] = fault == "no_units", fault == "one_battle"
     with socket.create_server((given["-listen"], int(given["-port"]))) as server:
         stream = server.accept()[0]
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.environments.smac_api import CombatEnv
-from tf_marl.sc2 import games, installation
+from tf_marl.sc2 import games, installation, worker
 
 STOP, EAST, ATTACK = 1, 4, 6
 
@@ -141,12 +142,34 @@ def test_a_game_that_never_starts_ends_the_run_with_its_reason(smac, stand_in, l
     assert books()["launches"] == 2
 
 
-@pytest.mark.slow
-def test_a_game_without_units_hangs_and_is_given_up(any_smac, stand_in, load):
-    stand_in(faults=[[0, -1, "no_units"]])
-    core = load("3m", launch_seconds=8.0).core
-    core.begin()
-    assert core.counts == games.Counts(restarts=1, hangs=1)
+def test_a_game_without_units_is_given_up(any_smac, stand_in, load):
+    """smac raises where there never were any; where the next battle's do not come, it waits for them for ever."""
+    stand_in(faults=[[0, -1, "no_units"], [1, -1, "one_battle"]])
+    core = load("3m", step_seconds=5.0).core
+    shown = core.begin()
+    assert core.counts == games.Counts(restarts=1)
+    while shown.step_type[0] != ts.StepType.LAST:
+        shown = core.play(stop(shown))
+    core.play(stop(shown))
+    assert core.counts == games.Counts(restarts=2, hangs=1)
+
+
+def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand_in, load, monkeypatch):
+    stand_in()
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(games, "time", clock)
+    (game,) = load("3m").core._games
+    assert game.seconds_at_work(100.0) == 0.0
+    game.tend()  # is started, and asked for a battle
+    assert game.seconds_at_work(105.0) == 5.0
+    clock.now = 107.0
+    games.wait([game])
+    assert game.seconds_at_work(150.0) == 7.0
+    clock.now = 200.0
+    game.ask(worker.RESET)
+    clock.now = 202.0
+    game.fail("it is to")
+    assert game.seconds_at_work(300.0) == 9.0  # while it waits to be started, too
 
 
 def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, stand_in, load):

@@ -122,7 +122,7 @@ class StarCraft2Env:
         self.enemies = dict(enumerate(u for u in units if u.owner == 2))
         if self._episode_count == 0:  # once too often, if it is called again
             self.max_reward += sum(u.health_max + u.shield_max for u in self.enemies.values())
-            self._lowest_type = min((u.unit_type for u in agents), default=0)
+            self._lowest_type = min(u.unit_type for u in agents)  # raises where there are none, as the real one
         return len(self.agents) == self.n_agents and len(self.enemies) == self.n_enemies
 
     def step(self, actions):
