@@ -52,7 +52,7 @@ class Team(NamedTuple):
 
 def main() -> int:
     teams = {"root_dir": _trained_team, "model_uri": _registered_team, "policy": _scripted_team}
-    named = [flag for flag in teams if FLAGS[flag].value is not None]
+    named = [flag for flag in teams if FLAGS[flag].value]
     if len(named) != 1:
         raise app.BadInput(
             "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"

@@ -17,11 +17,13 @@ flags.DEFINE_bool("overwrite", False, "Replace a version that is there already."
 
 
 def main() -> int:
-    if FLAGS.root_dir is None or FLAGS.out is None:
+    if not FLAGS.root_dir or not FLAGS.out:
         raise app.BadInput("give --root_dir=DIR, the folder of a training run, and --out=DIR, where the files go")
     config = app.run_config(FLAGS.root_dir)
     out = app.writable_folder(FLAGS.out, "out")
     app.import_quietly()
+    import tensorflow as tf
+
     from tf_marl import export
 
     _, agent, env_steps = app.load_run(FLAGS.root_dir, FLAGS.best)
@@ -30,6 +32,8 @@ def main() -> int:
         version = export.save(agent, out, env_steps, facts, FLAGS.overwrite)
     except FileExistsError as error:
         raise app.BadInput(f"--out={FLAGS.out}: {error}; add --overwrite or name another folder") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise app.BadInput(f"--out={FLAGS.out}: cannot write there ({error}); name another folder") from None
     which = "best" if FLAGS.best else "newest"
     print(
         f"{facts['algorithm']} on {facts['map']}, the {which} policy, after {env_steps:,} env steps:\n"

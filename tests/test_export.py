@@ -338,3 +338,9 @@ def test_a_served_policy_refuses_another_map(agent, tmp_path):
     other = MatrixGame(CLIMBING_GAME, num_envs=1)
     with pytest.raises(ValueError, match=r"decides on obs of shape \(3, 5\), here it is \(2, 4\)"):
         export.ServedPolicy(other.time_step_spec, other.action_spec, version)
+
+
+def test_a_damaged_page_is_refused_by_name(tmp_path):
+    (tmp_path / "signature.json").write_text('{"num_agents": ')
+    with pytest.raises(ValueError, match="json is damaged: "):
+        export.read_page(tmp_path)

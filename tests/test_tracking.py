@@ -276,6 +276,8 @@ def test_no_model_but_ours_is_downloaded(sqlite_store, tmp_path):
         tracking.download("models:/tf_marl.ippo.3m@champion", sqlite_store, tmp_path)
     with pytest.raises(ValueError, match=r"no version of tf_marl.ippo.3m"):
         tracking.versions(sqlite_store, "tf_marl.ippo.3m")
+    with pytest.raises(ValueError, match=r"^.*No such artifact: 'nowhere'$"):
+        tracking.download("nowhere", sqlite_store, tmp_path)
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "python_model.pkl").write_bytes(b"")
     with pytest.raises(ValueError, match="no other is loaded"):

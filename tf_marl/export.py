@@ -108,11 +108,13 @@ def save_model(
 
 
 def read_page(model: pathlib.Path) -> dict[str, Any]:
-    """What `signature.json` says of the SavedModel in a folder. Raises: ValueError: it is none of ours."""
+    """What `signature.json` says of the SavedModel in a folder. Raises: ValueError: it is none of ours, or damaged."""
     try:
         return json.loads((model / SIGNATURE_NAME).read_text("utf-8"))
     except OSError:
         raise ValueError(f"holds no {SIGNATURE_NAME}: no policy that tf_marl exported") from None
+    except ValueError as error:
+        raise ValueError(f"{SIGNATURE_NAME} is damaged: {error}") from None
 
 
 @contextlib.contextmanager

@@ -101,7 +101,8 @@ def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib
     try:
         found = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
     except (MlflowException, OSError) as error:
-        raise ValueError(address.without_account(str(error), tracking_uri)) from None
+        # MLflow tells the cause in its last line.
+        raise ValueError(address.without_account(" ".join(str(error).split()), tracking_uri)) from None
     saved_model = pathlib.Path(found) / SAVED_MODEL
     if not saved_model.is_dir():
         raise ValueError(f"holds no {SAVED_MODEL}/: no policy that tf_marl logged, and no other is loaded")
