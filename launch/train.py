@@ -26,6 +26,7 @@ REPLAY_EPISODES = 4
 app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
+app.define_memory_flag()
 app.define_sc2_flag()
 app.define_seed_flag()
 flags.DEFINE_bool("register", True, "Register the best policy in MLflow; it challenges the champion, launch.champion.")
@@ -66,7 +67,9 @@ def main() -> int:
     root_dir = root_dir or app.STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
+        trainer = Trainer(
+            environment=environment, root_dir=str(root_dir), seed=FLAGS.seed, max_gigabytes=FLAGS.max_gigabytes
+        )
     core = environment.core
     backend_tags = app.backend_tags(core)
     app.writable_folder(root_dir)
