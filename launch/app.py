@@ -72,6 +72,10 @@ def define_json_flag() -> None:
     flags.DEFINE_bool("json", False, "Print one JSON object on the last line of stdout.")
 
 
+def define_memory_flag() -> None:
+    flags.DEFINE_float("max_gigabytes", None, "Memory that it may take; by default what is free.", lower_bound=0.0)
+
+
 def define_sc2_flag() -> None:
     flags.DEFINE_string(
         "sc2_python", None, "Interpreter that has smac, for the backend sc2; by default $SC2_PYTHON, or this one."
@@ -389,7 +393,8 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgen
     with bad_input(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: "):
         parse_alone(config)
         environment = environments.load()
-        trainer = Trainer(environment=environment, root_dir=root_dir)
+        # Its policy is wanted alone, and it may have trained on a larger machine.
+        trainer = Trainer(environment=environment, root_dir=root_dir, max_gigabytes=sys.maxsize)
     with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
         env_steps = trainer.restore_policy(best)
     if env_steps is None:

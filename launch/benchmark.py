@@ -21,6 +21,7 @@ FLAGS = flags.FLAGS
 
 app.define_json_flag()
 app.define_gin_flags()
+app.define_memory_flag()
 app.define_seed_flag()
 flags.DEFINE_enum(
     "what",
@@ -114,12 +115,15 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
 
     from tf_marl import environments, graph, shards
     from tf_marl.environments.combat.scripts import ScriptedPolicy
+    from tf_marl.training import memory
 
     with app.bad_input():
         core = environments.load(seed=FLAGS.seed).core
+        policy = ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
+        what = f"environment.num_envs = {core.num_envs:,}"
+        memory.check(memory.of_episodes(policy, core.num_envs), FLAGS.max_gigabytes, what)
     num_shards = shards.per_core(core.num_envs)
     shard = core.resize(core.num_envs // num_shards)
-    policy = ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
     fold_in = tf.random.experimental.stateless_fold_in
 
     @graph.function(jit_compile=True)
@@ -164,7 +168,8 @@ def _trainer() -> "Trainer":
 
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
-        return Trainer(environment=environment, root_dir=tempfile.gettempdir(), seed=FLAGS.seed)
+        folder, seed = tempfile.gettempdir(), FLAGS.seed
+        return Trainer(environment=environment, root_dir=folder, seed=seed, max_gigabytes=FLAGS.max_gigabytes)
 
 
 def _training(trainer: "Trainer") -> Callable[[], float]:

@@ -25,6 +25,7 @@ GAME_REPLAY = ".SC2Replay"  # what StarCraft II writes
 
 app.define_gin_flags()
 app.define_json_flag()
+app.define_memory_flag()
 app.define_sc2_flag()
 app.define_seed_flag()
 app.define_store_flag()
@@ -65,12 +66,16 @@ def main() -> int:
 
     from tf_marl import replay
     from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.training import memory
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
     tags = app.backend_tags(team.core)
     if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.core, StarCraft2):
         raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, others ours; rename it")
+    with app.bad_input():
+        gigabytes = memory.of_episodes(team.policy, FLAGS.episodes)
+        memory.check(gigabytes, FLAGS.max_gigabytes, f"--episodes={FLAGS.episodes}")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
     core = team.core.resize(FLAGS.episodes)
     result = Evaluator(core, team.policy)(tf.constant(seed))

@@ -29,6 +29,7 @@ SHARDS = "train.num_shards"
 app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
+app.define_memory_flag()
 app.define_sc2_flag()
 app.define_seed_flag()
 flags.DEFINE_bool("register", True, "Register the best policy in MLflow; it challenges the champion, launch.champion.")
@@ -70,7 +71,9 @@ def main() -> int:
     keep_shards(began_with)
     with app.bad_input():
         environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(environment=environment, root_dir=str(root_dir), seed=FLAGS.seed)
+        trainer = Trainer(
+            environment=environment, root_dir=str(root_dir), seed=FLAGS.seed, max_gigabytes=FLAGS.max_gigabytes
+        )
     core = environment.core
     backend_tags = app.backend_tags(core)
     app.writable_folder(root_dir)

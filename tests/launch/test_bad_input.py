@@ -169,6 +169,10 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
         ("ippo.sequence_length = 3", 'ippo: sequence_length needs rnn = "gru"$'),
         ("train.agent = @ippo()", r"train.agent: .*@ippo, not @ippo\(\)"),
         ("include 'nowhere.gin'", "nowhere.gin"),
+        ("environment.num_envs = 1e9", "num_envs = 1,000,000,000 .* GB of memory.* --max_gigabytes="),
+        ("environment.num_envs = 9223372036854775808", "num_envs = 9,223,372,036,854,775,808 .* GB of memory"),
+        ("train.rollout_steps = 1e9", "rollouts of 1,000,000,000 env steps takes about .* GB of memory"),
+        ("train.eval_episodes = 1e9", "train.eval_episodes = 1,000,000,000 takes about .* GB of memory"),
     ],
 )
 def test_a_bad_gin_binding_is_refused(binding, says, warm_launch, tiny, store, tmp_path):
@@ -216,6 +220,18 @@ def test_an_sqlite_path_that_cannot_be_used_is_refused(launch, tiny, store, tmp_
     outcome = launch("launch.train", *tiny, *store, f"--tracking_uri=sqlite:///{tmp_path}/file/m.db", cwd=tmp_path)
     assert "error: --tracking_uri: " in refusal(outcome, tmp_path)
     assert not (tmp_path / "root" / "config.gin").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        ("launch.evaluate", ["--policy=random", "--map=3m", "--episodes=1000000000"]),
+        ("launch.benchmark", ["--what=env", "--num_envs=1000000000"]),
+        ("launch.benchmark", ["--what=train", "--max_gigabytes=0.1"]),
+    ],
+)
+def test_what_takes_more_memory_than_there_may_be_is_refused(module, flags, warm_launch, tmp_path):
+    assert re.search(r"takes about [\d.,]+ GB of memory", refusal(warm_launch(module, *flags), tmp_path))
 
 
 @pytest.mark.parametrize(

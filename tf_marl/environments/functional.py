@@ -4,6 +4,7 @@ A functional environment keeps nothing: state in, state out, randomness from exp
 compiles into one program, and the same core serves TF-Agents' drivers through `FunctionalEnvironment`.
 """
 
+import functools
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -56,12 +57,17 @@ class FunctionalEnvironment(tf_environment.TFEnvironment):
         self.core = core
         self._root_seed = tf.constant([seed, 0], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="seed_count")
-        self._state = tf.nest.map_structure(
-            lambda leaf: tf.Variable(leaf, trainable=False), core.reset(self._root_seed)
-        )
         self._compiled_reset = graph.function(core.reset, jit_compile=True)
         self._compiled_step = graph.function(core.step, jit_compile=True)
         self._compiled_time_step = graph.function(core.time_step, jit_compile=True)
+
+    @functools.cached_property
+    def _state(self) -> State:
+        """Variables, made when they are first asked for: who wants the core alone need not pay for them."""
+        with tf.init_scope():  # not by a graph that asks
+            return tf.nest.map_structure(
+                lambda leaf: tf.Variable(leaf, trainable=False), self.core.reset(self._root_seed)
+            )
 
     def info(self) -> dict[str, tf.Tensor]:
         """Facts about the episodes under way that are no observation, [B] each (see the core's `info`)."""

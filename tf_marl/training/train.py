@@ -19,6 +19,7 @@ from tf_marl.agents import ppo
 from tf_marl.config import Count, checked
 from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.sc2 import StarCraft2, StarCraft2Environment
+from tf_marl.training import memory
 from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.live import LiveCollector
@@ -36,7 +37,7 @@ class Result(NamedTuple):
     interrupted: bool
 
 
-@gin.configurable("train", denylist=["environment", "root_dir", "seed"])
+@gin.configurable("train", denylist=["environment", "root_dir", "seed", "max_gigabytes"])
 class Trainer:
     """A learner, the environments it learns in, and the checkpoints that remember both.
 
@@ -59,6 +60,7 @@ class Trainer:
         max_checkpoints: Count = 3,
         num_shards: Count | None = None,
         whole_episodes: bool = False,
+        max_gigabytes: pydantic.PositiveFloat | None = None,
     ):
         """
         Args:
@@ -76,8 +78,10 @@ class Trainer:
                 need equal numbers.
             whole_episodes: whether a rollout is one whole episode of each environment instead, of up to the map's time
                 limit, and `rollout_steps` is not asked for.
+            max_gigabytes: of memory that it may take; None is what the machine has.
         Raises:
-            ValueError: an argument is of the wrong type or size, or a rollout cannot fill the minibatches; names it.
+            ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or a run would
+                take too much memory; names it.
         """
         core = environment.core
         self.agent: ppo.PPOAgent = agent(
@@ -85,6 +89,10 @@ class Trainer:
         )
         num_steps = core.episode_limit if whole_episodes else rollout_steps
         self.agent.num_sequences(core.num_envs, num_steps)  # whether it suits
+        rollouts = f"environment.num_envs = {core.num_envs:,} with rollouts of {num_steps:,} env steps"
+        memory.check(memory.of_training(self.agent, core.num_envs, num_steps), max_gigabytes, rollouts)
+        evaluation = memory.of_episodes(self.agent.policy, eval_episodes)
+        memory.check(evaluation, max_gigabytes, f"train.eval_episodes = {eval_episodes:,}")
         self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.num_env_steps = num_env_steps
         self._seed = seed
