@@ -229,7 +229,7 @@ def train_all(wanted: Sequence[Run], tables: Tables, name: str, processes: int) 
         return 0
     store = app.FLAGS.tracking_uri or tracking.local_store(app.STORE_FOLDER)
     runs_folder = tables.folder / "runs"
-    with app.bad_input("--tracking_uri: "):
+    with app.bad_input("--tracking_uri: "), app.bad_input(f"--out={tables.folder}: ", (OSError, ValueError)):
         tracker = tracking.Tracker(
             store, app.FLAGS.experiment, name, params={}, tags={"sweep": name}, folder=runs_folder / TRACKING_NAME
         )

@@ -129,6 +129,18 @@ def test_what_is_wrong_with_a_sweep_is_told_in_a_line(binding, error):
         read_axes(["paper/figure_2.gin"], [binding])
 
 
+def test_a_damaged_journal_of_a_sweep_is_named_and_what_to_do_about_it(warm_launch, store_in, tmp_path):
+    (tmp_path / "sweep.gin").write_text(GIN)
+    journal = tmp_path / "out" / "runs" / "tracking" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    where = (f"--gin_file={tmp_path}/sweep.gin", f"--out={tmp_path}/out", f"--tracking_uri={store_in(tmp_path)}")
+    outcome = warm_launch("launch.sweep", *where)
+    assert outcome.code == 2
+    assert f"error: --out={tmp_path}/out: {journal}, line 1: " in outcome.stderr
+    assert f"move {journal.parent} elsewhere" in outcome.stderr
+
+
 def test_tables_refuse_runs_of_other_settings(tmp_path):
     run = read_axes(["paper/figure_7.gin"]).runs()[0]
     key = dict(zip(("algorithm", "map", "rule", "seed"), run[:4], strict=True))
