@@ -18,7 +18,8 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: PYTHON=$(PYTHON) is Python %d.%d; 3.11 to 3.13 is needed" % sys.version_info[:2])'
 	@echo "setting up $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -e $@ -a -x $(BIN)/python || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $@  # what is interrupted begins anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(UV) pip sync --python $(BIN)/python --compile-bytecode requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --editable .
@@ -49,7 +50,7 @@ bench: $(STAMP)
 	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
 
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow_artifacts/mlflow.db $(ARGS)
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
 
 lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
