@@ -405,6 +405,32 @@ class LinearFit:
         self.text = f"slope {self.slope:.4f}, R² {self.r_squared:.2f}"
 
 
+def beside_the_game(table: pd.DataFrame) -> figure.Figure:
+    """Win rates and final rewards of scripted teams, ours against StarCraft II's: a point for each script on each map.
+
+    Args: table, as `calibration.compare` makes it.
+    """
+    drawing, plots = _panels(1, 2)
+    ends = {
+        "won": (np.abs(table[["won_low", "won_high"]].sub(table.won, axis=0)).T.to_numpy(), "battles won"),
+        "reward": (table.reward_std, "final reward"),
+    }
+    scripts = list(dict.fromkeys(table.script))
+    for plot, (name, (spread, label)) in zip(plots, ends.items(), strict=True):
+        plot.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        plot.errorbar(table[name], table[f"our_{name}"], xerr=spread, fmt="none", ecolor="0.85", zorder=1)
+        for script, color, marker in zip(scripts, _colors(len(scripts)), _MARKERS, strict=False):
+            rows = table[table.script == script]
+            plot.plot(rows[name], rows[f"our_{name}"], marker, color=color, label=script)
+        for row in table[table.difference.abs() > 0.1].itertuples():
+            place = getattr(row, name), getattr(row, f"our_{name}")
+            plot.annotate(row.map, place, fontsize=6, xytext=(4, 4), textcoords="offset points")
+        plot.set_xlabel(f"{label}, StarCraft II")
+        plot.set_ylabel(f"{label}, ours")
+    plots[0].legend(fontsize=8)
+    return drawing
+
+
 def linear_fit(table: pd.DataFrame, quantity: str, epoch: int) -> LinearFit:
     """Args: table, of one clip range; quantity, of `QUANTITIES`; epoch."""
     means = table[table.epoch == epoch].groupby("num_agents")[f"{quantity}_max"].mean()
