@@ -29,7 +29,8 @@ from tf_marl.ops import categorical, gru, surrogate
 
 _OBSERVATION_CLIP = 10.0  # standard deviations
 
-Sizes = Annotated[tuple[Count, ...], pydantic.Field(strict=False)]  # gin writes lists and tuples alike
+_Units = Annotated[Count, pydantic.Field(le=2**15)]  # a square layer of so many takes 4 gigabytes
+Sizes = Annotated[tuple[_Units, ...], pydantic.Field(strict=False)]  # gin writes lists and tuples alike
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -38,7 +39,7 @@ class Architecture:
 
     hidden: Annotated[Sizes, pydantic.Field(min_length=1)] = (128, 128)  # units of the torso's dense layers
     rnn: Literal["none", "gru"] = "none"  # after them
-    rnn_units: Count = 128
+    rnn_units: _Units = 128
     head_hidden: Sizes = ()  # units of the dense layers after that, of actor and critic each
     activation: Literal["relu", "tanh"] = "relu"
     # Of the kernels; fan_in is PyTorch's, uniform within 1 / sqrt(inputs), and draws agent ids as well.

@@ -169,6 +169,7 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
         ("ippo.sequence_length = 3", 'ippo: sequence_length needs rnn = "gru"$'),
         ("train.agent = @ippo()", r"train.agent: .*@ippo, not @ippo\(\)"),
         ("include 'nowhere.gin'", "nowhere.gin"),
+        ("ippo.hidden = (300_000, 64)", "ippo.hidden.0: .*less than or equal to 32768, not 300000"),
         ("environment.num_envs = 1e9", "num_envs = 1,000,000,000 .* GB of memory.* --max_gigabytes="),
         ("environment.num_envs = 9223372036854775808", "num_envs = 9,223,372,036,854,775,808 .* GB of memory"),
         ("train.rollout_steps = 1e9", "rollouts of 1,000,000,000 env steps takes about .* GB of memory"),
