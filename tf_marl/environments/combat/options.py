@@ -58,7 +58,7 @@ class Options:
     reward_scale: bool = True
     reward_scale_rate: pydantic.PositiveFloat = 20.0
     shuffle_enemies: bool = False
-    profile: Literal["liberty", "smaclite", "smax"] = "liberty"
+    profile: Literal["liberty", "multiplayer", "smaclite", "smax"] = "liberty"
     enemy: Literal["game", "random", "nearest", "focus_fire"] = "game"
 
     @pydantic.field_validator("obs_terrain_height")
