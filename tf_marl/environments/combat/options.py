@@ -33,7 +33,8 @@ class Options:
         reward_scale: divide the reward by the map's largest return over `reward_scale_rate`.
         reward_scale_rate: what a clean win returns.
         shuffle_enemies: a new order of the enemies in each episode, as in the game; else always the map's.
-        profile: unit values: `liberty`, the game's own; `smaclite` or `smax`, those of the re-implementations.
+        profile: unit values: `liberty`, the game's own at 4.10; `multiplayer`, those of newer clients; `smaclite` or
+            `smax`, those of the re-implementations.
         enemy: who leads the enemies: `game`, the rule in `physics.py`; or a script, which chooses among SMAC's actions
             every step: `random`, `nearest` or `focus_fire`.
     """

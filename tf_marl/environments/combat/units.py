@@ -1,9 +1,9 @@
 """What a StarCraft II unit is, as numbers.
 
 The values are those of the game's own Liberty data, on which the SMAC maps depend, not of the ladder's balance tables
-(`smac.json`). Times are in game seconds of 16 game loops, lengths in map units. The profiles `smaclite` and `smax`
-replace them by the values of those two re-implementations, to relate results; only unit values change with a profile,
-the laws of `physics.py` stay.
+(`smac.json`). Times are in game seconds of 16 game loops, lengths in map units. The profile `multiplayer` has the
+values that newer clients play SMAC's maps with, `smaclite` and `smax` those of two re-implementations, to relate
+results; only unit values change with a profile, the laws of `physics.py` stay.
 """
 
 import dataclasses
