@@ -422,12 +422,11 @@ def beside_the_game(table: pd.DataFrame) -> figure.Figure:
         for script, color, marker in zip(scripts, _colors(len(scripts)), _MARKERS, strict=False):
             rows = table[table.script == script]
             plot.plot(rows[name], rows[f"our_{name}"], marker, color=color, label=script)
-        for row in table[table.difference.abs() > 0.1].itertuples():
-            place = getattr(row, name), getattr(row, f"our_{name}")
-            plot.annotate(row.map, place, fontsize=6, xytext=(4, 4), textcoords="offset points")
-        plot.set_xlabel(f"{label}, StarCraft II")
-        plot.set_ylabel(f"{label}, ours")
-    plots[0].legend(fontsize=8)
+        plot.set(xlabel=f"{label}, StarCraft II", ylabel=f"{label}, ours")
+    for row in table[table.difference.abs() > 0.1].itertuples():
+        place = row.reward, row.our_reward
+        plots[1].annotate(row.map, place, fontsize=7, xytext=(5, -9), textcoords="offset points")
+    plots[1].legend(fontsize=8)
     return drawing
 
 
