@@ -20,7 +20,7 @@ def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, be
     distance = np.hypot(x[:, None] - enemy_x, y[:, None] - enemy_y)
     distance = np.where((health > 0)[:, None] & (enemy_health > 0), distance, np.inf).astype(np.float32)
     shield = np.zeros_like(x) if shield is None else np.array(shield, np.float32)[:, None]
-    leaves = (x, y, health, shield, health > 0, enemy_x, enemy_y, enemy_health, distance, np.array([begun]))
+    leaves = (x, y, shield, health > 0, enemy_x, enemy_y, enemy_health, distance, np.array([begun]))
     return calibration.View(*map(tf.constant, leaves))
 
 

@@ -6,7 +6,8 @@ attacks the nearest enemy, `AW` all the one with the least health, `FF` all the 
 both sides' health at the start that the agents kept or took (`final_reward`).
 
 Their rules were not SMAC's, and are kept here: orders come every two game loops and reach any distance, nothing ends a
-battle but the end of one side, and whenever an agent dies all enemies are given the map's opening order again.
+battle but the end of one side, and whenever an agent dies all enemies are given the map's opening order again, which
+makes them choose their targets anew. What is not kept: their agents were created one by one, ours stand as ever.
 
 Shapes: N agents, M enemies, U = N + M units; B battles, last, as in `environments.combat.physics`.
 """
@@ -36,7 +37,6 @@ class View(NamedTuple):
 
     x: tf.Tensor  # [N, B] map units
     y: tf.Tensor
-    health: tf.Tensor
     shield: tf.Tensor
     fights: tf.Tensor  # [N, B] bool: alive, and no healer
     enemy_x: tf.Tensor  # [M, B]
@@ -248,7 +248,6 @@ class Games:
         view = View(
             x=units.x[:n],
             y=units.y[:n],
-            health=units.health[:n],
             shield=units.shield[:n],
             fights=units.alive[:n] & ~heals,
             enemy_x=units.x[n:],
