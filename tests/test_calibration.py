@@ -11,7 +11,7 @@ from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.scenarios import scenario
 
 
-def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, begun=False) -> calibration.View:
+def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, begun=False, rank=None):
     """One battle, as scripts see it; who has no health is dead."""
     columns = [np.array(values, np.float32)[:, None] for values in (x, y, enemy_x, enemy_y)]
     x, y, enemy_x, enemy_y = columns
@@ -20,7 +20,8 @@ def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, be
     distance = np.hypot(x[:, None] - enemy_x, y[:, None] - enemy_y)
     distance = np.where((health > 0)[:, None] & (enemy_health > 0), distance, np.inf).astype(np.float32)
     shield = np.zeros_like(x) if shield is None else np.array(shield, np.float32)[:, None]
-    leaves = (x, y, shield, health > 0, enemy_x, enemy_y, enemy_health, distance, np.array([begun]))
+    rank = np.arange(len(enemy_x), dtype=np.float32)[:, None] if rank is None else np.array(rank, np.float32)[:, None]
+    leaves = (x, y, shield, health > 0, enemy_x, enemy_y, enemy_health, rank, distance, np.array([begun]))
     return calibration.View(*map(tf.constant, leaves))
 
 
@@ -39,6 +40,8 @@ def test_each_attacks_whom_its_script_names():
     seen = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], enemy_health=[9, 5, 5])
     assert targets(calibration.attack_closest, seen) == [1, 0]  # of the second's equals at 1, the first listed
     assert targets(calibration.attack_weakest, seen) == [1, 1]  # of equals, the first listed
+    listed = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], enemy_health=[9, 5, 5], rank=[0, 2, 1])
+    assert targets(calibration.attack_weakest, listed) == [2, 2]  # which is another in each battle
     assert targets(calibration.focus_fire, seen) == [0, 0]  # nearest to (1.5, 0)
     alone = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], health=[1, 0], enemy_health=[9, 5, 0])
     assert targets(calibration.focus_fire, alone)[0] == 1  # nearest to (0, 0)
@@ -113,6 +116,14 @@ def test_battles_are_played_to_the_end_of_one_side(outcome):
 def test_fire_at_one_wins_more_than_at_the_nearest(outcome):
     nearest, one = outcome.won.mean(axis=1)
     assert one > nearest
+
+
+def test_healers_alone_do_not_fight_on():
+    """As in SMAC: of a lost battle on MMM2 the agents keep their medivac, 150 of 1,600 hit points."""
+    rewards, won = calibration.Games(scenario("MMM2", "multiplayer"), ["AW"], 16).play([3, 0])
+    assert not won.any()
+    assert (rewards > 150 / 1600).all()
+    assert np.mean(rewards) == pytest.approx(0.207, abs=0.03)  # the mean of ten games in StarCraft II
 
 
 def test_equal_seeds_play_equal_battles(outcome):

@@ -6,8 +6,9 @@ attacks the nearest enemy, `AW` all the one with the least health, `FF` all the 
 both sides' health at the start that the agents kept or took (`final_reward`).
 
 Their rules were not SMAC's, and are kept here: orders come every two game loops and reach any distance, nothing ends a
-battle but the end of one side, and whenever an agent dies all enemies are given the map's opening order again, which
-makes them choose their targets anew. What is not kept: their agents were created one by one, ours stand as ever.
+battle but the end of one side, healers apart as in SMAC, and whenever an agent dies all enemies are given the map's
+opening order again, which makes them choose their targets anew. The game lists its units in an order of its own, another
+one each time, so which of equals a script names first is drawn here for each battle.
 
 Shapes: N agents, M enemies, U = N + M units; B battles, last, as in `environments.combat.physics`.
 """
@@ -42,6 +43,7 @@ class View(NamedTuple):
     enemy_x: tf.Tensor  # [M, B]
     enemy_y: tf.Tensor
     enemy_health: tf.Tensor
+    enemy_rank: tf.Tensor  # [M, B] where it comes in the game's list
     distance: tf.Tensor  # [N, M, B] map units between centres
     begun: tf.Tensor  # [B] bool: what the script said last of whether its second part has begun
 
@@ -83,7 +85,9 @@ def attack_closest(view: View) -> Command:
 
 def attack_weakest(view: View) -> Command:
     alive = tf.reduce_min(view.distance, axis=0) < np.inf
-    return _attack(view, tf.where(alive, view.enemy_health, np.inf)[None])
+    health = tf.where(alive, view.enemy_health, np.inf)
+    weakest = alive & (health == tf.reduce_min(health, axis=0))
+    return _attack(view, tf.where(weakest, view.enemy_rank, np.inf)[None])
 
 
 def focus_fire(view: View) -> Command:
@@ -187,6 +191,7 @@ class Games:
         self._scripts = [script(name, scenario.name) for name in scripts]
         self._num_battles = num_battles
         self._physics = physics.Physics(scenario)
+        self._fights = np.array([[unit.heal is None] for unit in scenario.units])
         self._orders_again = scenario.enemy_order != "none"
 
     def play(self, seed: Sequence[int]) -> Outcome:
@@ -198,27 +203,27 @@ class Games:
     def _play(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scenario, n = self._scenario, self._scenario.num_agents
         num_units, b = len(scenario.units), len(self._scripts) * self._num_battles
-        spawn, rally, jitter = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+        spawn, rally, listed, jitter = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         units = self._physics.spawn(tf.random.stateless_uniform([num_units, b], spawn, -1.0, 1.0))
-        theirs = self._enemy_orders(tf.random.stateless_uniform([b], rally))
+        theirs = self._physics.opening_orders(*self._rally(tf.random.stateless_uniform([b], rally)))
+        rank = tf.random.stateless_uniform([scenario.num_enemies, b], listed)
         low, high = physics.COOLDOWN_JITTER
 
         def going_on(units: physics.Units) -> tf.Tensor:
-            alive = units.alive
+            alive = units.alive & self._fights
             return tf.reduce_any(alive[:n], axis=0) & tf.reduce_any(alive[n:], axis=0)
 
         def turn(count, units, begun):
-            command = self._command(units, begun)
+            command = self._command(units, begun, rank)
             orders = tf.nest.map_structure(
                 lambda ours, others: tf.concat([ours, others], axis=0), self._orders(units, command), theirs
             )
             seed = tf.random.experimental.stateless_fold_in(jitter, count)
-            draws = tf.cast(tf.random.stateless_uniform([num_units, b], seed, low, high, tf.int32), tf.float32)
-            after = self._physics.advance(units, orders, draws, LOOPS_PER_ORDER, frozen=~going_on(units))
+            draws = tf.random.stateless_uniform([num_units, b], seed, low, high)
+            after = self._physics.advance(units, orders, draws, LOOPS_PER_ORDER, ~going_on(units), count)
             if self._orders_again:
                 died = tf.reduce_any(units.alive[:n] & ~after.alive[:n], axis=0)
-                target = tf.concat([after.target[:n], tf.where(died, physics.NOBODY, after.target[n:])], axis=0)
-                after = after._replace(target=target)
+                after = self._physics.order_again(after, died)
             return count + LOOPS_PER_ORDER, after, command.begun
 
         _, units, _ = tf.while_loop(
@@ -226,21 +231,16 @@ class Games:
             turn,
             (0, units, tf.zeros([b], tf.bool)),
         )
-        return final_reward(units, n, self._physics.max_health), ~tf.reduce_any(units.alive[n:], axis=0)
+        alive = units.alive & self._fights
+        return final_reward(units, n, self._physics.max_health), ~tf.reduce_any(alive[n:], axis=0)
 
-    def _enemy_orders(self, rally: tf.Tensor) -> physics.Orders:
-        """The map's opening order. Args: rally [B] in [0, 1): where between its two ends an attack-move goes."""
-        nowhere = tf.zeros([self._scenario.num_enemies, rally.shape[0]])
+    def _rally(self, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where an attack-move goes, x and y [B]. Args: share [B], in [0, 1), of the way between its two ends."""
         segment = self._scenario.attack_segment
         start, end = (np.zeros([2, 2]) if segment is None else segment).astype(np.float32)
-        return physics.Orders(
-            target=tf.fill(nowhere.shape, physics.NOBODY),
-            moves=tf.fill(nowhere.shape, self._scenario.enemy_order == "attack_move"),
-            x=nowhere + start[0] + rally * (end - start)[0],
-            y=nowhere + start[1] + rally * (end - start)[1],
-        )
+        return start[0] + share * (end - start)[0], start[1] + share * (end - start)[1]
 
-    def _command(self, units: physics.Units, begun: tf.Tensor) -> Command:
+    def _command(self, units: physics.Units, begun: tf.Tensor, rank: tf.Tensor) -> Command:
         """Each battle's own script's."""
         n = self._scenario.num_agents
         distance = tf.sqrt(physics.squared_distance(units.x[:n], units.y[:n], units.x[n:], units.y[n:]))
@@ -253,6 +253,7 @@ class Games:
             enemy_x=units.x[n:],
             enemy_y=units.y[n:],
             enemy_health=units.health[n:],
+            enemy_rank=rank,
             distance=tf.where(units.alive[:n][:, None] & units.alive[n:][None], distance, np.inf),
             begun=begun,
         )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tf_marl import graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.scenarios import scenario
+from tf_marl.environments.combat.units import unit_types
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK = 1, 2, 3, 4, 5, 6
 SECOND, STEP = 16, 8  # game loops
@@ -555,14 +556,18 @@ def test_enemies_that_only_recover_pay(zoo):
 
 @pytest.mark.parametrize(("distance", "reached"), [(8.5, True), (8.6, False)])
 def test_spine_crawler_reaches_a_stalker_at_8_5(zoo, distance, reached):
-    """7 + 0.875 + 0.625; the damage point is 0.3332 s = 5.3 loops; 25, 5 more for the armored."""
+    """7 + 0.875 + 0.625; 25, 5 more for the armored.
+
+    Its turret takes 4 loops from the south to the east, the damage point is 0.3332 s = 5.3 loops, the tentacle's flight
+    10 and more.
+    """
     state = zoo.start({"enemy spine_crawler": (10, 10), "stalker": (10 + distance, 10)})
-    state = zoo.play(state, loops=STEP)
+    state = zoo.play(state, loops=3 * STEP)
     assert zoo.unit(state, "stalker").shield == (80 - 30 if reached else 80)
 
 
 def test_spine_crawler_hits_the_unarmored_less_and_never_moves(zoo):
-    state = zoo.play(zoo.start({"enemy spine_crawler": (10, 10), "marine": (15, 10)}), loops=STEP)
+    state = zoo.play(zoo.start({"enemy spine_crawler": (10, 10), "marine": (15, 10)}), loops=3 * STEP)
     assert zoo.unit(state, "marine").health == 45 - 25
     state = zoo.play(zoo.start({"enemy spine_crawler": (10, 10), "stalker": (18.7, 10)}), loops=3 * STEP)
     assert zoo.unit(state, "enemy spine_crawler").x == 10
@@ -571,8 +576,84 @@ def test_spine_crawler_hits_the_unarmored_less_and_never_moves(zoo):
 
 def test_spine_crawlers_armour_is_two(zoo):
     state = zoo.start({"enemy spine_crawler": (10, 10), "stalker": (15.9, 10)})
-    state = zoo.play(state, {"stalker": "enemy spine_crawler"}, loops=STEP)
-    assert zoo.unit(state, "enemy spine_crawler").health == pytest.approx(300 - (10 + 4 - 2), abs=0.2)
+    state = zoo.play(state, {"stalker": "enemy spine_crawler"}, loops=2 * STEP)
+    assert zoo.unit(state, "enemy spine_crawler").health == pytest.approx(300 - (10 + 4 - 2), abs=0.3)
+
+
+@pytest.mark.parametrize(("place", "loops"), [((10, 4), 1), ((16, 10), 4), ((10, 16), 8)])
+def test_spine_crawler_attacks_once_its_turret_points_there(zoo, place, loops):
+    """From the south at 360 degrees a game second, 22.5 a loop, to within 11.25: 78.75 / 22.5 = 3.5, 168.75 / 22.5 = 7.5."""
+    state = zoo.start({"enemy spine_crawler": (10, 10), "marine": place})
+    state = zoo.play(state, loops=loops - 1)
+    assert zoo.unit(state, "enemy spine_crawler").strikes_left == 0
+    assert zoo.unit(zoo.play(state, loops=1), "enemy spine_crawler").strikes_left == 1
+
+
+def test_two_who_shoot_in_turn_from_either_side_keep_a_spine_crawler_turning(map_arena):
+    """Half a turn, 7.5 loops, and a damage point of 5.3 are more than the 8 loops of an order."""
+    ring = map_arena("2s_vs_1sc")
+    state = ring.start([(8.9, 17), (18.9, 17), (13.92, 20.04)], health=[80, 80, 300])
+    for step in range(40):
+        state = ring.step(state, [ATTACK, STOP] if step % 2 else [STOP, ATTACK])
+    units = state.units
+    assert float(units.health[2, 0]) < 300 - 15 * 12  # they hit it
+    np.testing.assert_array_equal(units.health[:2, 0], 80)
+    both = ring.start([(8.9, 17), (18.9, 17), (13.92, 20.04)], health=[80, 80, 300])
+    for _ in range(40):
+        alive = both.units.alive.numpy()[:2, 0]
+        both = ring.step(both, np.where(alive, ATTACK, 0)) if not both.step_type[0] == 2 else both
+    assert not both.units.alive.numpy()[:2].all()  # together they are lost
+
+
+# Missiles
+
+
+@pytest.mark.parametrize(("shooter", "gap", "loops"), [("stalker", 5.0, 5), ("marauder", 5.0, 4), ("hydralisk", 4.0, 2)])
+def test_missiles_take_their_time(zoo, shooter, gap, loops):
+    """18.75, 20 and 40 map units a game second, from edge to centre, after the damage point, at what does not move."""
+    weapon, radius = unit_types("liberty")[shooter].weapon, unit_types("liberty")[shooter].radius
+    state = zoo.start({shooter: (10, 10), "enemy spine_crawler": (10 + radius + gap, 10)})
+    assert np.ceil(gap * 16 / weapon.missile_speed) == loops
+    due = max(int(np.ceil(weapon.damage_point * 16)), 1) + loops
+    state = zoo.play(state, {shooter: "enemy spine_crawler"}, loops=due)
+    assert zoo.unit(state, "enemy spine_crawler").health == 300
+    assert zoo.unit(zoo.play(state, {shooter: "enemy spine_crawler"}, loops=1), "enemy spine_crawler").health < 300
+
+
+def test_missiles_arrive_though_their_shooter_is_dead(zoo):
+    state = zoo.start({"stalker": (10, 10), "enemy hydralisk": (15, 10)})
+    state = zoo.play(state, {"stalker": "enemy hydralisk"}, loops=4)
+    assert zoo.unit(state, "stalker").missile_target == zoo.names.index("enemy hydralisk")
+    dead = zoo.ring.with_units(state, health=np.where(np.array(zoo.names) == "stalker", 0, state.units.health[:, 0]))
+    assert zoo.unit(zoo.play(dead, loops=STEP), "enemy hydralisk").health < 80
+
+
+def test_zealots_second_hit_is_lost_to_another_order(zoo):
+    """It comes 0.28 s, 4.5 loops, after the first, while the zealot goes on with its attack."""
+    state = zoo.start({"zealot": (10, 10), "enemy marauder": (11.1, 10)})
+    state = zoo.play(state, {"zealot": "enemy marauder"}, loops=AT_ONCE)
+    stayed = zoo.play(state, {"zealot": "enemy marauder"}, loops=STEP)
+    assert zoo.unit(stayed, "enemy marauder").health == 125 - 2 * 7
+    assert zoo.unit(zoo.play(state, {"zealot": STOP}, loops=STEP), "enemy marauder").health == 125 - 7
+
+
+# Crowds
+
+
+def test_melee_units_come_round_those_in_front(zoo):
+    """Of four zerglings in a file, the first stands; the others find places beside it and hit as well."""
+    others = ["enemy zergling", "enemy zergling 2", "enemy zergling 3", "enemy zergling 4"]
+    places = {name: (11.2 + 0.8 * i, 10) for i, name in enumerate(others)}
+    state = zoo.play(zoo.start({"zealot": (10, 10)} | places), loops=4 * SECOND)
+    distance = [np.hypot(zoo.unit(state, name).x - 10, zoo.unit(state, name).y - 10) for name in others]
+    assert max(distance) < 0.1 + 0.5 + 0.375 + 0.01  # all are in reach
+
+
+def test_who_stands_is_not_pushed_aside(zoo):
+    state = zoo.start({"marine": (10, 10), "zealot": (13, 10), "enemy zergling": (7, 10)})
+    state = zoo.play(state, {"marine": EAST}, loops=4 * STEP)
+    assert zoo.unit(state, "zealot").x == pytest.approx(13, abs=0.02)
+    assert zoo.unit(state, "zealot").y == pytest.approx(10, abs=0.02)
 
 
 # Backswing

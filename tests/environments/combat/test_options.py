@@ -352,6 +352,7 @@ def test_rows_slots_and_targets_of_shuffled_enemies_agree():
     # Stalker 1 shoots slot j; whom it hits (within 6 + radii) is the enemy that row j showed.
     for slot in np.flatnonzero(seen["avail_actions"][1, ATTACK:])[:3]:
         after = bench.step(start, [STOP, ATTACK + int(slot), *[STOP] * 6])
+        after = bench.step(after, [STOP, ATTACK + int(slot), *[STOP] * 6])  # by then the missile has arrived
         assert after.units.target[1, 0] == 8 + order[slot]
         assert after.units.health[8 + order[slot], 0] < start.units.health[8 + order[slot], 0]
 

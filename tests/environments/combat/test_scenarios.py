@@ -7,7 +7,7 @@ import pytest
 
 import tf_marl
 from tf_marl.environments.combat.environment import Combat
-from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, map_names, scenario
+from tf_marl.environments.combat.scenarios import MAP_SIZE, map_names, scenario
 from tf_marl.environments.combat.units import unit_types
 
 # map: agents, enemies, episode limit, actions, obs, state, max reward
@@ -73,15 +73,43 @@ def test_units_spawn_apart_on_pathable_ground_round_their_points(map_name):
     gap = distance - separation[:, None] - separation[None]
     flies = np.array([unit.flies for unit in battle.units])
     pairs = ~np.eye(len(places), dtype=bool) & (side[:, None] == side[None]) & (flies[:, None] == flies[None])
-    assert gap[pairs].min(initial=1.0) > 2 * SPAWN_JITTER
+    # The first four round a point stand a little nearer to it than they may: they are pushed apart at once.
+    assert gap[pairs].min(initial=1.0) >= -0.08 * 2 * 0.625 - 1e-6
     assert battle.pathable[tuple(places.astype(int).T)].all()
     assert (np.abs(places - MAP_SIZE / 2) < MAP_SIZE / 2).all()
 
 
-def test_equal_teams_mirror_each_other():
-    battle = scenario("8m")
-    mirrored = battle.spawn[:8] * [-1, 1] + [32, 0]
-    assert {tuple(place) for place in mirrored} == {tuple(place) for place in battle.spawn[8:]}
+def steps_from_the_point(map_name: str, point: tuple[float, float], own: bool) -> set[tuple[int, int]]:
+    """Where on the lattice round its point a team of one type stands."""
+    battle = scenario(map_name)
+    places = battle.spawn[: battle.num_agents] if own else battle.spawn[battle.num_agents :]
+    return {tuple(np.rint((place - point) / (2 * battle.units[0].radius)).astype(int).tolist()) for place in places}
+
+
+def test_teams_spawn_on_a_lattice_nearest_first_and_counter_clockwise_from_the_south():
+    """As recordings of the game show, and not mirrored: the third marine stands east of its point on either side."""
+    cross = {(0, 0), (0, -1), (1, 0), (0, 1), (-1, 0)}
+    square = cross | {(1, -1), (1, 1), (-1, 1), (-1, -1)}
+    for point, own in ((LEFT, True), (RIGHT, False)):
+        assert steps_from_the_point("3m", point, own) == {(0, 0), (0, -1), (1, 0)}
+        assert steps_from_the_point("8m", point, own) == square - {(-1, -1)}  # the last corner
+    assert steps_from_the_point("10m_vs_11m", RIGHT, False) == square | {(0, -2), (2, 0)}
+    far = {(2, -2), (2, 2), (-2, 2), (-2, -2), (0, -3), (3, 0), (0, 3), (-3, 0), (1, -3)}
+    five_by_five = {(x, y) for x in range(-2, 3) for y in range(-2, 3)}
+    assert steps_from_the_point("27m_vs_30m", RIGHT, False) == five_by_five | far
+
+
+def test_neighbours_on_the_lattice_are_a_diameter_apart():
+    battle = scenario("27m_vs_30m")
+    x = np.unique(battle.spawn[27:, 0].round(6))
+    assert np.diff(x).max() == pytest.approx(1.02 * 0.75)
+    assert 23.0 + 0.92 * 0.75 in x.tolist()  # the four round the point are a little nearer
+
+
+def test_enemies_keep_the_formation_they_spawn_in():
+    battle = scenario("MMM2")
+    np.testing.assert_allclose(battle.formation.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(battle.formation - battle.formation[0], battle.spawn[10:] - battle.spawn[10])
 
 
 LEFT, RIGHT = (9, 16), (23, 16)

@@ -154,7 +154,7 @@ def test_unavailable_action_becomes_stop_and_is_counted(map_arena):
     after = ring.step(state, [ATTACK, 0, 1])  # too far; alive; dead
     assert after.last_action[:, 0].numpy().tolist() == [1, 1, 0]
     assert int(after.illegal_actions[0]) == 3
-    np.testing.assert_allclose(after.units.x[:2], state.units.x[:2])
+    np.testing.assert_allclose(after.units.x[:2], state.units.x[:2], atol=0.05)  # neither walks
 
 
 def test_orthogonal_moves_go_where_they_say(map_arena):

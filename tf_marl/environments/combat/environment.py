@@ -83,7 +83,7 @@ class Combat:
         return Draws(
             spawn=tf.random.stateless_uniform([u, b], spawn, -1.0, 1.0),
             rally=tf.random.stateless_uniform([b], rally),
-            cooldown=tf.cast(tf.random.stateless_uniform([u, b], cooldown, low, high, tf.int32), tf.float32),
+            cooldown=tf.random.stateless_uniform([u, b], cooldown, low, high),
             order=tf.random.stateless_uniform([m, b] if self.options.shuffle_enemies else [0, b], order),
             script=tf.random.stateless_uniform([0 if self._script is None else m, b], script, None, None, tf.uint32),
         )
@@ -192,10 +192,4 @@ class Combat:
         if self._script is not None:
             available = self.task.available(units, side)
             return self.task.orders(units, self._script(units, available, draws.script), side)
-        nowhere = tf.zeros_like(units.x[side.own])
-        return physics.Orders(
-            target=tf.fill(nowhere.shape, physics.NOBODY),
-            moves=tf.fill(nowhere.shape, self.scenario.enemy_order == "attack_move"),
-            x=nowhere + state.rally_x,
-            y=nowhere + state.rally_y,
-        )
+        return self.physics.opening_orders(state.rally_x, state.rally_y)

@@ -6,23 +6,28 @@ turns into full vector instructions. What belongs to one unit's target is gather
 
 What happens in a loop, in this order, for all units at once (StarCraft II updates them one by one in random order):
 
-1. Hits. Those due land, with no projectile flight. Shields absorb first, armour comes off each hit that reaches
-   health, and no hit does less than half a point. A colossus' beams hit everyone on the ground along their line, at
-   once, a loop apart. A baneling bursts when it strikes and when it is killed, in the same loop; one killed by a burst
-   bursts in the next. Two units may kill one another in the same loop.
-2. Whom. An agent attacks whom its order names, while that unit lives, and then idles. An enemy keeps its target while
-   that is in reach of its weapon or attacks it; else it takes the nearest agent that attacks it or hit it last; else
-   the nearest that it notices; else it walks to its attack-move point. So two agents who shoot in turn keep a zealot
-   running between them, as they do in the game. Nobody attacks what its weapon cannot hit: an agent so
-   ordered stands.
-3. Attacks. A ready weapon with its target in reach starts an attack; its hits are due after the weapon's damage point.
+1. Hits. Those due land; a missile is under way for the gap it has to cross, whatever becomes of who fired it. Shields
+   absorb first, armour comes off each hit that reaches health, and no hit does less than half a point. A colossus'
+   beams hit everyone on the ground along their line, at once, a loop apart. A baneling bursts when it strikes and when
+   it is killed, in the same loop; one killed by a burst bursts in the next. Two units may kill one another in the same
+   loop.
+2. Whom. An agent attacks whom its order names, while that unit lives, and then idles. An enemy keeps a target that
+   attacks it; else it takes the nearest agent in reach of its weapon that does; else it keeps a target in reach; else
+   it takes the nearest agent that attacks it or hit it last; else the nearest that it notices; else it walks to its
+   attack-move point, in formation. So two agents who shoot in turn keep a zealot running between them, as they do in
+   the game. Nobody attacks what its weapon cannot hit: an agent so ordered stands.
+3. Attacks. A ready weapon with its target in reach starts an attack, once its turret points there; its hits are due after the weapon's damage point.
+   Another target ends the attack under way: before its first hit it is taken back, after it the later hits are lost.
 4. Healing. A healer gives its patient health for energy while the patient is in range and hurt, and goes where it is
-   otherwise. An agent's heals whom it is ordered to and nobody else; an enemy's the weakest of the hurt around it, and
-   without any it follows the nearest unit it could heal.
-5. Moves. Units of one plane that overlap are pushed apart, walkers giving way more than those who stand. Whoever has
-   somewhere to be and is neither in reach of its target nor busy with an attack goes there, round obstacles (agents
-   ordered to move go straight, which is the next two map units), sliding round whom it bumps into. An attack keeps a
-   unit busy until its backswing is over, or until it is ordered elsewhere. Nobody's centre leaves its ground.
+   otherwise. An agent's heals whom it is ordered to and nobody else; an enemy's who has the least share of its health
+   among the hurt around it, and without any it follows the nearest unit it could heal.
+5. Moves. Whoever has somewhere to be and is neither in reach of its target nor busy with an attack goes there, round
+   obstacles (agents ordered to move go straight, which is the next two map units) and round whoever is in its way: of
+   a few directions it takes the one that costs least, in angle, in what stands there and how near, and in leaving the
+   way it went; those who walk along with it are no obstacle. So melee units surround, and who comes last looks for a
+   place beside the others. Units of one plane that overlap are pushed apart; a walker makes way for those who stand,
+   who do not yield to it. An attack keeps a unit busy until its backswing is over, or until it is ordered elsewhere.
+   Nobody's centre leaves its ground.
 6. Time. Cooldowns run down; shields, Zerg health and energy recover.
 
 Which of this is chosen because the game's own way is not known: see `combat/__init__.py`. A hit that falls due within a
@@ -39,17 +44,28 @@ from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, Scenar
 from tf_marl.environments.combat.terrain import Paths, is_rectangle
 from tf_marl.environments.combat.units import LOOPS_PER_SECOND, UnitType
 
-COOLDOWN_JITTER = (-1, 3)  # game loops added to each period: a uniform integer, upper end excluded
+COOLDOWN_JITTER = (-1.0, 2.0)  # game loops added to each period, uniform
 MIN_HIT = 0.5  # hit points; armour never takes a hit below this
 NOBODY = -1
 _CANNOT = -1.0  # squared reach of a weapon that cannot hit
-_YIELD = 0.3  # a walker makes 0.5 + 0.3 of the way out of a unit that stands, which makes the rest
-_PASSES = 3  # of pushing apart, each loop
+_PASSES = 2  # of pushing apart, each loop
 _NEIGHBOURS = 20  # that push at a time, at most
+_OBSTACLES = 10  # that are looked at in one go, at most, when a way round them is sought
+_LOOPS_PER_PLAN = 8  # game loops for which a walker keeps the direction it chose, relative to its goal
+_DIRECTIONS = np.radians([-105.0, -70.0, -35.0, 0.0, 35.0, 70.0, 105.0])  # from the way to the goal
+_LOOKOUT = 4.0  # map units ahead
+_BLOCKED = 2.75  # radians: what a direction costs in which the next stride is blocked
+_KEEP = 0.3  # radians: what it costs to leave the last stride's direction for one across
+_SHAVE = 0.15  # map units by which two may pass closer than they may stand
+_COMPANY = 0.9  # of an obstacle's weight that it loses if it walks along at one's own speed
+_SIDE = 1e-3  # radians: half of all units prefer the left, the others the right
 _TIE_BREAK = 1e-4  # map units between one unit and the next
-_RELAXATION = 0.7  # of each push: in a crowd several add up, and in full they would throw a unit too far
+_RELAXATION = 0.85  # of each push: in a crowd several add up, and in full they would throw a unit too far
 _EDGE = 1e-3  # map units kept from the far side of a cell, so that int() names the cell
-_THREAT = 1e-4  # of a squared distance: makes any attacker on the map come before anyone else
+# Whom an enemy prefers, the least first: its target if that attacks it; attackers in reach by their squared distance
+# (times `_NEARER`: below 0.01); its target in reach; other attackers (below 0.3); whom it notices.
+_NEARER, _KEPT, _THREAT, _NOTICED = 1e-4, 0.01, 0.02, 1.0
+_AIM = np.radians(11.25)  # how far off its target a turret may point as it fires: the game's ArcSlop
 _FAR = 1e4  # map units: where the dead are for those who look for targets
 
 
@@ -70,8 +86,14 @@ class Units(NamedTuple):
     loops_unhurt: tf.Tensor  # game loops since the last hit taken
     last_attacker: tf.Tensor  # int32, the unit that hit it last, or NOBODY
     has_burst: tf.Tensor  # bool, of banelings
-    push_x: tf.Tensor  # map units, how far its neighbours pushed it in the last loop
-    push_y: tf.Tensor
+    facing_x: tf.Tensor  # where its turret points, a direction of length 1; of those without one, unused
+    facing_y: tf.Tensor
+    missile_delay: tf.Tensor  # game loops until its missile arrives
+    missile_target: tf.Tensor  # int32, the unit its missile flies at, or NOBODY without any under way
+    stride_x: tf.Tensor  # map units, how far it came in the last loop
+    stride_y: tf.Tensor
+    detour_along: tf.Tensor  # the direction it walks in, relative to the way to its goal: 1 along it
+    detour_across: tf.Tensor  # and 1 to the left of it
 
     @property
     def alive(self) -> tf.Tensor:
@@ -119,10 +141,10 @@ def squared_reach(attacker: UnitType, target: UnitType) -> float:
 
 
 def _squared_notice(enemy: UnitType, agent: UnitType) -> float:
-    """Square of the centre distance at which an enemy notices an agent: its scan range to the edge, or its reach."""
+    """Square of the centre distance at which an enemy notices an agent: its scan range, or its reach."""
     if enemy.weapon is None or not enemy.can_hit(agent):
         return _CANNOT
-    return max(squared_reach(enemy, agent), (enemy.weapon.scan_range + agent.radius) ** 2)
+    return max(squared_reach(enemy, agent), enemy.weapon.scan_range**2)
 
 
 class _Strikes:
@@ -174,6 +196,9 @@ class Physics:
         self.max_health = _column(units, lambda unit: unit.hit_points)
         self.max_shield = _column(units, lambda unit: unit.shield_points)
         self._stride = _column(units, lambda unit: unit.speed / LOOPS_PER_SECOND)
+        self._loops_per_unit = _column(units, lambda unit: LOOPS_PER_SECOND / unit.speed if unit.speed else 0.0)
+        self._formation = scenario.formation.astype(np.float32)
+        self._attack_moves = scenario.enemy_order == "attack_move"
         self._bursts = _column(units, lambda unit: bool(unit.weapon and unit.weapon.burst_radius)).astype(bool)
 
         self._period = _of_weapon(units, lambda weapon: weapon.period * LOOPS_PER_SECOND)
@@ -182,6 +207,13 @@ class Physics:
         self._hits = _of_weapon(units, lambda weapon: weapon.hits)
         backswing = _of_weapon(units, lambda weapon: weapon.backswing * LOOPS_PER_SECOND)
         self._after_last_hit = backswing - (np.maximum(self._hits, 1) - 1) * self._hit_interval
+        turret = np.radians(_of_weapon(units, lambda weapon: (weapon.turret_speed or 0.0) / LOOPS_PER_SECOND))
+        self._turns = turret > 0
+        self._turn_cos, self._turn_sin = np.cos(turret), np.sin(turret)
+        missile = _of_weapon(units, lambda weapon: weapon.missile_speed or 0.0)
+        self._fires = missile > 0
+        self._loops_per_missile_unit = np.where(self._fires, LOOPS_PER_SECOND / np.maximum(missile, 1e-3), 0.0)
+        self._muzzle = _column(units, lambda unit: unit.radius)  # map units before its centre missiles leave a unit
         self._squared_reach = _pairs(units, units, squared_reach)
         is_agent = self._ids < self._n
         self._squared_reach[is_agent == is_agent.T] = _CANNOT
@@ -211,6 +243,8 @@ class Physics:
             lambda a, b: a.separation_radius + b.separation_radius if a.flies == b.flies else 1e-3,
         )
         self._inverse_squared_separation = 1.0 / np.square(separation)
+        one_plane = _pairs(units, units, lambda a, b: a.flies == b.flies) * (self._ids != self._ids.T)[..., None]
+        self._room = (np.maximum(separation - _SHAVE, 0.0) * one_plane).astype(np.float32)
         # Where dead units are put while the living are pushed apart: far from everyone, each in a place of its own.
         self._grave = 100.0 * np.arange(1, len(units) + 1, dtype=np.float32)[:, None]
 
@@ -250,8 +284,34 @@ class Physics:
             loops_unhurt=zero,
             last_attacker=nobody,
             has_burst=tf.zeros_like(jitter, tf.bool),
-            push_x=zero,
-            push_y=zero,
+            facing_x=zero,
+            facing_y=zero - 1.0,
+            missile_delay=zero,
+            missile_target=nobody,
+            stride_x=zero,
+            stride_y=zero,
+            detour_along=zero + 1.0,
+            detour_across=zero,
+        )
+
+    def opening_orders(self, rally_x: tf.Tensor, rally_y: tf.Tensor) -> Orders:
+        """The map's order to the enemies, whose group keeps its formation. Args: rally_x, rally_y [B], map units."""
+        formation = self._formation
+        return Orders(
+            target=tf.fill([len(formation), rally_x.shape[0]], NOBODY),
+            moves=tf.fill([len(formation), rally_x.shape[0]], self._attack_moves),
+            x=rally_x + formation[:, :1],
+            y=rally_y + formation[:, 1:],
+        )
+
+    def order_again(self, units: Units, battles: tf.Tensor) -> Units:
+        """Gives the enemies of some battles their order again: they choose targets anew. Args: battles [B] bool."""
+        again = battles & (self._ids >= self._n)
+        unhit = again & (units.strikes_left == self._hits)
+        return units._replace(
+            target=tf.where(again, NOBODY, units.target),
+            cooldown=tf.where(unhit & (units.strikes_left > 0), 0.0, units.cooldown),
+            strikes_left=tf.where(again, 0.0, units.strikes_left),
         )
 
     def is_pathable(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -262,7 +322,13 @@ class Physics:
         return inside & tf.gather(tf.constant(self._pathable.reshape(-1)), cell)
 
     def advance(
-        self, units: Units, orders: Orders, jitter: tf.Tensor, num_loops: int, frozen: tf.Tensor | None = None
+        self,
+        units: Units,
+        orders: Orders,
+        jitter: tf.Tensor,
+        num_loops: int,
+        frozen: tf.Tensor | None = None,
+        played: tf.Tensor | int = 0,
     ) -> Units:
         """Plays `num_loops` game loops.
 
@@ -272,25 +338,30 @@ class Physics:
             jitter: [U, B] float, game loops added to the period of the attacks that a unit starts.
             num_loops: game loops.
             frozen: [B] bool, battles that stay as they are.
+            played: game loops before these; walkers choose their direction in every fourth.
         Returns:
             The battles after.
         """
 
         def loop(count, before):
-            after = self._loop(before, orders, jitter)
+            after = self._loop(before, orders, jitter, plans=tf.equal((played + count) % _LOOPS_PER_PLAN, 0))
             if frozen is not None:
                 after = tf.nest.map_structure(lambda old, new: tf.where(frozen, old, new), before, after)
             return count + 1, after
 
         return tf.while_loop(lambda count, _: count < num_loops, loop, (0, units))[1]
 
-    def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor) -> Units:
+    def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor, plans: tf.Tensor) -> Units:
         # What compares all pairs of units (strikes, targets, pushes) reads the state at the start of the loop and as
         # little of what this loop computes as can be: XLA would compute that anew for every pair.
         # 1. Hits.
         was_alive = units.alive
         lands = was_alive & (units.strikes_left > 0) & (units.strike_delay <= 0)
-        health, shield, last_attacker = self._strike(units, tf.where(lands & ~self._bursts, units.target, NOBODY))
+        struck = tf.where(lands & ~self._bursts, units.target, NOBODY)
+        missile_delay, missile_target = units.missile_delay, units.missile_target
+        if self._fires.any():
+            struck, missile_delay, missile_target = self._fire(units, lands, struck)
+        health, shield, last_attacker = self._strike(units, struck)
         has_burst = units.has_burst
         if self._bursts.any():
             detonates = self._bursts & ~has_burst & (lands | (health <= 0))
@@ -314,13 +385,15 @@ class Physics:
         in_reach = has_target & (tf.square(target_x - units.x) + tf.square(target_y - units.y) <= squared_reach)
 
         # 3. Attacks.
-        taken_back = (strikes_left == self._hits) & (target != units.target)  # before their first hit
-        strikes_left = tf.where(taken_back, 0.0, strikes_left)
-        cooldown = tf.where(taken_back, 0.0, units.cooldown)
+        ends = (strikes_left > 0) & (target != units.target)
+        cooldown = tf.where(ends & (strikes_left == self._hits), 0.0, units.cooldown)
+        strikes_left = tf.where(ends, 0.0, strikes_left)
         begins = in_reach & (cooldown <= 0) & (strikes_left == 0)
+        facing_x, facing_y = units.facing_x, units.facing_y
+        if self._turns.any():
+            facing_x, facing_y, aims = self._turn(units, target_x, target_y, has_target)
+            begins &= aims
         busy = begins | (((strikes_left > 0) | (strike_delay > 0)) & (target == units.target))
-        # Later hits of a running attack follow the target it began on, whatever the orders say since.
-        target = tf.where(strikes_left > 0, units.target, target)
         strikes_left = tf.where(begins, self._hits, strikes_left)
         strike_delay = tf.where(begins, self._damage_point, strike_delay)
         cooldown = tf.where(begins, self._period + jitter, cooldown)
@@ -334,7 +407,7 @@ class Physics:
             health, energy, target, walks, goal_x, goal_y = self._heal(
                 units, orders, alive, health, target, walks, goal_x, goal_y
             )
-        x, y, push_x, push_y = self._move(units, goal_x, goal_y, walks, has_target, alive)
+        x, y, detour_along, detour_across = self._move(units, goal_x, goal_y, walks, target, alive, plans)
 
         # 6. Time.
         loops_unhurt = tf.where(hurt, 0.0, units.loops_unhurt + 1.0)
@@ -352,9 +425,52 @@ class Physics:
             loops_unhurt=loops_unhurt,
             last_attacker=last_attacker,
             has_burst=has_burst,
-            push_x=push_x,
-            push_y=push_y,
+            facing_x=facing_x,
+            facing_y=facing_y,
+            missile_delay=missile_delay,
+            missile_target=missile_target,
+            stride_x=x - units.x,
+            stride_y=y - units.y,
+            detour_along=detour_along,
+            detour_across=detour_across,
         )
+
+    def _fire(self, units: Units, lands: tf.Tensor, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Sends off the missiles that are due, and lands those that arrive; all [U, B].
+
+        Args:
+            units: at the start of the loop.
+            lands: bool, whose hits are due.
+            struck: int32, whom those hit who fire none.
+        Returns:
+            struck, with whom missiles hit; missile_delay; missile_target.
+        """
+        launches = lands & self._fires
+        rows = tf.maximum(units.target, 0)
+        gap = tf.sqrt(
+            tf.square(gather(units.x, rows) - units.x) + tf.square(gather(units.y, rows) - units.y)
+        ) - self._muzzle
+        delay = tf.where(launches, tf.math.ceil(gap * self._loops_per_missile_unit), units.missile_delay - 1.0)
+        target = tf.where(launches, units.target, units.missile_target)
+        arrives = (delay <= 0) & (target != NOBODY)
+        struck = tf.where(self._fires, tf.where(arrives, target, NOBODY), struck)
+        return struck, delay, tf.where(arrives, NOBODY, target)
+
+    def _turn(
+        self, units: Units, target_x: tf.Tensor, target_y: tf.Tensor, has_target: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Turrets turn to their targets as fast as they can: where they point, and whether they aim; all [U, B]."""
+        way_x, way_y = target_x - units.x, target_y - units.y
+        inverse = tf.math.rsqrt(tf.square(way_x) + tf.square(way_y) + 1e-12)
+        way_x, way_y = way_x * inverse, way_y * inverse
+        x, y = units.facing_x, units.facing_y
+        left = tf.where(x * way_y - y * way_x < 0, -1.0, 1.0)
+        turned_x = self._turn_cos * x - left * self._turn_sin * y
+        turned_y = self._turn_cos * y + left * self._turn_sin * x
+        arrives = x * way_x + y * way_y >= self._turn_cos
+        x = tf.where(has_target, tf.where(arrives, way_x, turned_x), x)
+        y = tf.where(has_target, tf.where(arrives, way_y, turned_y), y)
+        return x, y, ~self._turns | (x * way_x + y * way_y >= np.cos(_AIM))
 
     def _acquire(self, units: Units, agent_target: tf.Tensor) -> tf.Tensor:
         """Whom each enemy attacks: [M, B] int32, an agent or NOBODY. Args: agent_target [N, B]."""
@@ -366,9 +482,11 @@ class Physics:
         attacks_me = agent_target[None] == enemy_ids
         hit_me = units.last_attacker[n:][:, None] == agent_ids
         mine = units.target[n:][:, None] == agent_ids
-        keeps = mine & (attacks_me | (distance <= self._squared_reach[n:, :n]))
-        noticed = tf.where(distance <= self._squared_notice, 1.0 + distance, np.inf)
-        score = tf.where(keeps, 0.0, tf.where(attacks_me | hit_me, distance * _THREAT, noticed))
+        in_reach = distance <= self._squared_reach[n:, :n]
+        score = tf.where(distance <= self._squared_notice, _NOTICED + distance, np.inf)
+        score = tf.where(attacks_me | hit_me, _THREAT + _NEARER * distance, score)
+        score = tf.where(in_reach, tf.where(attacks_me, _NEARER * distance, tf.where(mine, _KEPT, score)), score)
+        score = tf.where(mine & attacks_me, 0.0, score)
         # One minimum finds both how near and who: positive floats sort like their bits, and the lowest of these, worth
         # less than a thousandth of a map unit, hold the agent's number.
         low_bits = (1 << max(n - 1, 1).bit_length()) - 1
@@ -488,7 +606,8 @@ class Physics:
             else:
                 hurt = patient & (health[side] < self.max_health[side])
                 hurt &= (distance <= np.square(heal.scan_range + to_edges)) & (energy[healer] >= heal.scan_energy)
-                score = tf.where(hurt, health[side], tf.where(patient, _FAR + distance, np.inf))
+                share = health[side] / self.max_health[side]
+                score = tf.where(hurt, share, tf.where(patient, _FAR + distance, np.inf))
                 best = tf.reduce_min(score, axis=0)
                 first = tf.reduce_min(tf.where((score == best) & (best < np.inf), ids, self._u), axis=0)
                 picked, treats = ids == first, best < _FAR  # or follows only
@@ -517,31 +636,107 @@ class Physics:
         goal_x: tf.Tensor,
         goal_y: tf.Tensor,
         walks: tf.Tensor,
-        has_target: tf.Tensor,
+        target: tf.Tensor,
         alive: tf.Tensor,
+        plans: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One stride toward the goal, apart from whom one overlaps, back onto one's ground; all [U, B].
+        """One stride toward the goal, round whom one meets, apart from whom one overlaps, back onto one's ground.
 
-        Returns: x, y, and the push in x and y.
+        Args:
+            units: at the start of the loop.
+            goal_x, goal_y, walks, target, alive: [U, B], of this loop.
+            plans: a bool, whether walkers choose their direction anew.
+        Returns:
+            x, y, detour_along and detour_across, [U, B] each.
         """
         x, y = units.x, units.y
         if self._paths.waypoint is not None:
-            guided = (has_target | (self._ids >= self._n)) & self._needs_way
+            guided = ((target != NOBODY) | (self._ids >= self._n)) & self._needs_way
             way_x, way_y, detours = self._next_on_way(self._paths.waypoint, x, y, goal_x, goal_y)
             goal_x = tf.where(guided & detours, way_x, goal_x)
             goal_y = tf.where(guided & detours, way_y, goal_y)
-        walking = tf.cast(walks, tf.float32)
         dx, dy = goal_x - x, goal_y - y
-        stride = walking * tf.minimum(self._stride * tf.math.rsqrt(tf.square(dx) + tf.square(dy) + 1e-12), 1.0)
-        stride_x, stride_y = stride * dx, stride * dy
-        # Whom others block slides round them: the part of the stride that goes against their last push is lost.
-        against = tf.minimum(stride_x * units.push_x + stride_y * units.push_y, 0.0)
-        against /= tf.square(units.push_x) + tf.square(units.push_y) + 1e-12
-        new_x = x + stride_x - against * units.push_x
-        new_y = y + stride_y - against * units.push_y
+        squared = tf.square(dx) + tf.square(dy) + 1e-12
+        inverse = tf.math.rsqrt(squared)
+        ahead_x, ahead_y, distance = dx * inverse, dy * inverse, squared * inverse
+        stride = tf.minimum(self._stride, distance)
+        along, across = tf.cond(
+            plans,
+            lambda: self._steer(units, ahead_x, ahead_y, distance, stride, target, alive),
+            lambda: (units.detour_along, units.detour_across),
+        )
+        along, across = tf.where(walks, along, 1.0), tf.where(walks, across, 0.0)
+        walking = tf.cast(walks, tf.float32)
+        stride *= walking
+        new_x = x + stride * (along * ahead_x - across * ahead_y)
+        new_y = y + stride * (along * ahead_y + across * ahead_x)
+        return *self._keep_on_ground(x, y, *self._apart(new_x, new_y, walking, alive)), along, across
 
-        apart_x, apart_y = self._apart(new_x, new_y, walking, alive)
-        return *self._keep_on_ground(x, y, apart_x, apart_y), apart_x - new_x, apart_y - new_y
+    def _steer(
+        self,
+        units: Units,
+        ahead_x: tf.Tensor,
+        ahead_y: tf.Tensor,
+        distance: tf.Tensor,
+        stride: tf.Tensor,
+        target: tf.Tensor,
+        alive: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The direction of each walker that costs least: detour_along and detour_across, [U, B] each.
+
+        Args:
+            units: at the start of the loop.
+            ahead_x, ahead_y: [U, B], the way to the goal, of length 1.
+            distance: [U, B], map units to the goal.
+            stride: [U, B], map units in this loop.
+            target, alive: [U, B].
+        """
+        turns = -(-self._u // _OBSTACLES)
+        at_a_time = -(-self._u // turns)
+        nobodies = [[0, turns * at_a_time - self._u], [0, 0]]
+        other_x = tf.pad(tf.where(alive, units.x, _FAR), nobodies, constant_values=_FAR)
+        other_y, other_dx, other_dy = (tf.pad(a, nobodies) for a in (units.y, units.stride_x, units.stride_y))
+        room = tf.constant(np.pad(self._room, [*nobodies, [0, 0]]))
+        view = tf.minimum(distance, _LOOKOUT)
+
+        def turn(i, blocked):
+            for j in (i * at_a_time + k for k in range(at_a_time)):
+                dx, dy = other_x[j] - units.x, other_y[j] - units.y
+                straight, aside = dx * ahead_x + dy * ahead_y, dy * ahead_x - dx * ahead_y
+                keeps_pace = (other_dx[j] * ahead_x + other_dy[j] * ahead_y) * self._loops_per_unit
+                weight = tf.where(target == j, 0.0, 1.0 - _COMPANY * tf.clip_by_value(keeps_pace, 0.0, 1.0))
+                # It hides the more of the view the nearer it is, all of it where they touch.
+                weight_per_unit = weight / view
+                horizon, squared_room = view + room[j], tf.square(room[j])
+                hides = []
+                for angle, most in zip(_DIRECTIONS, blocked, strict=True):
+                    along = np.cos(angle) * straight + np.sin(angle) * aside
+                    across = np.cos(angle) * aside - np.sin(angle) * straight
+                    is_there = (tf.square(across) < squared_room) & (along > 0)
+                    hidden = tf.minimum((horizon - along) * weight_per_unit, weight)
+                    hides.append(tf.maximum(most, tf.where(is_there, hidden, 0.0)))
+                blocked = hides
+            return i + 1, blocked
+
+        blocked = [tf.zeros_like(units.x)] * len(_DIRECTIONS)
+        if turns == 1:
+            _, blocked = turn(0, blocked)
+        else:
+            _, blocked = tf.while_loop(lambda i, _: i < turns, turn, (0, blocked))
+        prefers_left = np.where(self._ids % 2, -_SIDE, 0.0)
+        least = tf.fill(tf.shape(units.x), np.float32(np.inf))
+        best_along = best_across = tf.zeros_like(units.x)
+        for angle, hidden in zip(_DIRECTIONS, blocked, strict=True):
+            way_x = np.cos(angle) * ahead_x - np.sin(angle) * ahead_y
+            way_y = np.cos(angle) * ahead_y + np.sin(angle) * ahead_x
+            leads_on = self._is_ground(units.x + stride * way_x, units.y + stride * way_y)
+            goes_on = (units.stride_x * way_x + units.stride_y * way_y) * self._loops_per_unit
+            cost = abs(angle) + _BLOCKED * tf.where(leads_on, hidden, 1.0) - _KEEP * goes_on
+            cost += np.float32(np.sign(angle)) * prefers_left.astype(np.float32)
+            best_along = tf.where(cost < least, np.float32(np.cos(angle)), best_along)
+            best_across = tf.where(cost < least, np.float32(np.sin(angle)), best_across)
+            least = tf.minimum(cost, least)
+        return best_along, best_across
 
     def _next_on_way(
         self, waypoint: np.ndarray, x: tf.Tensor, y: tf.Tensor, goal_x: tf.Tensor, goal_y: tf.Tensor
@@ -566,7 +761,7 @@ class Physics:
         Neighbours are taken in turn, several at a time and each for all units at once: sums over pairs would read every
         pair twice, once for x and once for y, and take three times as long.
         """
-        yields, stays = _RELAXATION * (0.5 + _YIELD * walking), _RELAXATION * _YIELD * walking
+        yields, stays = _RELAXATION * (0.5 + 0.5 * walking), _RELAXATION * 0.5 * walking
         turns = -(-self._u // _NEIGHBOURS)
         at_a_time = -(-self._u // turns)
         nobodies = [[0, turns * at_a_time - self._u], [0, 0]]
@@ -604,14 +799,18 @@ class Physics:
         new_x = tf.clip_by_value(new_x, self._low_x, self._high_x)
         new_y = tf.clip_by_value(new_y, self._low_y, self._high_y)
         if not self._rectangular:
-            ground, first = tf.constant(self._grounds), self._ids * MAP_SIZE**2
-
-            def possible(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-                return tf.gather(ground, first + tf.cast(x, tf.int32) * MAP_SIZE + tf.cast(y, tf.int32))
-
-            new_x = tf.where(possible(new_x, y), new_x, x)
-            new_y = tf.where(possible(new_x, new_y), new_y, y)
+            new_x = tf.where(self._is_ground(new_x, y), new_x, x)
+            new_y = tf.where(self._is_ground(new_x, new_y), new_y, y)
         return new_x, new_y
+
+    def _is_ground(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Whether each unit may be there; all [U, B]."""
+        inside = (x >= self._low_x) & (x <= self._high_x) & (y >= self._low_y) & (y <= self._high_y)
+        if self._rectangular:
+            return inside
+        cell = tf.cast(x, tf.int32) * MAP_SIZE + tf.cast(y, tf.int32)
+        cell = self._ids * MAP_SIZE**2 + tf.clip_by_value(cell, 0, MAP_SIZE**2 - 1)
+        return inside & tf.gather(tf.constant(self._grounds), cell)
 
 
 def _bursting(units: tuple[UnitType, ...]) -> tuple[UnitType, ...]:

@@ -1,8 +1,9 @@
 """The SMAC scenarios: who fights whom, from where, on which ground, for how long.
 
-Everything is SMAC's own (`smac.json`) but the packing of units round their spawn points and a few cells at the foot of
-cliffs: see `combat/__init__.py`. Units fill a disc round the point, nearest places first, without overlap and on ground
-in sight of it; the enemies' disc is the agents' mirrored from left to right.
+Everything is SMAC's own (`smac.json`) but a few cells at the foot of cliffs: see `combat/__init__.py`. Units spawn on a
+square lattice round their point, the nearest free place first and of equals counter-clockwise from the south, on ground
+in sight of the point. That is what recordings of the game show; both sides alike, so equal teams do not mirror each
+other: the third marine of 3m stands in front of the agents' two others, and behind the enemies'.
 """
 
 import dataclasses
@@ -16,10 +17,11 @@ from tf_marl.environments.combat.units import DATA, UnitType, unit_types
 
 MAP_SIZE = 32  # map units, both ways
 MMM = "MMM"  # the map type with end rules of its own
-SPAWN_JITTER = 0.05  # map units, in y; breaks the mirror symmetry that the game's own random update order breaks
-_SPAWN_GAP = 2 * SPAWN_JITTER + 0.01  # map units between the edges of units as they spawn
-_SPAWN_LATTICE = 0.25  # map units between candidate places
-_SPAWN_REACH = 6.0  # map units from the spawn point to the farthest of them
+SPAWN_JITTER = 0.05  # map units, in y, in place of the chance that the game's random order of updates brings
+_SPAWN_STEP = 1.02  # diameters between neighbours on the lattice, as measured off recordings
+_SPAWN_CROSS = 0.92  # diameters from the point to the first four round it, likewise
+_SPAWN_REACH = 12  # steps from the spawn point to the farthest places
+_SPAWN_OVERLAP = 0.05  # share of the distance of two types' edges by which they may overlap at spawn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +56,12 @@ class Scenario:
         return len(self.enemies)
 
     @property
+    def formation(self) -> np.ndarray:
+        """[M, 2] map units: where each enemy stands in its group, from the middle, as they walk."""
+        places = self.spawn[self.num_agents :]
+        return places - places.mean(axis=0)
+
+    @property
     def num_actions(self) -> int:
         """No-op, stop, four moves, one attack per enemy (a healer heals agents in their place)."""
         return 6 + self.num_enemies
@@ -82,8 +90,8 @@ def scenario(map_name: str, profile: str = "liberty") -> Scenario:
     # The rows of the file run from the top (y = 31) down; x runs along a row.
     cells = np.array([list(row) for row in reversed(DATA["terrain"][data["terrain"]])]).T
     pathable = cells == "."
-    agents, agent_spawn = _spawn(data["spawns"], "ally", types, pathable, mirror=1)
-    enemies, enemy_spawn = _spawn(data["spawns"], "enemy", types, pathable, mirror=-1)
+    agents, agent_spawn = _spawn(data["spawns"], "ally", types, pathable)
+    enemies, enemy_spawn = _spawn(data["spawns"], "enemy", types, pathable)
     # SMAC sorts its agents by (unit type, x, y) at spawn; the enemies stay as listed.
     order = sorted(range(len(agents)), key=lambda i: (data["agent_order"].index(agents[i].name), *agent_spawn[i]))
     return Scenario(
@@ -104,19 +112,29 @@ def scenario(map_name: str, profile: str = "liberty") -> Scenario:
     )
 
 
+def _lattice() -> np.ndarray:
+    """[P, 2] steps from the spawn point, in the order in which places are taken."""
+    ticks = range(-_SPAWN_REACH, _SPAWN_REACH + 1)
+    places = [(dx, dy) for dx in ticks for dy in ticks]
+    # The angle from the south, counter-clockwise; rounded, so that the south itself comes first.
+    return np.array(sorted(places, key=lambda p: (p[0] ** 2 + p[1] ** 2, round(np.arctan2(p[0], -p[1]) % (2 * np.pi), 6))))
+
+
 def _spawn(
-    calls: list[dict], side: str, types: dict[str, UnitType], pathable: np.ndarray, mirror: int
+    calls: list[dict], side: str, types: dict[str, UnitType], pathable: np.ndarray
 ) -> tuple[list[UnitType], list[tuple[float, float]]]:
     """Places the units of one side, in the order in which the map creates them."""
-    ticks = np.arange(-_SPAWN_REACH, _SPAWN_REACH + _SPAWN_LATTICE, _SPAWN_LATTICE)
-    offsets = np.array(sorted(((dx, dy) for dx in ticks for dy in ticks), key=lambda o: (o[0] ** 2 + o[1] ** 2, o)))
+    lattice = _lattice()
+    steps = np.where(np.abs(lattice).sum(1, keepdims=True) == 1, _SPAWN_CROSS, _SPAWN_STEP) * lattice
     units: list[UnitType] = []
     places: list[tuple[float, float]] = []
 
     def free(unit: UnitType, x: float, y: float) -> bool:
         on_ground = pathable[int(x), int(y - SPAWN_JITTER)] and pathable[int(x), int(y + SPAWN_JITTER)]
         return on_ground and all(
-            np.hypot(x - other_x, y - other_y) >= unit.separation_radius + other.separation_radius + _SPAWN_GAP
+            # Of one type, nobody is nearer than the next place.
+            np.hypot(x - other_x, y - other_y)
+            >= (_diameter(unit) * 0.6 if other is unit else (unit.radius + other.radius) * (1 - _SPAWN_OVERLAP))
             for other, (other_x, other_y) in zip(units, places, strict=True)
             if unit.flies == other.flies
         )
@@ -126,11 +144,16 @@ def _spawn(
             continue
         unit = types[call["unit"]]
         point = np.array(call["point"])
-        candidates = point + offsets * [mirror, 1]
-        candidates = candidates[((candidates >= 0) & (candidates < MAP_SIZE)).all(1)]
+        candidates = point + _diameter(unit) * steps
+        candidates = candidates[((candidates >= 0.5) & (candidates <= MAP_SIZE - 0.5)).all(1)]
         # Nobody spawns beyond a cliff.
         seen = terrain.in_sight(pathable, point.astype(int)[None], candidates.astype(int), np.zeros([1, 2]))[0]
         for _ in range(call["count"]):
             places.append(next(place for place in candidates[seen].tolist() if free(unit, *place)))
             units.append(unit)
     return units, places
+
+
+def _diameter(unit: UnitType) -> float:
+    """Of the room it takes at spawn, in map units; SMAX's units have no radius of their own."""
+    return 2 * max(unit.radius, unit.separation_radius)

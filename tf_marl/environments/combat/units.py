@@ -39,6 +39,8 @@ class Weapon:
     bonus_damage: dict[str, float] = dataclasses.field(default_factory=dict)  # attribute -> hit points more, per hit
     hits: int = 1
     hit_interval: float = 0.0  # game seconds
+    missile_speed: float | None = None  # map units per game second; None: hits need no time to get there
+    turret_speed: float | None = None  # degrees per game second; None: it turns at once
     line: Line | None = None
     burst_radius: float | None = None  # map units to the edge of whoever is hit; the attacker dies of it
 
