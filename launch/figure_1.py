@@ -92,7 +92,7 @@ def _run(map_name: str, clips: list[float], seed: int, bindings: list[str]) -> l
     from tf_marl.training.first_update import DISTRIBUTIONS, FirstUpdate
     from tf_marl.training.train import Trainer
 
-    paths = app.gin_paths(["paper/ippo.gin", f"maps/{map_name}.gin"])
+    paths = app.gin_paths([f"maps/{map_name}.gin", "paper/ippo.gin"])  # the paper's settings last: on every map
     app.parse_gin(paths, [f"ippo.num_epochs = {NUM_EPOCHS}", *bindings])
     with tempfile.TemporaryDirectory() as root_dir:
         with app.bad_input():

@@ -53,8 +53,11 @@ class Run(NamedTuple):
 
     def arguments(self) -> list[str]:
         """Of `launch.train`, but for where it goes."""
-        files = [f"--gin_file={self.algorithm}.gin", f"--gin_file=maps/{self.map}.gin", f"--seed={self.seed}"]
-        return files + [f"--gin_bindings={binding}" for binding in self.bindings]
+        files = [f"{self.algorithm}.gin", f"maps/{self.map}.gin"]
+        if self.algorithm.startswith("paper/"):
+            files.reverse()  # the paper's settings hold on every map, whatever a map's file would have
+        flags = [f"--gin_file={file}" for file in files] + [f"--seed={self.seed}"]
+        return flags + [f"--gin_bindings={binding}" for binding in self.bindings]
 
 
 @gin.configurable("sweep")

@@ -6,9 +6,9 @@ attacks the nearest enemy, `AW` all the one with the least health, `FF` all the 
 both sides' health at the start that the agents kept or took (`final_reward`).
 
 Their rules were not SMAC's, and are kept here: orders come every two game loops and reach any distance, nothing ends a
-battle but the end of one side, healers apart as in SMAC, and whenever an agent dies all enemies are given the map's
-opening order again, which makes them choose their targets anew. The game lists its units in an order of its own, another
-one each time, so which of equals a script names first is drawn here for each battle.
+battle but the end of one side (healers apart, as in SMAC), and whenever an agent dies all enemies are given the map's
+opening order again, which makes them choose their targets anew. The game lists its units in an order of its own,
+another one each time, so which of equals a script names first is drawn here for each battle.
 
 Shapes: N agents, M enemies, U = N + M units; B battles, last, as in `environments.combat.physics`.
 """

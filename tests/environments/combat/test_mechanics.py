@@ -582,7 +582,7 @@ def test_spine_crawlers_armour_is_two(zoo):
 
 @pytest.mark.parametrize(("place", "loops"), [((10, 4), 1), ((16, 10), 4), ((10, 16), 8)])
 def test_spine_crawler_attacks_once_its_turret_points_there(zoo, place, loops):
-    """From the south at 360 degrees a game second, 22.5 a loop, to within 11.25: 78.75 / 22.5 = 3.5, 168.75 / 22.5 = 7.5."""
+    """From the south by 22.5 degrees a loop to within 11.25: after 78.75 / 22.5 = 3.5 loops, 168.75 / 22.5 = 7.5."""
     state = zoo.start({"enemy spine_crawler": (10, 10), "marine": place})
     state = zoo.play(state, loops=loops - 1)
     assert zoo.unit(state, "enemy spine_crawler").strikes_left == 0
@@ -599,16 +599,17 @@ def test_two_who_shoot_in_turn_from_either_side_keep_a_spine_crawler_turning(map
     assert float(units.health[2, 0]) < 300 - 15 * 12  # they hit it
     np.testing.assert_array_equal(units.health[:2, 0], 80)
     both = ring.start([(8.9, 17), (18.9, 17), (13.92, 20.04)], health=[80, 80, 300])
-    for _ in range(40):
-        alive = both.units.alive.numpy()[:2, 0]
-        both = ring.step(both, np.where(alive, ATTACK, 0)) if not both.step_type[0] == 2 else both
+    while both.step_type[0] != 2:
+        both = ring.step(both, np.where(both.units.alive.numpy()[:2, 0], ATTACK, 0))
     assert not both.units.alive.numpy()[:2].all()  # together they are lost
 
 
 # Missiles
 
 
-@pytest.mark.parametrize(("shooter", "gap", "loops"), [("stalker", 5.0, 5), ("marauder", 5.0, 4), ("hydralisk", 4.0, 2)])
+@pytest.mark.parametrize(
+    ("shooter", "gap", "loops"), [("stalker", 5.0, 5), ("marauder", 5.0, 4), ("hydralisk", 4.0, 2)]
+)
 def test_missiles_take_their_time(zoo, shooter, gap, loops):
     """18.75, 20 and 40 map units a game second, from edge to centre, after the damage point, at what does not move."""
     weapon, radius = unit_types("liberty")[shooter].weapon, unit_types("liberty")[shooter].radius

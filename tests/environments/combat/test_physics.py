@@ -19,7 +19,7 @@ FAR = [28.0, 28.0]
 # Share of battles and env steps in which somebody may stand nearer to another than half the distance that keeps them
 # apart, twice what the worst of some ten runs showed: those who stand do not yield, and a crowd that walks into them
 # from all sides needs some loops to come apart again; elsewhere nobody comes that near.
-PRESSED = {"2c_vs_64zg": 0.15, "bane_vs_bane": 0.03, "25m": 0.01}
+PRESSED = {"2c_vs_64zg": 0.3, "bane_vs_bane": 0.03, "25m": 0.01}
 
 
 def hits_to_kill(attacker: str, target: str) -> int:

@@ -16,8 +16,9 @@ What happens in a loop, in this order, for all units at once (StarCraft II updat
    it takes the nearest agent that attacks it or hit it last; else the nearest that it notices; else it walks to its
    attack-move point, in formation. So two agents who shoot in turn keep a zealot running between them, as they do in
    the game. Nobody attacks what its weapon cannot hit: an agent so ordered stands.
-3. Attacks. A ready weapon with its target in reach starts an attack, once its turret points there; its hits are due after the weapon's damage point.
-   Another target ends the attack under way: before its first hit it is taken back, after it the later hits are lost.
+3. Attacks. A ready weapon with its target in reach starts an attack, once its turret points there; its hits are due
+   after the weapon's damage point. Another target ends the attack under way: before its first hit it is taken back,
+   after it the later hits are lost.
 4. Healing. A healer gives its patient health for energy while the patient is in range and hurt, and goes where it is
    otherwise. An agent's heals whom it is ordered to and nobody else; an enemy's who has the least share of its health
    among the hurt around it, and without any it follows the nearest unit it could heal.
@@ -61,7 +62,7 @@ _COMPANY = 0.9  # of an obstacle's weight that it loses if it walks along at one
 _SIDE = 1e-3  # radians: half of all units prefer the left, the others the right
 _TIE_BREAK = 1e-4  # map units between one unit and the next
 _RELAXATION = 0.85  # of each push: in a crowd several add up, and in full they would throw a unit too far
-_EDGE = 1e-3  # map units kept from the far side of a cell, so that int() names the cell
+_EDGE = 1e-3  # map units kept from the ground's sides, so that int() names the cell, and the same one in any precision
 # Whom an enemy prefers, the least first: its target if that attacks it; attackers in reach by their squared distance
 # (times `_NEARER`: below 0.01); its target in reach; other attackers (below 0.3); whom it notices.
 _NEARER, _KEPT, _THREAT, _NOTICED = 1e-4, 0.01, 0.02, 1.0
@@ -252,7 +253,7 @@ class Physics:
         grounds = [self._ground(unit, scenario) for unit in units]
         corners = np.array([[axis.min() for axis in np.nonzero(ground)] for ground in grounds], np.float32)
         far_corners = np.array([[axis.max() + 1 for axis in np.nonzero(ground)] for ground in grounds], np.float32)
-        self._low_x, self._low_y = corners[:, :1], corners[:, 1:]
+        self._low_x, self._low_y = corners[:, :1] + _EDGE, corners[:, 1:] + _EDGE
         self._high_x, self._high_y = far_corners[:, :1] - _EDGE, far_corners[:, 1:] - _EDGE
         # Ground that is one full rectangle needs no look-up: staying inside its bounds is enough.
         self._rectangular = all(is_rectangle(ground) for ground in grounds)
@@ -447,9 +448,10 @@ class Physics:
         """
         launches = lands & self._fires
         rows = tf.maximum(units.target, 0)
-        gap = tf.sqrt(
-            tf.square(gather(units.x, rows) - units.x) + tf.square(gather(units.y, rows) - units.y)
-        ) - self._muzzle
+        gap = (
+            tf.sqrt(tf.square(gather(units.x, rows) - units.x) + tf.square(gather(units.y, rows) - units.y))
+            - self._muzzle
+        )
         delay = tf.where(launches, tf.math.ceil(gap * self._loops_per_missile_unit), units.missile_delay - 1.0)
         target = tf.where(launches, units.target, units.missile_target)
         arrives = (delay <= 0) & (target != NOBODY)

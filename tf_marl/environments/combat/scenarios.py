@@ -117,7 +117,9 @@ def _lattice() -> np.ndarray:
     ticks = range(-_SPAWN_REACH, _SPAWN_REACH + 1)
     places = [(dx, dy) for dx in ticks for dy in ticks]
     # The angle from the south, counter-clockwise; rounded, so that the south itself comes first.
-    return np.array(sorted(places, key=lambda p: (p[0] ** 2 + p[1] ** 2, round(np.arctan2(p[0], -p[1]) % (2 * np.pi), 6))))
+    return np.array(
+        sorted(places, key=lambda p: (p[0] ** 2 + p[1] ** 2, round(np.arctan2(p[0], -p[1]) % (2 * np.pi), 6)))
+    )
 
 
 def _spawn(
