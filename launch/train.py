@@ -82,7 +82,9 @@ def main() -> int:
     params = app.flat(config)
     check_config(root_dir, began_with, params)
     unknown = "" if SHARDS in began_with else "if it began on another number of cores, set train.num_shards to that; "
-    does_not_suit = "its checkpoint does not suit these settings or this version's battle, for which an empty folder begins"
+    does_not_suit = (
+        "its checkpoint does not suit these settings or this version's battle, for which an empty folder begins"
+    )
     with app.bad_input(f"--root_dir={root_dir}: {does_not_suit} anew; {unknown}"):
         resumes = trainer.restore()
     facts = app.training_facts(config)
