@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tf_marl import graph
 from tf_marl.environments.combat import physics
+from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.units import unit_types
 
 UNIT_TYPES = unit_types("liberty")
@@ -168,6 +169,35 @@ def test_enemy_takes_the_nearest_and_keeps_it(arena):
     assert state.units.target[2, 0] == 0
     closer = ring.with_units(state, x=[24.0, 26.0, 28.0], y=[28.0, 28.5, 28.0])
     assert ring.step(closer, [STOP, STOP]).units.target[2, 0] == 0
+
+
+def test_enemy_leaves_whom_it_merely_reaches_for_one_in_reach_that_attacks_it(arena):
+    ring = arena(["marine", "marine"], ["marine"])
+    state = ring.step(ring.start([[24.0, 28.0], [23.0, 28.8], FAR]), [STOP, STOP])
+    assert state.units.target[2, 0] == 0  # the nearer
+    assert ring.step(state, [STOP, ATTACK]).units.target[2, 0] == 1
+    assert ring.step(state, [ATTACK, ATTACK]).units.target[2, 0] == 0  # who attacks it as well is kept
+    beyond = ring.with_units(state, x=[24.0, 22.1, 28.0], y=[28.0, 28.0, 28.0])  # 5.9 away, beyond its reach of 5.75
+    assert (
+        ring.core.physics.advance(
+            beyond.units, ring.orders(beyond.units, [-1, 2]), tf.zeros([3, 1]), num_loops=1
+        ).target[2, 0]
+        == 0
+    )
+
+
+def test_an_order_given_again_costs_enemies_their_targets_and_the_attack_they_wind_up(arena):
+    ring = arena(["marine"], ["marine"])
+    laws = ring.core.physics
+    units = ring.start([[24.0, 28.0], FAR]).units
+    winding = laws.advance(units, ring.orders(units, [1]), tf.zeros([2, 1]), num_loops=1)
+    assert (winding.strikes_left.numpy() == 1).all()
+    again = laws.order_again(winding, tf.constant([True]))
+    assert again.target.numpy()[:, 0].tolist() == [1, NOBODY]
+    assert again.strikes_left.numpy()[:, 0].tolist() == [1, 0]
+    assert again.cooldown[1, 0] == 0 < again.cooldown[0, 0]
+    same = laws.order_again(winding, tf.constant([False]))
+    assert all((a == b).numpy().all() for a, b in zip(same, winding, strict=True))
 
 
 def test_mutual_kill_is_a_draw(arena):

@@ -52,7 +52,7 @@ _CANNOT = -1.0  # squared reach of a weapon that cannot hit
 _PASSES = 2  # of pushing apart, each loop
 _NEIGHBOURS = 20  # that push at a time, at most
 _OBSTACLES = 10  # that are looked at in one go, at most, when a way round them is sought
-_LOOPS_PER_PLAN = 8  # game loops for which a walker keeps the direction it chose, relative to its goal
+_LOOPS_PER_PLAN = 8  # game loops for which a walker keeps the direction it chose, relative to its goal; 4 cost a tenth
 _DIRECTIONS = np.radians([-105.0, -70.0, -35.0, 0.0, 35.0, 70.0, 105.0])  # from the way to the goal
 _LOOKOUT = 4.0  # map units ahead
 _BLOCKED = 2.75  # radians: what a direction costs in which the next stride is blocked
@@ -339,7 +339,8 @@ class Physics:
             jitter: [U, B] float, game loops added to the period of the attacks that a unit starts.
             num_loops: game loops.
             frozen: [B] bool, battles that stay as they are.
-            played: game loops before these; walkers choose their direction in every fourth.
+            played: game loops before these, for those who play fewer than eight at a time: walkers choose their
+                direction in the first of eight.
         Returns:
             The battles after.
         """
