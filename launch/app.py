@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags, logging
 
 if TYPE_CHECKING:
-    from tf_marl.agents.ppo import PPOAgent
+    from tf_marl.agents.ppo.agent import PPOAgent
     from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
     from tf_marl.export import ServedPolicy
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -362,16 +362,16 @@ def run_config(root_dir: str | pathlib.Path) -> str:
         raise BadInput(f"--root_dir={root_dir}: its {CONFIG_NAME} is no text; put back the run's own") from None
 
 
-def backend_tags(core: "Combat | StarCraft2") -> dict[str, str]:
+def backend_tags(world: "Combat | StarCraft2") -> dict[str, str]:
     """What results depend on besides settings: with StarCraft II, its build and the map.
 
     Raises:
         BadInput: it is not there.
     """
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
 
     with bad_input():
-        return core.tags() if isinstance(core, StarCraft2) else {}
+        return world.tags() if isinstance(world, StarCraft2) else {}
 
 
 def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgent", int]:
@@ -400,7 +400,7 @@ def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgen
     if env_steps is None:
         lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
         raise BadInput(f"--root_dir={root_dir}: {lacks} train for longer")
-    return environment.core, trainer.agent, env_steps
+    return environment.world, trainer.agent, env_steps
 
 
 def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat | StarCraft2", dict[str, Any]]:
@@ -421,8 +421,8 @@ def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Comb
         model = tracking.download(model_uri, tracking_uri, pathlib.Path(folder))
         page = export.read_page(model)
         facts = page["training"] | {"env_steps": page["env_steps"]}
-        core = environments.load(**facts["environment"]).core
-        return export.ServedPolicy(core.time_step_spec, core.action_spec, model), core, facts
+        world = environments.make(**facts["environment"])
+        return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
 
 
 def tracking_uri() -> str:

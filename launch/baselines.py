@@ -27,9 +27,7 @@ def main() -> int:
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     with app.bad_input():
-        cores = [
-            environments.load(name, num_envs=FLAGS.episodes).core for name in FLAGS.map or environments.map_names()
-        ]
+        cores = [environments.make(name, num_envs=FLAGS.episodes) for name in FLAGS.map or environments.map_names()]
     csv = ["map,policy,episodes,battle_won_mean,battle_won_low,battle_won_high,return_mean,episode_length_mean"]
     page = [
         f"Share of battles won, with 95% interval (Wilson), over {FLAGS.episodes} episodes each:",
@@ -39,17 +37,17 @@ def main() -> int:
         "| map | " + " | ".join(SCRIPTS) + " |",
         "|---|" + "---|" * len(SCRIPTS),
     ]
-    for core in cores:
+    for world in cores:
         cells = []
         for script in SCRIPTS:
-            policy = ScriptedPolicy(core.time_step_spec, core.action_spec, script, core.task)
-            result = Evaluator(core, policy)(tf.constant([FLAGS.seed, 6]))
+            policy = ScriptedPolicy(world.time_step_spec, world.action_spec, script, world.task)
+            result = Evaluator(world, policy)(tf.constant([FLAGS.seed, 6]))
             won = result["battle_won_mean"]
             low, high = win_interval(won, FLAGS.episodes)
             numbers = (won, low, high, result["return_mean"], result["episode_length_mean"])
-            csv.append(f"{core.scenario.name},{script},{FLAGS.episodes}," + ",".join(f"{x:.4f}" for x in numbers))
+            csv.append(f"{world.scenario.name},{script},{FLAGS.episodes}," + ",".join(f"{x:.4f}" for x in numbers))
             cells.append(f"{won:.2f} ({low:.2f} to {high:.2f})")
-        page.append(f"| {core.scenario.name} | " + " | ".join(cells) + " |")
+        page.append(f"| {world.scenario.name} | " + " | ".join(cells) + " |")
         print(page[-1], flush=True)
     (folder / "win_rates.csv").write_text("\n".join(csv) + "\n", "utf-8")
     (folder / "win_rates.md").write_text("\n".join(page) + "\n", "utf-8")

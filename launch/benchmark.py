@@ -113,24 +113,25 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
     """
     import tensorflow as tf
 
-    from tf_marl import environments, graph, shards
+    from tf_marl import environments
+    from tf_marl.compile import graph, shards
     from tf_marl.environments.combat.scripts import ScriptedPolicy
     from tf_marl.training import memory
 
     with app.bad_input():
-        core = environments.load(seed=FLAGS.seed).core
-        policy = ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
-        what = f"environment.num_envs = {core.num_envs:,}"
-        memory.check(memory.of_episodes(policy, core.num_envs), FLAGS.max_gigabytes, what)
-    num_shards = shards.per_core(core.num_envs)
-    shard = core.resize(core.num_envs // num_shards)
+        world = environments.make(seed=FLAGS.seed)
+        policy = ScriptedPolicy(world.time_step_spec, world.action_spec, "random", world.task)
+        what = f"environment.num_envs = {world.num_envs:,}"
+        memory.check(memory.of_episodes(policy, world.num_envs), FLAGS.max_gigabytes, what)
+    num_shards = shards.per_core(world.num_envs)
+    shard = world.resize(world.num_envs // num_shards)
     fold_in = tf.random.experimental.stateless_fold_in
 
     @graph.function(jit_compile=True)
     def play(state, seed):
         def step(t, state, env_steps, checksum):
             policy_seed, env_seed = tf.unstack(tf.random.experimental.stateless_split(fold_in(seed, t), 2))
-            action = tf.ones([shard.num_envs, *core.action_spec.shape], tf.int32)  # stop
+            action = tf.ones([shard.num_envs, *world.action_spec.shape], tf.int32)  # stop
             if chooses:
                 action = policy.action(shard.time_step(state), seed=policy_seed).action
             state = shard.step(state, action, env_seed)
@@ -182,7 +183,7 @@ def _collecting(trainer: "Trainer") -> Callable[[], float]:
     """The collecting half of it."""
     import tensorflow as tf
 
-    from tf_marl import graph
+    from tf_marl.compile import graph
 
     @graph.function
     def collect() -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -201,7 +202,7 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
     """
     import tensorflow as tf
 
-    from tf_marl import graph
+    from tf_marl.compile import graph
 
     agent = trainer.agent
     collect = graph.function(trainer.collector.collect)
@@ -235,7 +236,7 @@ def _export(out: pathlib.Path) -> int:
     """One iteration as a module: one program, as on a GPU."""
     import gin
 
-    from tf_marl import stablehlo
+    from tf_marl.compile import stablehlo
 
     agent = gin.query_parameter("train.agent").configurable.name
     with gin.unlock_config():

@@ -28,7 +28,7 @@ flags.DEFINE_string("out", str(RESULTS), "Folder for cells.csv, the page and its
 
 
 def main() -> int:
-    from tf_marl import calibration
+    from tf_marl.experiments import calibration
 
     folder = app.writable_folder(FLAGS.out, "out")
     with app.bad_input("--games: "):
@@ -37,8 +37,8 @@ def main() -> int:
         raise app.BadInput(f"--map={unknown.pop()}: no game on it; there are: {', '.join(dict.fromkeys(games['map']))}")
     games = games[games["map"].isin(FLAGS.map)] if FLAGS.map else games
     app.import_quietly()
-    from tf_marl import figures
     from tf_marl.environments.combat.scenarios import scenario
+    from tf_marl.paper import figures
 
     ours = {}
     for map_name, cells in games.groupby("map", sort=False):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
 
 FLAGS = flags.FLAGS
 CHAMPION = "champion"  # the alias
@@ -106,24 +106,24 @@ def challenged(tracking_uri: str, name: str, version: int) -> str | None:
 
 class _Team(NamedTuple):
     policy: "tf_policy.TFPolicy"
-    core: "Combat | StarCraft2"
+    world: "Combat | StarCraft2"
     environment: dict[str, Any]  # its settings, those left at their defaults too
 
 
 def _load(tracking_uri: str, name: str, version: int) -> _Team:
-    policy, core, facts = app.load_model(f"models:/{name}/{version}", tracking_uri)
-    return _Team(policy, core, facts["environment"] | dataclasses.asdict(core.options))
+    policy, world, facts = app.load_model(f"models:/{name}/{version}", tracking_uri)
+    return _Team(policy, world, facts["environment"] | dataclasses.asdict(world.options))
 
 
 def _win_rate(team: _Team, seed: list[int], episodes: int) -> float:
     import tensorflow as tf
 
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
     from tf_marl.training.evaluate import Evaluator
 
-    rate = Evaluator(team.core.resize(episodes), team.policy)(tf.constant(seed))["battle_won_mean"]
-    if isinstance(team.core, StarCraft2):
-        team.core.close()
+    rate = Evaluator(team.world.resize(episodes), team.policy)(tf.constant(seed))["battle_won_mean"]
+    if isinstance(team.world, StarCraft2):
+        team.world.close()
     return rate
 
 

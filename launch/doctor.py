@@ -24,7 +24,7 @@ try:
     from absl import flags
 
     from launch import app
-    from tf_marl.sc2 import installation
+    from tf_marl.environments.sc2 import installation
 except ImportError:
     sys.exit("problem  absl-py: not installed, like most of the rest, it seems\n         fix: make setup")
 

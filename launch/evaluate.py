@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
     from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
 
 FLAGS = flags.FLAGS
 REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
@@ -46,7 +46,7 @@ class Team(NamedTuple):
     """Who plays, and where."""
 
     name: str
-    core: "Combat | StarCraft2"
+    world: "Combat | StarCraft2"
     policy: "tf_policy.TFPolicy"
     facts: dict[str, Any]  # for --json
 
@@ -64,21 +64,21 @@ def main() -> int:
     app.import_quietly()
     import tensorflow as tf
 
-    from tf_marl import replay
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.combat import replay
+    from tf_marl.environments.sc2.core import StarCraft2
     from tf_marl.training import memory
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
-    tags = app.backend_tags(team.core)
-    if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.core, StarCraft2):
+    tags = app.backend_tags(team.world)
+    if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.world, StarCraft2):
         raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, others ours; rename it")
     with app.bad_input():
         gigabytes = memory.of_episodes(team.policy, FLAGS.episodes)
         memory.check(gigabytes, FLAGS.max_gigabytes, f"--episodes={FLAGS.episodes}")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
-    core = team.core.resize(FLAGS.episodes)
-    result = Evaluator(core, team.policy)(tf.constant(seed))
+    world = team.world.resize(FLAGS.episodes)
+    result = Evaluator(world, team.policy)(tf.constant(seed))
     low, high = win_interval(result["battle_won_mean"], FLAGS.episodes)
     print(
         f"{team.name}, {FLAGS.episodes} episodes:"
@@ -86,12 +86,12 @@ def main() -> int:
         f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
     )
     if replay_file:
-        if isinstance(core, StarCraft2):
-            core.save_replay(replay_file)
+        if isinstance(world, StarCraft2):
+            world.save_replay(replay_file)
             print(f"to watch in the game: {replay_file}")
         else:
             kept = min(FLAGS.episodes, REPLAY_EPISODES)
-            episodes = replay.record(core, team.policy, seed, kept)
+            episodes = replay.record(world, team.policy, seed, kept)
             with app.bad_input("--replay: "):
                 replay.write(replay_file, episodes, team.name)
             print(f"the first {kept} of them to watch: {replay_file}")
@@ -107,9 +107,9 @@ def _trained_team() -> Callable[[], Team]:
     _refuse_settings()
 
     def team() -> Team:
-        core, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
+        world, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
         name = f"{pathlib.Path(FLAGS.root_dir).resolve().name} after {env_steps:,} env steps"
-        return Team(name, core, agent.watched_policy, {"env_steps": env_steps})
+        return Team(name, world, agent.watched_policy, {"env_steps": env_steps})
 
     return team
 
@@ -124,9 +124,9 @@ def _registered_team() -> Callable[[], Team]:
             tracking.check_reachable(FLAGS.tracking_uri)
 
     def team() -> Team:
-        policy, core, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
+        policy, world, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
         name = f"{FLAGS.model_uri}, after {facts['env_steps']:,} env steps"
-        return Team(name, core, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
+        return Team(name, world, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
 
     return team
 
@@ -146,22 +146,22 @@ def _scripted_team() -> Callable[[], Team]:
     def team() -> Team:
         from tf_marl import environments
         from tf_marl.environments.combat.scripts import ScriptedPolicy
-        from tf_marl.environments.sc2 import StarCraft2
+        from tf_marl.environments.sc2.core import StarCraft2
 
         app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
         with app.bad_input():
-            core = environments.load(seed=FLAGS.seed).core
-            if isinstance(core, StarCraft2):
+            world = environments.make(seed=FLAGS.seed)
+            if isinstance(world, StarCraft2):
                 raise app.BadInput(f"--policy={FLAGS.policy}: scripted teams know the embedded battle alone")
-            policy = ScriptedPolicy(core.time_step_spec, core.action_spec, FLAGS.policy, core.task)
-        return Team(f"{FLAGS.policy} on {FLAGS.map}", core, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
+            policy = ScriptedPolicy(world.time_step_spec, world.action_spec, FLAGS.policy, world.task)
+        return Team(f"{FLAGS.policy} on {FLAGS.map}", world, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
 
     return team
 
 
 def _replay_file(name: str) -> pathlib.Path:
     """Where the replay goes; its folder is made if need be."""
-    from tf_marl import replay
+    from tf_marl.environments.combat import replay
 
     if pathlib.Path(name).suffix != GAME_REPLAY:
         with app.bad_input("--replay="):

@@ -73,7 +73,7 @@ def main() -> int:
 def _trained(folder: pathlib.Path) -> tuple[int, dict[str, Any], list[pathlib.Path]]:
     """Figures 2 to 8 and alpha: exit code, what is to be told, files."""
     from launch import runs
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     names = TRAINED if FLAGS.figure == "all" else (FLAGS.figure,)
     bindings = FLAGS.gin_bindings + ([f"sweep.seeds = {FLAGS.seeds}"] if FLAGS.seeds else [])
@@ -105,7 +105,7 @@ def _trained(folder: pathlib.Path) -> tuple[int, dict[str, Any], list[pathlib.Pa
 
 
 def _draw(name: str, curves: "pd.DataFrame", note: str) -> "matplotlib.figure.Figure":
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     if name == "alpha":
         return figures.by_team_size(curves, f"Figure alpha: how far IPPO's updates go, by rule ({note})")
@@ -117,7 +117,8 @@ def _verdicts(curves: "pd.DataFrame", folder: pathlib.Path) -> dict[str, Any]:
     """What all runs of the folder, and figure 1's, say of the paper's claims: as a table and a page."""
     import pandas as pd
 
-    from tf_marl import claims, tracking
+    from tf_marl import tracking
+    from tf_marl.paper import claims
 
     first_update = [pd.read_csv(FIRST_UPDATE / name) for name in ("table.csv", "percentiles.csv")]
     found = claims.table(claims.verdicts(curves, *first_update))

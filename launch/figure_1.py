@@ -89,7 +89,7 @@ class Tables:
 def _run(map_name: str, clips: list[float], seed: int, bindings: list[str]) -> list[tuple[Rows, Rows]]:
     """The first update on a map, with each clip range: rows of the table and of the percentiles."""
     from tf_marl import diagnostics, environments
-    from tf_marl.training.first_update import DISTRIBUTIONS, FirstUpdate
+    from tf_marl.paper.first_update import DISTRIBUTIONS, FirstUpdate
     from tf_marl.training.train import Trainer
 
     paths = app.gin_paths([f"maps/{map_name}.gin", "paper/ippo.gin"])  # the paper's settings last: on every map
@@ -122,7 +122,7 @@ def _draw(
     tables: Tables, panels: list[str], compares: bool, seeds: int, folder: pathlib.Path
 ) -> tuple[dict[str, Any], list[pathlib.Path]]:
     """Plots and the comparison, from the tables alone."""
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     def select(rows: "pd.DataFrame", panel: str) -> "pd.DataFrame":
         maps, clips = PANELS[panel]
@@ -153,7 +153,8 @@ def _draw(
 
 
 def _page(compared: "pd.DataFrame", result: dict[str, Any], seeds: int, fits: dict[str, str]) -> str:
-    from tf_marl import figures, tracking
+    from tf_marl import tracking
+    from tf_marl.paper import figures
 
     lines = [
         "# Figure 1: the first update of the actor, beside the paper's published numbers",

@@ -21,8 +21,8 @@ import gin
 
 from launch import app
 from launch.warm import Warm
-from tf_marl import figures
 from tf_marl.config import Count, checked
+from tf_marl.paper import figures
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -191,7 +191,7 @@ def _write(
 ) -> list[pathlib.Path]:
     import pandas as pd
 
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     tables = {"statements": pd.DataFrame(rows), "learning": learned, "curves": curves}
     files = [folder / f"{name}.csv" for name in tables]

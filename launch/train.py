@@ -15,7 +15,7 @@ from launch import app, champion
 
 if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2 import StarCraft2
+    from tf_marl.environments.sc2.core import StarCraft2
     from tf_marl.tracking import Tracker
     from tf_marl.training.train import History, Result, Trainer
 
@@ -56,8 +56,8 @@ def main() -> int:
 
     from launch.progress import ProgressBar
     from tf_marl import environments
-    from tf_marl.environments.sc2 import StarCraft2
-    from tf_marl.sc2.games import GameError
+    from tf_marl.environments.sc2.core import StarCraft2
+    from tf_marl.environments.sc2.games import GameError
     from tf_marl.training.train import Trainer
 
     app.parse_gin(paths, FLAGS.gin_bindings)
@@ -74,11 +74,11 @@ def main() -> int:
         trainer = Trainer(
             environment=environment, root_dir=str(root_dir), seed=FLAGS.seed, max_gigabytes=FLAGS.max_gigabytes
         )
-    core = environment.core
-    backend_tags = app.backend_tags(core)
+    world = environment.world
+    backend_tags = app.backend_tags(world)
     app.writable_folder(root_dir)
     app.lock(root_dir)
-    config = all_settings(trainer, core, algorithm)
+    config = all_settings(trainer, world, algorithm)
     params = app.flat(config)
     check_config(root_dir, began_with, params)
     unknown = "" if SHARDS in began_with else "if it began on another number of cores, set train.num_shards to that; "
@@ -128,7 +128,7 @@ def main() -> int:
         unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
         tracker.text(config, app.CONFIG_NAME)
         if resumes:
-            anew = "; StarCraft II cannot be saved, so its episodes begin anew" * isinstance(core, StarCraft2)
+            anew = "; StarCraft II cannot be saved, so its episodes begin anew" * isinstance(world, StarCraft2)
             print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
         with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
 
@@ -152,7 +152,7 @@ def main() -> int:
                 log_model(trainer, tracker, registered_name, facts, config)
             if FLAGS.replay:
                 with decorating():
-                    log_replay(trainer, core, tracker, root_dir)
+                    log_replay(trainer, world, tracker, root_dir)
         with decorating():
             log_trust_region(name, tracker)
         # Who stops a process may kill it soon after.
@@ -170,11 +170,11 @@ def main() -> int:
             raise app.Failure(f"{error}; all is saved, the same command goes on") from error
         raise
     seconds = time.perf_counter() - began
-    if isinstance(core, StarCraft2):
-        core.close()  # a challenge needs games of its own
+    if isinstance(world, StarCraft2):
+        world.close()  # a challenge needs games of its own
     registers = FLAGS.register and not result.interrupted
     verdict = challenge(registered_name, tracker.run_id) if registers else ""
-    replay_name = GAME_REPLAY_NAME if isinstance(core, StarCraft2) else REPLAY_NAME
+    replay_name = GAME_REPLAY_NAME if isinstance(world, StarCraft2) else REPLAY_NAME
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
@@ -201,25 +201,25 @@ def outcome(result: "Result") -> str:
     return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
 
 
-def log_replay(trainer: "Trainer", core: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
+def log_replay(trainer: "Trainer", world: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
     """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
 
     Of StarCraft II it is what one of its games has played in evaluations.
     """
-    from tf_marl import replay
-    from tf_marl.environments.sc2 import StarCraft2
-    from tf_marl.sc2.games import GameError
+    from tf_marl.environments.combat import replay
+    from tf_marl.environments.sc2.core import StarCraft2
+    from tf_marl.environments.sc2.games import GameError
 
     env_steps = trainer.restore_policy(best=True)
     if env_steps is None:
         return
-    if isinstance(core, StarCraft2):
+    if isinstance(world, StarCraft2):
         with contextlib.suppress(GameError):  # a game that is down has no replay
-            core.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
+            world.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
             tracker.file(root_dir / GAME_REPLAY_NAME)
     else:
         seed = [FLAGS.seed, 5]  # not a seed of the evaluations
-        episodes = replay.record(core.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
+        episodes = replay.record(world.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
         tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
 
 
@@ -268,7 +268,7 @@ def log_trust_region(name: str, tracker: "Tracker") -> None:
     """Keeps a plot of the trust region over training among the run's artifacts."""
     import pandas as pd
 
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     if updates := [metrics for metrics in tracker.history() if "trust_region/alpha" in metrics]:
         tracker.figure(figures.trust_region(pd.DataFrame(updates), name), "trust_region.png")
@@ -276,7 +276,7 @@ def log_trust_region(name: str, tracker: "Tracker") -> None:
 
 def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) -> None:
     """Keeps what was measured of one update, epoch by epoch, as a table and a plot."""
-    from tf_marl import figures
+    from tf_marl.paper import figures
 
     tracker.text(figures.epochs_table(history).to_csv(float_format="%.5g"), f"trust_region/{name}.csv")
     tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
@@ -294,11 +294,11 @@ def keep_shards(began_with: dict[str, str]) -> None:
             gin.parse_config(f"{SHARDS} = {began_with[SHARDS]}")
 
 
-def all_settings(trainer: "Trainer", core: "Combat | StarCraft2", algorithm: str) -> str:
+def all_settings(trainer: "Trainer", world: "Combat | StarCraft2", algorithm: str) -> str:
     """All settings that decide the run: gin's, what was left at its default, and what else its future depends on."""
     from tf_marl import config
 
-    options = config.fields(algorithm, trainer.agent.config) | config.fields("environment", core.options)
+    options = config.fields(algorithm, trainer.agent.config) | config.fields("environment", world.options)
     del options[f"{algorithm}.seed"]  # the flag's
     shards = f"{SHARDS} = {trainer.collector.num_shards}"  # as this machine has cores
     return f"# seed = {FLAGS.seed}\n" + app.effective_config(options).replace(f"{SHARDS} = None", shards)

@@ -63,7 +63,7 @@ def main() -> None:
     began = time.perf_counter()
     importlib.import_module("tf_marl.training.train")
     print(json.dumps(time.perf_counter() - began), flush=True)
-    for name in ("tf_marl.tracking", "mlflow.store.tracking.sqlalchemy_store", "tf_marl.figures"):
+    for name in ("tf_marl.tracking", "mlflow.store.tracking.sqlalchemy_store", "tf_marl.paper.figures"):
         importlib.import_module(name)
     for line in sys.stdin:
         began = time.perf_counter()

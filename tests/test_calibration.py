@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tf_marl import calibration
 from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.scenarios import scenario
+from tf_marl.experiments import calibration
 
 
 def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, begun=False, rank=None):

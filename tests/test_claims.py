@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tf_marl import claims
+from tf_marl.paper import claims
 
 MAPS = {"2s3z": 5, "3s5z": 8, "10m_vs_11m": 10, "27m_vs_30m": 27}
 RULES = {"0.01": 0.01, "0.05": 0.05, "0.1": 0.1, "0.3": 0.3, "none": 10.0, "alpha / N": None}

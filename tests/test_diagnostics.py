@@ -8,7 +8,8 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from tf_marl import diagnostics, graph
+from tf_marl import diagnostics
+from tf_marl.compile import graph
 from tf_marl.ops import categorical, surrogate
 
 EPSILON = 0.2

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 from tf_agents.policies import py_tf_eager_policy
 
-from tf_marl import agents, export, graph
-from tf_marl.agents.ppo import PPOAgent
+from tf_marl import agents, export
+from tf_marl.agents.ppo.agent import PPOAgent
+from tf_marl.compile import graph
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
 from tf_marl.training.evaluate import Evaluator, play_step
 
@@ -76,7 +77,7 @@ class Exported(NamedTuple):
     """An agent, what its policy did in some games, and its export."""
 
     agent: PPOAgent
-    core: Any
+    world: Any
     record: dict[str, np.ndarray]  # [T, B, ...]
     version: Any  # path of the SavedModel
 
@@ -85,21 +86,21 @@ class Exported(NamedTuple):
         return tf.saved_model.load(str(self.version))
 
 
-def make_agent(core, **options):
+def make_agent(world, **options):
     """With weights that make up their mind, and statistics of observations that say something."""
     make = {"hidden": (12, 8), "normalize_observations": True, "actor_gain": 3.0}
-    agent = agents.ippo(core.time_step_spec, core.action_spec, unit_types=("a", "b", "a"), **make | options)
+    agent = agents.ippo(world.time_step_spec, world.action_spec, unit_types=("a", "b", "a"), **make | options)
     means = [weight for weight in agent.actor.variables if "mean" in weight.name]
     for i, weight in enumerate([*agent.actor.trainable_variables, *means]):
         weight.assign_add(0.7 * tf.random.stateless_normal(weight.shape, [1, i]))
     return agent
 
 
-def play(core, policy):
+def play(world, policy):
     """What was seen and done for some env steps, over the ends of episodes."""
-    step = graph.function(lambda t, *rest: play_step(core, policy, tf.constant([3, 4]), t, *rest))
-    state, policy_state = core.reset(tf.constant([3, 4])), policy.get_initial_state(core.num_envs)
-    time_step, rows = core.time_step(state), []
+    step = graph.function(lambda t, *rest: play_step(world, policy, tf.constant([3, 4]), t, *rest))
+    state, policy_state = world.reset(tf.constant([3, 4])), policy.get_initial_state(world.num_envs)
+    time_step, rows = world.time_step(state), []
     for t in range(NUM_STEPS):
         seen = time_step
         state, time_step, decided = step(tf.constant(t), state, time_step, policy_state)
@@ -123,15 +124,15 @@ class NoRepeats(MatrixGame):
 
 
 @pytest.fixture(scope="module")
-def core():
+def world():
     return NoRepeats(np.random.default_rng(0).normal(size=[4] * 3), NUM_GAMES, episode_length=7)
 
 
 @pytest.fixture(scope="module", params=[*list(POLICIES)[:3], pytest.param("by_unit_type", marks=pytest.mark.slow)])
-def exported(request, core, tmp_path_factory):
-    agent = make_agent(core, **POLICIES[request.param])
+def exported(request, world, tmp_path_factory):
+    agent = make_agent(world, **POLICIES[request.param])
     version = export.save(agent, tmp_path_factory.mktemp(request.param), 1200, {"map": "climbing"})
-    return Exported(agent, core, play(core, agent.policy), version)
+    return Exported(agent, world, play(world, agent.policy), version)
 
 
 def inputs_of(record, t):
@@ -157,7 +158,7 @@ def test_tensorflow_alone_plays_whole_episodes_as_the_trained_team_and_agent_by_
     np.testing.assert_array_equal(played["alone"], exported.record["action"])
 
 
-def test_an_illegal_action_has_probability_zero_and_is_never_chosen(exported, core, rng):
+def test_an_illegal_action_has_probability_zero_and_is_never_chosen(exported, world, rng):
     model = exported.model
     num_agents, num_actions = exported.record["avail_actions"].shape[2:]
     avail = rng.random((64, num_agents, num_actions)) < 0.4
@@ -253,7 +254,7 @@ def test_xla_which_drops_assertions_says_minus_one(exported):
 
 def test_samples_are_those_of_the_collecting_policy_and_follow_the_probabilities(exported):
     model, policy = exported.model, exported.agent.collect_policy
-    time_step = exported.core.time_step(exported.core.reset(tf.constant([3, 4])))
+    time_step = exported.world.time_step(exported.world.reset(tf.constant([3, 4])))
     inputs = inputs_of(exported.record, 0) | initial_state(model, "team", NUM_GAMES, exported.record["obs"].shape[2])
     seed = tf.constant([7, 8])
     ours = policy.action(time_step, policy.get_initial_state(NUM_GAMES), seed=seed).action
@@ -267,10 +268,10 @@ def test_samples_are_those_of_the_collecting_policy_and_follow_the_probabilities
 
 
 def test_the_served_policy_is_worth_what_the_trained_one_is(exported):
-    core = exported.core
-    served = export.ServedPolicy(core.time_step_spec, core.action_spec, exported.version)
+    world = exported.world
+    served = export.ServedPolicy(world.time_step_spec, world.action_spec, exported.version)
     seed = tf.constant([9, 10])
-    assert Evaluator(core, served)(seed) == Evaluator(core, exported.agent.policy)(seed)
+    assert Evaluator(world, served)(seed) == Evaluator(world, exported.agent.policy)(seed)
 
 
 def test_tf_agents_loads_its_own_form(exported):
@@ -279,7 +280,7 @@ def test_tf_agents_loads_its_own_form(exported):
         str(folder), load_specs_from_pbtxt=True, batch_time_steps=False
     )
     assert policy.get_train_step() == 1200
-    time_step = exported.core.time_step(exported.core.reset(tf.constant([3, 4])))
+    time_step = exported.world.time_step(exported.world.reset(tf.constant([3, 4])))
     step = policy.action(tf.nest.map_structure(np.array, time_step), policy.get_initial_state(NUM_GAMES))
     np.testing.assert_array_equal(step.action, exported.record["action"][0])
 
@@ -302,8 +303,8 @@ def test_the_page_beside_the_model_tells_its_signatures_and_nothing_tells_of_the
 
 
 @pytest.fixture
-def agent(core):
-    return make_agent(core)
+def agent(world):
+    return make_agent(world)
 
 
 def test_a_failed_export_leaves_nothing_behind_and_spoils_no_older_version(agent, tmp_path, monkeypatch):
@@ -323,12 +324,12 @@ def test_a_failed_export_leaves_nothing_behind_and_spoils_no_older_version(agent
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "policy_saver"]
 
 
-def test_a_version_is_replaced_only_when_asked(agent, core, tmp_path):
+def test_a_version_is_replaced_only_when_asked(agent, world, tmp_path):
     version = export.save(agent, tmp_path, 7, {"of": "first"})
     with pytest.raises(FileExistsError, match="7 is there already"):
         export.save(agent, tmp_path, 7, {"of": "second"})
     assert "first" in (version / "signature.json").read_text()
-    assert export.save(make_agent(core, seed=1), tmp_path, 7, {"of": "second"}, overwrite=True) == version
+    assert export.save(make_agent(world, seed=1), tmp_path, 7, {"of": "second"}, overwrite=True) == version
     assert "second" in (version / "signature.json").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "policy_saver"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tf_marl import figures
+from tf_marl.paper import figures
 
 EPOCHS = (1, 10, 50, 99)
 

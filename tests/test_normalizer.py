@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
-from tf_marl.normalizer import RunningNormalizer
+from tf_marl.networks.normalizer import RunningNormalizer
 
 SIZE = 2
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image, ImageColor
 from tf_agents.policies import tf_policy
 
-from tf_marl import graph, replay
+from tf_marl.compile import graph
+from tf_marl.environments.combat import replay
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
@@ -21,18 +22,18 @@ from tf_marl.training.evaluate import Evaluator
 SEED = [3, 4]
 
 
-def random_policy(core):
-    return ScriptedPolicy(core.time_step_spec, core.action_spec, "random", core.task)
+def random_policy(world):
+    return ScriptedPolicy(world.time_step_spec, world.action_spec, "random", world.task)
 
 
 class Valuing(tf_policy.TFPolicy):
     """Random actions, and a value that can be told from what was seen: [B, N], or [B, 1] for the team."""
 
-    def __init__(self, core, of_team=False):
-        self._acts, self._of_team = random_policy(core), of_team
-        shape = [1] if of_team else core.action_spec.shape
+    def __init__(self, world, of_team=False):
+        self._acts, self._of_team = random_policy(world), of_team
+        shape = [1] if of_team else world.action_spec.shape
         info_spec = {"value": tf.TensorSpec(shape, tf.float32)}
-        super().__init__(core.time_step_spec, core.action_spec, info_spec=info_spec)
+        super().__init__(world.time_step_spec, world.action_spec, info_spec=info_spec)
 
     def _variables(self):
         return []
@@ -44,13 +45,13 @@ class Valuing(tf_policy.TFPolicy):
 
 
 @pytest.fixture(scope="module")
-def core():
+def world():
     return Combat(scenario("3m"), 4)
 
 
 @pytest.fixture(scope="module")
-def episodes(core):
-    return replay.record(core, Valuing(core), SEED, core.num_envs)
+def episodes(world):
+    return replay.record(world, Valuing(world), SEED, world.num_envs)
 
 
 @pytest.fixture
@@ -62,42 +63,42 @@ def data_of(page):
     return json.loads(re.search(r'<script id="replay" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
 
 
-def test_what_is_kept_is_what_the_simulator_shows(core, episodes):
+def test_what_is_kept_is_what_the_simulator_shows(world, episodes):
     """The recorded actions, played anew with the seed's chances, lead through the recorded battles."""
 
     @graph.function(jit_compile=True)
     def step(state, actions, t):
         chance = tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(SEED, t), 2)[1]
-        return core.step(state, actions, chance)
+        return world.step(state, actions, chance)
 
-    state = graph.function(core.reset, jit_compile=True)(tf.constant(SEED))
+    state = graph.function(world.reset, jit_compile=True)(tf.constant(SEED))
     for t in range(min(episode.num_steps for episode in episodes)):
         for i, episode in enumerate(episodes):
             for name in ("x", "y", "health", "shield", "target"):
                 np.testing.assert_allclose(getattr(episode, name)[t], getattr(state.units, name)[:, i], atol=1e-4)
             np.testing.assert_array_equal(episode.available[t], state.available[..., i])
             assert t == 0 or episode.reward[t - 1] == pytest.approx(float(state.reward[i]))
-        values = core.time_step(state).observation["obs"].numpy().sum(axis=-1)
+        values = world.time_step(state).observation["obs"].numpy().sum(axis=-1)
         np.testing.assert_allclose([episode.value[t] for episode in episodes], values, rtol=1e-4)
         state = step(state, np.array([episode.action[t] for episode in episodes]), tf.constant(t))
 
 
-def test_a_teams_value_is_every_agents(core, episodes):
-    (episode,) = replay.record(core, Valuing(core, of_team=True), SEED, 1)
+def test_a_teams_value_is_every_agents(world, episodes):
+    (episode,) = replay.record(world, Valuing(world, of_team=True), SEED, 1)
     assert episode.value.shape == episodes[0].value.shape == (episode.num_steps + 1, 3)
     total = episodes[0].value.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(episode.value, np.repeat(total, 3, axis=1), rtol=1e-5)
 
 
-def test_episodes_are_those_of_an_evaluation_with_that_seed(core, episodes):
-    evaluation = Evaluator(core, random_policy(core))(tf.constant(SEED))
+def test_episodes_are_those_of_an_evaluation_with_that_seed(world, episodes):
+    evaluation = Evaluator(world, random_policy(world))(tf.constant(SEED))
     assert np.mean([episode.reward.sum() for episode in episodes]) == pytest.approx(evaluation["return_mean"])
     assert np.mean([episode.num_steps for episode in episodes]) == evaluation["episode_length_mean"]
     assert np.mean([episode.outcome == "won" for episode in episodes]) == evaluation["battle_won_mean"]
 
 
-def test_episodes_are_whole_and_legal(core, episodes):
-    assert len(episodes) == core.num_envs
+def test_episodes_are_whole_and_legal(world, episodes):
+    assert len(episodes) == world.num_envs
     for episode in episodes:
         steps = episode.num_steps
         assert episode.x.shape == episode.health.shape == (steps + 1, 6)
@@ -107,11 +108,11 @@ def test_episodes_are_whole_and_legal(core, episodes):
         assert not (agents_dead | enemies_dead)[:-1].any()
         expected = {(True, False): "lost", (False, True): "won", (True, True): "draw", (False, False): "timeout"}
         assert episode.outcome == expected[bool(agents_dead[-1]), bool(enemies_dead[-1])]
-        assert (episode.outcome == "timeout") <= (steps == core.scenario.episode_limit)
+        assert (episode.outcome == "timeout") <= (steps == world.scenario.episode_limit)
 
 
-def test_equal_seeds_give_equal_episodes_and_the_first_are_kept(core, episodes):
-    again = replay.record(core, random_policy(core), SEED, 2)
+def test_equal_seeds_give_equal_episodes_and_the_first_are_kept(world, episodes):
+    again = replay.record(world, random_policy(world), SEED, 2)
     assert len(again) == 2
     for new, old in zip(again, episodes, strict=False):
         np.testing.assert_array_equal(new.x, old.x)
@@ -120,8 +121,8 @@ def test_equal_seeds_give_equal_episodes_and_the_first_are_kept(core, episodes):
 
 
 def test_a_battle_that_the_time_limit_ends_is_a_timeout(episodes):
-    core = Combat(dataclasses.replace(scenario("3m"), episode_limit=4), 4)
-    short = replay.record(core, random_policy(core), [4, 4], 4)
+    world = Combat(dataclasses.replace(scenario("3m"), episode_limit=4), 4)
+    short = replay.record(world, random_policy(world), [4, 4], 4)
     assert [(episode.outcome, episode.num_steps) for episode in short] == [("timeout", 4)] * 4
     assert all((new.x[:4] != old.x[:4]).any() for new, old in zip(short, episodes, strict=True))  # another seed
 
@@ -182,8 +183,8 @@ def test_a_healer_aims_at_the_patient_that_dies(episodes):
 
 
 def test_shuffled_enemies_are_named_by_their_slots():
-    core = Combat(scenario("3m"), 8, Options(shuffle_enemies=True))
-    episodes = replay.record(core, random_policy(core), SEED, 8)
+    world = Combat(scenario("3m"), 8, Options(shuffle_enemies=True))
+    episodes = replay.record(world, random_policy(world), SEED, 8)
     assert {tuple(sorted(episode.slots)) for episode in episodes} == {(0, 1, 2)}
     assert len({tuple(episode.slots) for episode in episodes}) > 1
     attacks = 0

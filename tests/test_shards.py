@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl import graph, shards
+from tf_marl.compile import graph, shards
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_marl import statistics
+from tf_marl.experiments import statistics
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():

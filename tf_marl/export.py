@@ -37,8 +37,8 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl import graph
-from tf_marl.agents.ppo import PPOAgent
+from tf_marl.agents.ppo.agent import PPOAgent
+from tf_marl.compile import graph
 from tf_marl.networks import Actor
 from tf_marl.ops import categorical
 

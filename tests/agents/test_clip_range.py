@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tf_marl import agents
-from tf_marl.agents import clip_range
-from tf_marl.agents.config import PPOConfig
+from tf_marl.agents.ppo import clip_range
+from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.config import naming
 from tf_marl.environments.matrix_game import MatrixGame
 
@@ -91,8 +91,8 @@ def test_the_config_has_a_rule_by_default_and_takes_one():
 
 def ippo(*bindings):
     gin.parse_config(bindings)
-    core = MatrixGame(np.zeros([2] * 4), num_envs=1)
-    return agents.ippo(core.time_step_spec, core.action_spec, hidden=(4,))
+    world = MatrixGame(np.zeros([2] * 4), num_envs=1)
+    return agents.ippo(world.time_step_spec, world.action_spec, hidden=(4,))
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ class TestRecurrent:
             agents.mappo(battle.time_step_spec(), battle.action_spec(), **SMALL | RECURRENT | options)
             for options in ({"num_minibatches": 1, "num_epochs": 1}, {"num_minibatches": 1, "sequence_length": 8})
         ]
-        collector = Collector(battle.core, made[0].collect_policy, 40, seed=0)
+        collector = Collector(battle.world, made[0].collect_policy, 40, seed=0)
         collector.collect()
         return made, collector.collect()
 
@@ -353,9 +353,9 @@ def test_the_dead_count_where_death_masking_is_off(experience, small_agent):
 
 
 def test_collect_policy_samples_and_records_the_logits_it_acted_with():
-    core = MatrixGame(EASY_GAME, num_envs=64)
-    agent = agents.ippo(core.time_step_spec, core.action_spec, **SMALL)
-    time_step = core.time_step(core.reset(tf.constant([0, 0])))
+    world = MatrixGame(EASY_GAME, num_envs=64)
+    agent = agents.ippo(world.time_step_spec, world.action_spec, **SMALL)
+    time_step = world.time_step(world.reset(tf.constant([0, 0])))
     step = agent.collect_policy.action(time_step, seed=tf.constant([0, 1]))
     expected = categorical.agent_distribution(agent.actor(time_step.observation)[0]).logits_parameter()
     np.testing.assert_array_equal(step.info["logits"], expected)

@@ -10,9 +10,9 @@ from tf_agents.networks import network
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents
-from tf_marl.agents.ppo import Batch
-from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.agents.ppo.agent import Batch
 from tf_marl.environments.matrix_game import MatrixGame
+from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.ops import categorical
 from tf_marl.training.train import Trainer
 
@@ -45,12 +45,12 @@ class Value(network.Network):
 @pytest.mark.parametrize(("algorithm", "num_agents"), [(agents.ippo, 1), (agents.jr_ppo, 1), (agents.jr_ppo, 3)])
 def test_policy_loss_and_gradient_are_those_of_tf_agents(rng, algorithm, num_agents, scale):
     """For TF-Agents an int32 [N] action has one log-probability, the joint one; of one agent that is its own."""
-    core = MatrixGame(np.zeros([5] * num_agents), num_envs=1)
-    spec, rows = core.time_step_spec, 64
-    ours = algorithm(spec, core.action_spec, hidden=(16,), clip_range=0.2)
+    world = MatrixGame(np.zeros([5] * num_agents), num_envs=1)
+    spec, rows = world.time_step_spec, 64
+    ours = algorithm(spec, world.action_spec, hidden=(16,), clip_range=0.2)
     theirs = ppo_clip_agent.PPOClipAgent(
         spec,
-        core.action_spec,
+        world.action_spec,
         optimizer=tf.keras.optimizers.legacy.Adam(),
         actor_net=ours.actor,
         value_net=Value(spec.observation),
@@ -196,7 +196,7 @@ def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_age
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_solves_the_matrix_game(algorithm, tmp_path):
     trainer = Trainer(
-        environment=FunctionalEnvironment(MatrixGame(EASY_GAME, num_envs=16)),
+        environment=CompiledEnvironment(MatrixGame(EASY_GAME, num_envs=16)),
         root_dir=str(tmp_path),
         agent=functools.partial(algorithm, hidden=(32,), actor_learning_rate=1e-2),
         num_env_steps=5_000,

@@ -7,21 +7,21 @@ from tf_agents.environments import tf_environment
 from tf_agents.trajectories import time_step as ts
 from tf_agents.utils import nest_utils
 
-from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.environments.tf_environments import CompiledEnvironment
 
 SEED = tf.constant([0, 0])
 THREE_AGENTS = np.arange(27).reshape(3, 3, 3)
 
 
-def play(core, *actions):
+def play(world, *actions):
     """Time steps and infos from a reset on, one more than actions."""
-    state = core.reset(SEED)
-    steps, infos = [core.time_step(state)], [core.info(state)]
+    state = world.reset(SEED)
+    steps, infos = [world.time_step(state)], [world.info(state)]
     for action in actions:
-        state = core.step(state, tf.constant(action, tf.int32), SEED)
-        steps.append(core.time_step(state))
-        infos.append(core.info(state))
+        state = world.step(state, tf.constant(action, tf.int32), SEED)
+        steps.append(world.time_step(state))
+        infos.append(world.info(state))
     return steps, infos
 
 
@@ -47,9 +47,9 @@ def test_nothing_is_won_before_the_first_action_even_if_the_best_payoff_is_0():
 
 @pytest.mark.parametrize(("time_limit", "last_discount"), [(False, 0.0), (True, 1.0)])
 def test_episode_ends_and_the_step_after_it_starts_the_next(time_limit, last_discount):
-    core = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=2, time_limit=time_limit)
+    world = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=2, time_limit=time_limit)
     actions = [[0, 0], [1, 1]], [[2, 2], [0, 1]], [[0, 0], [0, 0]], [[1, 2], [1, 0]]
-    steps, infos = play(core, *actions)
+    steps, infos = play(world, *actions)
     first, mid, last = ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAST
     np.testing.assert_array_equal([step.step_type[0] for step in steps], [first, mid, last, first, mid])
     np.testing.assert_array_equal([step.reward for step in steps], [[0, 0], [11, 7], [5, -30], [0, 0], [6, -30]])
@@ -74,22 +74,22 @@ def test_everyone_lives_and_may_do_anything():
 
 @pytest.mark.parametrize("payoff", [CLIMBING_GAME, THREE_AGENTS], ids=["two agents", "three agents"])
 def test_time_steps_match_their_spec(payoff):
-    core = MatrixGame(payoff, num_envs=2)
-    for step in play(core, np.ones((2, payoff.ndim)))[0]:
-        assert nest_utils.is_batched_nested_tensors(step, core.time_step_spec)
+    world = MatrixGame(payoff, num_envs=2)
+    for step in play(world, np.ones((2, payoff.ndim)))[0]:
+        assert nest_utils.is_batched_nested_tensors(step, world.time_step_spec)
 
 
 def test_resize_changes_the_number_of_games_only():
-    core = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=3, time_limit=True).resize(5)
-    assert core.num_envs == 5
-    assert core.episode_limit == 3
-    assert core.time_limit
-    (_, step), _ = play(core, np.ones((5, 2)))
+    world = MatrixGame(CLIMBING_GAME, num_envs=2, episode_length=3, time_limit=True).resize(5)
+    assert world.num_envs == 5
+    assert world.episode_limit == 3
+    assert world.time_limit
+    (_, step), _ = play(world, np.ones((5, 2)))
     np.testing.assert_array_equal(step.reward, [7] * 5)
 
 
 def test_it_serves_tf_agents_drivers_compiled():
-    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=3))
+    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=3))
     assert isinstance(environment, tf_environment.TFEnvironment)
     assert environment.batch_size == 3
     assert np.all(environment.reset().is_first())

@@ -745,7 +745,7 @@ def test_every_option_of_the_battle_can_be_set(option):
     if option == "obs_instead_of_state":  # done by the API itself
         assert env.get_state_size() == env.n_agents * env.get_obs_size()
     else:
-        assert getattr(env._program.core.options, option) == other
+        assert getattr(env._program.world.options, option) == other
 
 
 # What else is told

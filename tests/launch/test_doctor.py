@@ -15,7 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from launch import doctor
-from tf_marl.sc2 import installation
+from tf_marl.environments.sc2 import installation
 
 
 @pytest.fixture(autouse=True)

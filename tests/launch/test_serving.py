@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from launch import app, champion
 from tf_marl import agents, environments, export, tracking
-from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.environments.tf_environments import CompiledEnvironment
 
 pytestmark = pytest.mark.slow
 
@@ -84,9 +84,9 @@ def trained(store, beginner, launch, tmp_path_factory):
 def battle(trained):
     """A battle that the team wins: its environment and seed, and what the team did, decided as it was trained."""
     gin.clear_config()
-    core, agent, _ = app.load_run(str(trained[0]), best=True)
+    world, agent, _ = app.load_run(str(trained[0]), best=True)
     gin.clear_config()
-    core = core.resize(1)
+    world = world.resize(1)
     for seed in range(20):
         memory = agent.policy.get_initial_state(1)
 
@@ -95,15 +95,15 @@ def battle(trained):
             action, memory, _ = agent.policy.action(time_step, memory)
             return action.numpy()[0].tolist()
 
-        played = play(core, seed, act)
+        played = play(world, seed, act)
         if played["won"]:
-            return core, seed, played
+            return world, seed, played
     raise AssertionError("the team wins no battle of 20")
 
 
-def play(core, seed, act):
+def play(world, seed, act):
     """One episode with the actions `act(time_step) -> [N]`."""
-    environment = FunctionalEnvironment(core, seed)
+    environment = CompiledEnvironment(world, seed)
     time_step, actions = environment.reset(), []
     while not time_step.is_last():
         actions.append(act(time_step))
@@ -132,7 +132,7 @@ def test_a_better_team_takes_the_title(store, trained):
 
 
 def test_mlflow_serves_a_winning_recurrent_team(store, battle, tmp_path):
-    core, seed, played = battle
+    world, seed, played = battle
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -153,9 +153,9 @@ def test_mlflow_serves_a_winning_recurrent_team(store, battle, tmp_path):
             answer.raise_for_status()
             return answer.json()["predictions"]
 
-        assert play(core, seed, decided_by(serve)) == played
+        assert play(world, seed, decided_by(serve)) == played
 
-        time_step = FunctionalEnvironment(core, seed).reset()
+        time_step = CompiledEnvironment(world, seed).reset()
         inputs = {name: time_step.observation[name][0].numpy().tolist() for name in ("obs", "avail_actions")}
         inputs |= {"agent_index": [0, 1, 2], "state_gru": np.zeros([3, UNITS]).tolist()}
         inputs["obs"][1][0] = None  # JSON's word for NaN
@@ -169,7 +169,7 @@ def test_mlflow_serves_a_winning_recurrent_team(store, battle, tmp_path):
 
 
 def test_a_process_with_tensorflow_alone_wins_the_same_battle(store, battle, tmp_path):
-    core, seed, played = battle
+    world, seed, played = battle
     model = tracking.download(f"models:/{NAME}@champion", store, tmp_path)
     command = [sys.executable, "-I", "-c", TENSORFLOW_ALONE, str(model)]
     elsewhere = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}  # ours
@@ -180,7 +180,7 @@ def test_a_process_with_tensorflow_alone_wins_the_same_battle(store, battle, tmp
             print(json.dumps(inputs), file=process.stdin, flush=True)
             return json.loads(process.stdout.readline())
 
-        assert play(core, seed, decided_by(serve)) == played
+        assert play(world, seed, decided_by(serve)) == played
         process.stdin.close()
 
 

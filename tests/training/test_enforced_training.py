@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tf_marl import agents, environments
-from tf_marl.agents import enforcement
-from tf_marl.environments.functional import FunctionalEnvironment
+from tf_marl.agents.ppo import restraints
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.training.train import Trainer
 
 # In battles
@@ -23,7 +23,7 @@ FAST_AGENT = functools.partial(
     num_epochs=4,
     num_minibatches=1,
     actor_learning_rate=5e-3,
-    enforce=[enforcement.backtrack(ALPHA)],
+    enforce=[restraints.backtrack(ALPHA)],
 )
 
 
@@ -81,7 +81,7 @@ FULL_EVERY = 3
 
 def make_trainer(root_dir, full_every=FULL_EVERY, **options):
     agent = functools.partial(agents.ippo, hidden=(8,), num_epochs=3, num_minibatches=2, **options)
-    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3))
+    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3))
     gin.parse_config(f"diagnostics.full_every = {full_every}")
     try:
         return Trainer(
@@ -155,7 +155,7 @@ def test_a_history_leads_from_the_old_policy_to_what_is_recorded(measured):
 
 
 def test_a_history_ends_where_the_update_does(tmp_path):
-    rules = [enforcement.early_stop(1e-6), enforcement.backtrack(1e-3)]
+    rules = [restraints.early_stop(1e-6), restraints.backtrack(1e-3)]
     recorded, kept = run(make_trainer(tmp_path, enforce=rules, actor_learning_rate=0.05), stop_after=1)
     ((_, metrics),) = recorded
     assert metrics["trust_region/epochs"] == 1.0

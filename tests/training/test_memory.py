@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tf_marl import environments
-from tf_marl.agents import variants
+from tf_marl.agents.ppo import variants
 from tf_marl.training import memory
 
 
@@ -30,7 +30,7 @@ def test_a_run_takes_about_as_much_memory_as_expected(rnn, tmp_path):
         command = [sys.executable, "-m", "launch.benchmark", *flags, f"--num_envs={num_envs}"]
         said = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout.splitlines()[-1]
         peaks.append(json.loads(said)["peak_memory_mib"] * 2**20 / 1e9)
-        core = environments.load("2s3z", num_envs=num_envs).core
-        agent = variants.ippo(core.time_step_spec, core.action_spec, rnn=rnn)
+        world = environments.load("2s3z", num_envs=num_envs).world
+        agent = variants.ippo(world.time_step_spec, world.action_spec, rnn=rnn)
         expected.append(memory.of_training(agent, num_envs, 64))
     assert expected[1] - expected[0] == pytest.approx(peaks[1] - peaks[0], rel=0.4)

@@ -12,13 +12,13 @@ from tf_marl.training.rollout import Collector, Tally
 NUM_ENVS = 4
 
 
-def collector(core, num_steps, seed=0, num_shards=1, whole_episodes=False, **agent_options):
-    agent = agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,), **agent_options)
-    return agent, Collector(core, agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
+def collector(world, num_steps, seed=0, num_shards=1, whole_episodes=False, **agent_options):
+    agent = agents.ippo(world.time_step_spec, world.action_spec, hidden=(8,), **agent_options)
+    return agent, Collector(world, agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
 
 
-def collect_twice(core, num_steps, **options):
-    agent, environments = collector(core, num_steps, **options)
+def collect_twice(world, num_steps, **options):
+    agent, environments = collector(world, num_steps, **options)
     return agent, [tf.nest.map_structure(np.asarray, environments.collect()) for _ in range(2)]
 
 
@@ -39,7 +39,7 @@ def played(request):
     if request.param == "matrix game":
         return request.getfixturevalue("game_rollouts")
     options = {"rnn": "gru", "rnn_units": 8} if "recurrent" in request.param else {}
-    return collect_twice(environments.load("3m", num_envs=NUM_ENVS).core, num_steps=48, **options)
+    return collect_twice(environments.load("3m", num_envs=NUM_ENVS).world, num_steps=48, **options)
 
 
 @pytest.fixture
@@ -107,14 +107,14 @@ def test_actions_are_available_and_the_logits_on_record_are_the_agents(played, r
 @pytest.fixture(scope="module")
 def episodes():
     """Two rollouts of one whole episode each in every environment, by recurrent agents."""
-    core = environments.load("3m", num_envs=NUM_ENVS).core
+    world = environments.load("3m", num_envs=NUM_ENVS).world
     options = {"whole_episodes": True, "rnn": "gru", "rnn_units": 8}
-    _, rollouts = collect_twice(core, core.episode_limit, **options)
-    return core, rollouts
+    _, rollouts = collect_twice(world, world.episode_limit, **options)
+    return world, rollouts
 
 
 def test_a_whole_episode_starts_at_its_start_and_all_after_its_end_is_boundary(episodes):
-    core, rollouts = episodes
+    world, rollouts = episodes
     for experience, _, tally in rollouts:
         assert (experience.step_type[:, 0] == ts.StepType.FIRST).all()
         for state in experience.policy_info["policy_state"].values():
@@ -129,7 +129,7 @@ def test_a_whole_episode_starts_at_its_start_and_all_after_its_end_is_boundary(e
         assert not experience.reward[boundary].any()
         assert tally.episodes == NUM_ENVS
         assert tally.env_steps == tally.env_steps_of_episodes == lengths.sum()
-        assert lengths.max() <= core.episode_limit
+        assert lengths.max() <= world.episode_limit
         np.testing.assert_allclose(tally.returns, experience.reward.sum(), rtol=1e-5)
     first, second = (rollout.experience.action for rollout in rollouts)
     assert (first != second).any()

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_marl import agents
-from tf_marl.environments.functional import FunctionalEnvironment
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
+from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.train import Trainer
 
@@ -27,7 +27,7 @@ def make_trainer(root_dir, seed=0, **options):
         "eval_every_env_steps": EVAL_EVERY,
         "eval_episodes": 3,
     } | options
-    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3), seed)
+    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3), seed)
     return Trainer(environment=environment, root_dir=str(root_dir), seed=seed, **options)
 
 
@@ -278,8 +278,8 @@ def test_a_new_run_forgets_the_best_of_another(tmp_path):
 
 
 def test_evaluations_repeat_with_the_seed():
-    core = MatrixGame(CLIMBING_GAME, num_envs=64, episode_length=3)
-    evaluate = Evaluator(core, agents.ippo(core.time_step_spec, core.action_spec, hidden=(8,)).collect_policy)
+    world = MatrixGame(CLIMBING_GAME, num_envs=64, episode_length=3)
+    evaluate = Evaluator(world, agents.ippo(world.time_step_spec, world.action_spec, hidden=(8,)).collect_policy)
     results = [evaluate(tf.constant([0, seed])) for seed in (0, 0, 1)]
     assert results[0] == results[1] != results[2]
     assert results[0]["episode_length_mean"] == 3
@@ -305,7 +305,7 @@ def test_evaluations_repeat_with_the_seed():
     ],
 )
 def test_unfit_option_is_named(tmp_path, option, value):
-    environment = FunctionalEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4))
+    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4))
     options = {"environment": environment, "root_dir": str(tmp_path), "agent": SMALL_AGENT} | {option: value}
     with pytest.raises(ValueError, match=rf"^train\.{option}: "):
         Trainer(**options)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.dec_mdp import generators, model
 from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import diagnostics, graph
-from tf_marl.agents import clip_range, enforcement
+from tf_marl import diagnostics
+from tf_marl.agents.ppo import clip_range, restraints
+from tf_marl.compile import graph
 from tf_marl.dec_mdp import exact, generators, model
 from tf_marl.dec_mdp.generators import Instances
 from tf_marl.dec_mdp.model import DecMDP
@@ -228,6 +229,6 @@ def _backtracked(mdp: DecMDP, old: tf.Tensor, new: tf.Variable, back: list[tuple
     policies = tf.unstack(new)
     for index, alpha in back:
         learner = _Learner(mdp, old[index], policies[index])
-        enforcement.backtrack(alpha).settle(learner, None, [old[index]])
+        restraints.backtrack(alpha).settle(learner, None, [old[index]])
         policies[index] = tf.identity(learner.actor_weights[0])
     return tf.stack(policies)

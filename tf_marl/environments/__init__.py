@@ -1,6 +1,7 @@
 """Environments: the whole contract on one screen.
 
     load("3m", num_envs=128) -> a TF-Agents `TFEnvironment` whose team acts as one agent
+    make("3m", num_envs=128) -> the `World` inside it, which training takes
 
 Specs of one environment, N agents, A actions:
 
@@ -12,52 +13,106 @@ Specs of one environment, N agents, A actions:
 As everywhere in TF-Agents, the step after an episode's last one ignores the action and returns the next episode's
 first time step; the last time step carries its own true observation, for a learner to bootstrap from.
 
-Backend `combat` is the embedded battle, `sc2` StarCraft II itself, whose episodes may break off: see `sc2.py`.
+Backends are families of worlds (`world.py`): `combat`, SMAC's maps in the embedded battle; `sc2`, the same maps in
+StarCraft II itself, whose episodes may break off; `matrix_game`, tables of payoffs. `register` adds one.
 """
 
-from typing import Any
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gin
 import pydantic
-from tf_agents.environments import tf_environment
 
 from tf_marl.config import Count, checked
-from tf_marl.environments import sc2
-from tf_marl.environments.combat import scenarios
-from tf_marl.environments.combat.environment import Combat
-from tf_marl.environments.combat.options import Options
-from tf_marl.environments.functional import FunctionalEnvironment
 
-__all__ = ["load", "map_names"]
+if TYPE_CHECKING:  # no world's module is imported, nor TensorFlow, before it is asked for
+    from tf_agents.environments import tf_environment
 
-BACKENDS = ("combat", "sc2")
+    from tf_marl.environments.world import World
+
+__all__ = ["backends", "load", "make", "map_names", "names", "register"]
+
+# Backend -> (map_name, num_envs, seed, **options) -> its world; or the module that has this as `make`, and, as `names`,
+# what maps there are.
+_BACKENDS: dict[str, "str | Callable[..., World]"] = {
+    "combat": "tf_marl.environments.combat.environment",
+    "sc2": "tf_marl.environments.sc2.core",
+    "matrix_game": "tf_marl.environments.matrix_game",
+}
+_NAMES: dict[str, Callable[[], tuple[str, ...]]] = {}
+
+
+def register(backend: str, factory: "Callable[..., World]", names: Callable[[], tuple[str, ...]] = lambda: ()) -> None:
+    """Makes a backend known, to `make` and `load` and so to all commands.
+
+    Args:
+        backend: its name.
+        factory: (map_name, num_envs, seed, **options) -> a world; raises ValueError for a name or an option that it
+            does not know.
+        names: of the maps that there are.
+    Raises:
+        ValueError: another one has that name.
+    """
+    if _BACKENDS.get(backend, factory) is not factory:
+        raise ValueError(f"backend {backend!r} is there already; choose another name")
+    _BACKENDS[backend] = factory
+    _NAMES[backend] = names
+
+
+def backends() -> tuple[str, ...]:
+    """The backends that can be loaded."""
+    return tuple(_BACKENDS)
+
+
+def names(backend: str = "combat") -> tuple[str, ...]:
+    """The maps of a backend. Raises ValueError: there is no such backend; names it."""
+    _factory(backend)
+    return _NAMES[backend]()
 
 
 def map_names() -> tuple[str, ...]:
-    """The SMAC maps that can be loaded."""
-    return scenarios.map_names()
+    """SMAC's maps."""
+    return names("combat")
+
+
+def _factory(backend: str) -> "Callable[..., World]":
+    if backend not in _BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(_BACKENDS)}")
+    factory = _BACKENDS[backend]
+    if isinstance(factory, str):
+        module = importlib.import_module(factory)
+        _BACKENDS[backend], _NAMES[backend] = module.make, module.names
+        return module.make
+    return factory
 
 
 @gin.configurable("environment", denylist=["seed"])
 @checked("environment")
-def load(
-    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options: Any
-) -> tf_environment.TFEnvironment:
-    """A batch of battles on one SMAC map.
+def make(
+    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options
+) -> "World":
+    """A world: a batch of environments, as training takes it.
 
     Args:
-        map_name: one of `map_names()`.
-        num_envs: B, battles side by side; the environment's `batch_size`.
-        backend: `combat`, the embedded battle, or `sc2`, the game: `num_envs` of them, of about a gigabyte each.
-        seed: root of all the chance in the environment.
-        **options: SMAC's options by SMAC's names, and `profile` and `enemy`: see `combat.options.Options`; for `sc2`,
-            `sc2.Settings`.
+        map_name: one of `names(backend)`.
+        num_envs: B, environments side by side.
+        backend: one of `backends()`.
+        seed: root of the chance in live worlds; compiled ones are given seeds with each call.
+        **options: the backend's. SMAC's are `combat.options.Options`, by SMAC's names; with `sc2`, `sc2.core.Settings`.
     Raises:
         ValueError: unknown map, backend or option, or a value of the wrong type or size; names it.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
-    if backend == "sc2":
-        return sc2.load(map_name, num_envs, seed, **options)
-    chosen = Options(**options)
-    return FunctionalEnvironment(Combat(scenarios.scenario(map_name, chosen.profile), num_envs, chosen), seed)
+    return _factory(backend)(map_name, num_envs, seed, **options)
+
+
+def load(
+    map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 0, **options
+) -> "tf_environment.TFEnvironment":
+    """A TF-Agents environment, whose `batch_size` is `num_envs`, around a world, its attribute `world`.
+
+    Args, Raises: as `make`; seed is the root of all the chance in it.
+    """
+    from tf_marl.environments.tf_environments import around
+
+    return around(make(map_name, num_envs=num_envs, backend=backend, seed=seed, **options), seed)

@@ -1,14 +1,21 @@
 """A tiny cooperative game with a known optimum: agents choose at once and share one entry of a payoff table."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pydantic
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from tf_marl.config import STRICT, Count
+from tf_marl.environments.world import CompiledWorld
+
 # Two agents; the best joint action is dear if only one of them takes it (Claus & Boutilier 1998, the climbing game).
 CLIMBING_GAME = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
+# Likewise; agreeing on either corner is best, disagreeing costs (the penalty game, likewise).
+PENALTY_GAME = np.array([[10, 0, -10], [0, 2, 0], [-10, 0, 10]], np.float32)
+GAMES = {"climbing": CLIMBING_GAME, "penalty": PENALTY_GAME}
 
 
 class State(NamedTuple):
@@ -21,14 +28,14 @@ class State(NamedTuple):
     discount: tf.Tensor  # [B]: 0 if the last step ended the task, else 1
 
 
-class MatrixGame:
+class MatrixGame(CompiledWorld):
     """N agents with A actions each play one normal-form game `episode_length` times over.
 
     Observation: `obs` f32 [N, 1 + A], the share of the episode that is over and the agent's own last action, one-hot
         (zeros before the first); `state` f32 [1 + N A], the same share and everyone's last action; `avail_actions`
         bool [N, A] and `alive` bool [N], all True.
     Action: int32 [N], each in [0, A).
-    Reward: payoff[a_1, ..., a_N]. The game counts as won, `battle_won`, while the last reward is the table's maximum.
+    Reward: payoff[a_1, ..., a_N]. Outcome: `optimal`, whether the last reward is the table's maximum.
     Episode end: after `episode_length` env steps; the task is over (discount 0), or only its time is (`time_limit`,
         discount stays 1).
 
@@ -37,9 +44,20 @@ class MatrixGame:
         num_envs: B, games side by side.
         episode_length: env steps.
         time_limit: whether episodes end by truncation.
+        name: of the game.
     """
 
-    def __init__(self, payoff: np.ndarray, num_envs: int, episode_length: int = 1, time_limit: bool = False):
+    outcomes = ("optimal",)
+
+    def __init__(
+        self,
+        payoff: np.ndarray,
+        num_envs: int,
+        episode_length: int = 1,
+        time_limit: bool = False,
+        name: str = "matrix_game",
+    ):
+        self.name = name
         self.payoff = np.asarray(payoff, np.float32)
         self.num_envs = num_envs
         self.episode_limit = episode_length
@@ -57,7 +75,10 @@ class MatrixGame:
         self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
 
     def resize(self, num_envs: int) -> "MatrixGame":
-        return MatrixGame(self.payoff, num_envs, self.episode_limit, self.time_limit)
+        return MatrixGame(self.payoff, num_envs, self.episode_limit, self.time_limit, self.name)
+
+    def settings(self) -> dict[str, Any]:
+        return {"episode_length": self.episode_limit, "time_limit": self.time_limit}
 
     def reset(self, seed: tf.Tensor) -> State:
         del seed  # there is no chance in the game
@@ -99,6 +120,28 @@ class MatrixGame:
         return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
 
     def info(self, state: State) -> dict[str, tf.Tensor]:
-        """`battle_won` bool [B]."""
+        """`optimal` bool [B]."""
         played = state.step_type != ts.StepType.FIRST
-        return {"battle_won": played & (state.reward == self.payoff.max())}
+        return {"optimal": played & (state.reward == self.payoff.max())}
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class Options:
+    """What a user may set. Args: episode_length, env steps; time_limit, whether episodes end by truncation."""
+
+    episode_length: Count = 4
+    time_limit: bool = False
+
+
+def names() -> tuple[str, ...]:
+    """The games that have a name."""
+    return tuple(GAMES)
+
+
+def make(map_name: str, num_envs: int, seed: int, **options: Any) -> MatrixGame:
+    """See `environments.make`."""
+    del seed  # there is no chance in the game
+    if map_name not in GAMES:
+        raise ValueError(f"unknown map {map_name!r}; matrix_game has: {', '.join(GAMES)}")
+    chosen = Options(**options)
+    return MatrixGame(GAMES[map_name], num_envs, chosen.episode_length, chosen.time_limit, map_name)

@@ -22,7 +22,7 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat, State
@@ -146,8 +146,8 @@ class _Program:
         # The state's own rows are wanted in any case; the observations replace it on the way out.
         self._arguments = map_name, options
         scenario = scenarios.scenario(map_name, options.profile)
-        self.core = Combat(scenario, 1, replace(options, obs_instead_of_state=False))
-        task = self.core.task
+        self.world = Combat(scenario, 1, replace(options, obs_instead_of_state=False))
+        task = self.world.task
         n, m = scenario.num_agents, scenario.num_enemies
         shapes = Facts(
             obs=(n, task.obs_size),
@@ -166,7 +166,7 @@ class _Program:
     @functools.cached_property
     def _likeness(self) -> State:
         """Shapes and types of the state."""
-        return graph.function(self.core.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
+        return graph.function(self.world.reset).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
 
     @functools.cached_property
     def over(self) -> tf.Tensor:
@@ -188,10 +188,10 @@ class _Program:
             # As `FunctionalEnvironment` draws it.
             seed = tf.random.experimental.stateless_fold_in(tf.stack([message[0], 0]), message[1])
             before = tf.nest.pack_sequence_as(self._likeness, parts)
-            state = self.core.step(before, message[None, 2:], seed)
+            state = self.world.step(before, message[None, 2:], seed)
             return _join(state), _join(self._facts(before, state))
 
-        battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.core.scenario.num_agents], tf.int32)
+        battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.world.scenario.num_agents], tf.int32)
         # Called without looking for the right trace, a concrete function makes half as many calls again on 3m.
         return graph.function(advance, jit_compile=True).get_concrete_function(battle, message)
 
@@ -199,15 +199,15 @@ class _Program:
         return Facts(*(vector[cut].reshape(shape) for cut, shape in self._cuts))
 
     def _facts(self, before: State, state: State) -> Facts:
-        time_step, units = self.core.time_step(state), state.units
-        damage = self.core.task.battle_reward(before.units, units)
-        shuffled = self.core.options.shuffle_enemies
+        time_step, units = self.world.time_step(state), state.units
+        damage = self.world.task.battle_reward(before.units, units)
+        shuffled = self.world.options.shuffle_enemies
         return Facts(
             obs=time_step.observation["obs"],
             state=time_step.observation["state"],
             avail_actions=time_step.observation["avail_actions"],
             units=[units.x, units.y, units.health, units.shield, units.energy, units.cooldown],
-            order=state.order if shuffled else np.arange(self.core.scenario.num_enemies),
+            order=state.order if shuffled else np.arange(self.world.scenario.num_enemies),
             outcome=[state.reward, state.discount, state.step_type, state.battle_won, damage],
         )
 
@@ -348,7 +348,7 @@ class CombatEnv:
         self._seed = seed
         self._sow()
 
-        task, scenario = self._program.core.task, self._program.core.scenario
+        task, scenario = self._program.world.task, self._program.world.scenario
         for name in _SETTINGS:
             setattr(self, name, getattr(chosen, name))
         self.obs_own_health = task.sees_own_health
@@ -518,7 +518,7 @@ class CombatEnv:
 
     def get_state_dict(self) -> dict[str, Any]:
         """The global state in parts: `allies`, `enemies`, `last_action` float64 [rows, columns], `timestep` float."""
-        task, rows = self._program.core.task, self._now.state.astype(np.float64)
+        task, rows = self._program.world.task, self._now.state.astype(np.float64)
         agents_end = self.n_agents * task.agent_state_columns
         enemies_end = agents_end + self.n_enemies * task.enemy_state_columns
         parts: dict[str, Any] = {
@@ -550,19 +550,19 @@ class CombatEnv:
 
     def get_obs_move_feats_size(self) -> int:
         """Of an observation's first part, on moves; enemies, allies and the agent itself follow."""
-        return self._program.core.task.move_columns
+        return self._program.world.task.move_columns
 
     def get_obs_enemy_feats_size(self) -> tuple[int, int]:
         """Rows and columns."""
-        return self.n_enemies, self._program.core.task.enemy_columns
+        return self.n_enemies, self._program.world.task.enemy_columns
 
     def get_obs_ally_feats_size(self) -> tuple[int, int]:
         """Rows and columns."""
-        return self.n_agents - 1, self._program.core.task.agent_columns
+        return self.n_agents - 1, self._program.world.task.agent_columns
 
     def get_obs_own_feats_size(self) -> int:
         """With the time, if that is observed."""
-        return self._program.core.task.own_columns
+        return self._program.world.task.own_columns
 
     def get_ally_num_attributes(self) -> int:
         """Columns of the state's agent rows."""
@@ -606,7 +606,7 @@ class CombatEnv:
         return [*range(self.n_agents), *(self.n_agents + facts.order.astype(int)).tolist()]
 
     def _unit(self, facts: Facts, row: int) -> Unit:
-        kind = self._program.core.scenario.units[row]
+        kind = self._program.world.scenario.units[row]
         x, y, health, shield, energy, cooldown = facts.units[:, row].tolist()
         return Unit(
             tag=row + 1,
@@ -644,7 +644,7 @@ class CombatEnv:
         if self._facts is None:
             warnings.warn("unit types are not known yet; call reset() first", stacklevel=2)
             return None
-        return [self._program.core.scenario.units[row].type_id for row in self._rows(self._facts)]
+        return [self._program.world.scenario.units[row].type_id for row in self._rows(self._facts)]
 
     def get_visibility_matrix(self) -> np.ndarray:
         """Bool [N, U]: whether each living agent sees the other agents and the enemies, all living, within sight."""
@@ -655,7 +655,7 @@ class CombatEnv:
 
     def get_unit_type_id(self, unit: Unit, ally: bool) -> int:
         """Which of its side's type bits is the unit's; 0 on maps without any."""
-        scenario = self._program.core.scenario
+        scenario = self._program.world.scenario
         bits = scenario.agent_type_bits if ally else scenario.enemy_type_bits
         return [_TYPE_IDS[name] for name in bits].index(unit.unit_type) if bits else 0
 
@@ -690,7 +690,7 @@ class CombatEnv:
 
     def unit_max_cooldown(self, unit: Unit) -> float:
         """What the state divides cooldowns by, in game loops; a healer's energy. 15 for what is no agent's type."""
-        kinds = self._program.core.scenario.agents
+        kinds = self._program.world.scenario.agents
         return next((kind.cooldown_normaliser for kind in kinds if kind.type_id == unit.unit_type), 15)
 
     def unit_max_shield(self, unit: Unit) -> float | None:

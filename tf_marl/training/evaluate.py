@@ -7,14 +7,14 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl import graph
-from tf_marl.environments.functional import FunctionalCore, State
-from tf_marl.environments.sc2 import StarCraft2
+from tf_marl.compile import graph
+from tf_marl.environments.sc2.core import StarCraft2
+from tf_marl.environments.world import CompiledWorld, State
 from tf_marl.training.live import CompiledPolicy
 
 
 def play_step(
-    core: FunctionalCore,
+    world: CompiledWorld,
     policy: tf_policy.TFPolicy,
     seed: tf.Tensor,
     t: tf.Tensor,
@@ -22,7 +22,7 @@ def play_step(
     time_step: ts.TimeStep,
     policy_state: types.NestedTensor,
 ) -> tuple[State, ts.TimeStep, policy_step.PolicyStep]:
-    """Step `t` of the episodes that began with `core.reset(seed)`: whoever plays them anew takes the same chances.
+    """Step `t` of the episodes that began with `world.reset(seed)`: whoever plays them anew takes the same chances.
 
     Returns: the state and what it shows, and the policy's step, which holds its state.
     """
@@ -30,8 +30,8 @@ def play_step(
         tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
     )
     action_step = policy.action(time_step, policy_state, seed=policy_seed)
-    state = core.step(state, action_step.action, env_seed)
-    return state, core.time_step(state), action_step
+    state = world.step(state, action_step.action, env_seed)
+    return state, world.time_step(state), action_step
 
 
 def win_interval(battle_won_mean: float, episodes: int) -> tuple[float, float]:
@@ -44,13 +44,13 @@ class Evaluator:
     """Plays one episode in each environment of a core of its own, all at once.
 
     Args:
-        core: as many environments as episodes are wanted.
+        world: as many environments as episodes are wanted.
         policy: greedy, as a rule.
     """
 
-    def __init__(self, core: FunctionalCore, policy: tf_policy.TFPolicy):
-        compiles = not isinstance(core, StarCraft2)
-        self._core = core
+    def __init__(self, world: CompiledWorld, policy: tf_policy.TFPolicy):
+        compiles = not isinstance(world, StarCraft2)
+        self._core = world
         self._policy = policy if compiles else CompiledPolicy(policy)
         self._play = graph.function(self._episodes, jit_compile=True) if compiles else self._episodes
 
@@ -62,14 +62,14 @@ class Evaluator:
         return {name: float(tf.reduce_mean(value)) for name, value in self._play(seed).items()}
 
     def _episodes(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        core = self._core
-        zeros = tf.zeros([core.num_envs])
+        world = self._core
+        zeros = tf.zeros([world.num_envs])
 
         def step(t, state, time_step, policy_state, going, totals):
-            state, time_step, action_step = play_step(core, self._policy, seed, t, state, time_step, policy_state)
+            state, time_step, action_step = play_step(world, self._policy, seed, t, state, time_step, policy_state)
             first = going & time_step.is_first()  # a game begins, or has broken off and begins anew
             counts = tf.cast(going & ~first, tf.float32)
-            won = tf.cast(time_step.is_last() & core.info(state)["battle_won"], tf.float32)
+            won = tf.cast(time_step.is_last() & world.info(state)["battle_won"], tf.float32)
             totals = {name: tf.where(first, 0.0, total) for name, total in totals.items()}
             totals = {
                 "battle_won_mean": totals["battle_won_mean"] + counts * won,
@@ -78,11 +78,11 @@ class Evaluator:
             }
             return t + 1, state, time_step, action_step.state, going & ~time_step.is_last(), totals
 
-        state = core.reset(seed)
+        state = world.reset(seed)
         totals = {"battle_won_mean": zeros, "return_mean": zeros, "episode_length_mean": zeros}
-        going = tf.ones([core.num_envs], tf.bool)
+        going = tf.ones([world.num_envs], tf.bool)
         return tf.while_loop(
             lambda t, state, time_step, policy_state, going, totals: tf.reduce_any(going),
             step,
-            (0, state, core.time_step(state), self._policy.get_initial_state(core.num_envs), going, totals),
+            (0, state, world.time_step(state), self._policy.get_initial_state(world.num_envs), going, totals),
         )[-1]

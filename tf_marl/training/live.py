@@ -12,8 +12,8 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl import graph
-from tf_marl.environments.sc2 import StarCraft2
+from tf_marl.compile import graph
+from tf_marl.environments.sc2.core import StarCraft2
 from tf_marl.training.rollout import Rollout, Tally
 
 
@@ -38,7 +38,7 @@ class LiveCollector(tf.Module):
 
     def __init__(
         self,
-        core: StarCraft2,
+        world: StarCraft2,
         policy: tf_policy.TFPolicy,
         num_steps: int,
         seed: int,
@@ -46,8 +46,8 @@ class LiveCollector(tf.Module):
     ):
         """Args: as for `Collector`."""
         super().__init__("collector")
-        core.one_episode = whole_episodes
-        self._core = core
+        world.one_episode = whole_episodes
+        self._core = world
         self._policy = policy
         self._num_steps = num_steps
         self._whole_episodes = whole_episodes
@@ -112,17 +112,17 @@ class LiveCollector(tf.Module):
     def _play(self) -> Rollout:
         self._count.assign_add(1)
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._count).numpy()
-        core, now = self._core, self._now
+        world, now = self._core, self._now
         if now.time_step is None or self._whole_episodes:
-            now.time_step, now.policy_state = core.begin(), self._policy.get_initial_state(core.num_envs)
-            now.totals = np.zeros([2, core.num_envs], np.float32)  # return and length of the episodes under way
+            now.time_step, now.policy_state = world.begin(), self._policy.get_initial_state(world.num_envs)
+            now.totals = np.zeros([2, world.num_envs], np.float32)  # return and length of the episodes under way
         time_steps, decisions, won = [now.time_step], [], []
         for t in range(self._num_steps):
             decision = self._act(time_steps[-1], np.array([*seed, t], np.int32), now.policy_state)
             now.policy_state = decision.state
             decisions.append(decision._replace(state=()))
-            time_steps.append(core.play(decision.action.numpy()))
-            won.append(core.battle_won)
+            time_steps.append(world.play(decision.action.numpy()))
+            won.append(world.battle_won)
         now.time_step = time_steps[-1]
 
         def stack(leaves: list) -> np.ndarray:
@@ -144,7 +144,7 @@ class LiveCollector(tf.Module):
         return Rollout(*tf.nest.map_structure(tf.convert_to_tensor, (rows, now.time_step, tally)))
 
     def metrics(self) -> dict[str, float]:
-        """The core's, and `sc2/busy`: the share of the collecting since it was last asked for that games were at work.
+        """The world's, and `sc2/busy`: the share of the collecting since it was last asked for that games were at work.
 
         What a game does between two collections, such as coming back after a failure, does not count.
         """

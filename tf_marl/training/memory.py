@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.typing import types
 
-from tf_marl.agents.ppo import PPOAgent
+from tf_marl.agents.ppo.agent import PPOAgent
 
 _PROGRAMS = 0.5  # gigabytes: what a run compiles to, however small it is
 _COPIES = 2.5  # of a rollout: as it is collected, as a whole and in minibatches

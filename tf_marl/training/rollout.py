@@ -11,8 +11,8 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl import graph, shards
-from tf_marl.environments.functional import FunctionalCore, State
+from tf_marl.compile import graph, shards
+from tf_marl.environments.world import CompiledWorld, State
 
 
 class Tally(NamedTuple):
@@ -42,14 +42,14 @@ class Rollout(NamedTuple):
     tally: Tally
 
 
-def start(core: FunctionalCore, policy: tf_policy.TFPolicy, seed: tf.Tensor) -> Progress:
+def start(world: CompiledWorld, policy: tf_policy.TFPolicy, seed: tf.Tensor) -> Progress:
     """Fresh episodes in all environments."""
-    zeros = tf.zeros([core.num_envs])
-    return Progress(core.reset(seed), policy.get_initial_state(core.num_envs), zeros, zeros)
+    zeros = tf.zeros([world.num_envs])
+    return Progress(world.reset(seed), policy.get_initial_state(world.num_envs), zeros, zeros)
 
 
 def collect(
-    core: FunctionalCore,
+    world: CompiledWorld,
     policy: tf_policy.TFPolicy,
     progress: Progress,
     seed: tf.Tensor,
@@ -59,7 +59,7 @@ def collect(
     """Plays `num_steps` steps in every environment; a pure function, made to be compiled.
 
     Args:
-        core: the environments.
+        world: the environments.
         policy: chooses the actions; its `info` is kept with them.
         progress: where the environments stand.
         seed: [2] int32, of policy and environments.
@@ -75,8 +75,8 @@ def collect(
             tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
         )
         action_step = policy.action(time_step, progress.policy_state, seed=policy_seed)
-        state = core.step(progress.state, action_step.action, env_seed)
-        next_time_step = core.time_step(state)
+        state = world.step(progress.state, action_step.action, env_seed)
+        next_time_step = world.time_step(state)
         row = trajectory.from_transition(time_step, action_step, next_time_step)
         over |= one_episode & time_step.is_last()
         row = row._replace(
@@ -94,17 +94,17 @@ def collect(
             env_steps=tally.env_steps + tf.reduce_sum(played),
             episodes=tally.episodes + tf.reduce_sum(ended),
             returns=tally.returns + tf.reduce_sum(ended * episode_return),
-            battles_won=tally.battles_won + tf.reduce_sum(ended * tf.cast(core.info(state)["battle_won"], tf.float32)),
+            battles_won=tally.battles_won + tf.reduce_sum(ended * tf.cast(world.info(state)["battle_won"], tf.float32)),
             env_steps_of_episodes=tally.env_steps_of_episodes + tf.reduce_sum(ended * episode_length),
         )
         progress = Progress(state, action_step.state, episode_return, episode_length)
         return progress, next_time_step, over, tally, row
 
-    time_step = core.time_step(progress.state)
+    time_step = world.time_step(progress.state)
     tally = Tally(*[tf.constant(0.0)] * len(Tally._fields))
     row_spec = policy.trajectory_spec
     rows = tf.nest.map_structure(
-        lambda spec: tf.TensorArray(spec.dtype, num_steps, element_shape=[core.num_envs, *spec.shape]), row_spec
+        lambda spec: tf.TensorArray(spec.dtype, num_steps, element_shape=[world.num_envs, *spec.shape]), row_spec
     )
 
     def body(t, progress, time_step, over, tally, rows):
@@ -112,7 +112,7 @@ def collect(
         rows = tf.nest.map_structure(lambda array, leaf: array.write(t, leaf), rows, row)
         return t + 1, progress, time_step, over, tally, rows
 
-    over = tf.zeros([core.num_envs], tf.bool)
+    over = tf.zeros([world.num_envs], tf.bool)
     _, progress, time_step, _, tally, rows = tf.while_loop(
         lambda t, *_: t < num_steps, body, (0, progress, time_step, over, tally, rows)
     )
@@ -130,7 +130,7 @@ class Collector(tf.Module):
 
     def __init__(
         self,
-        core: FunctionalCore,
+        world: CompiledWorld,
         policy: tf_policy.TFPolicy,
         num_steps: int,
         seed: int,
@@ -139,7 +139,7 @@ class Collector(tf.Module):
     ):
         """
         Args:
-            core: all the environments.
+            world: all the environments.
             policy: chooses the actions.
             num_steps: T, of each rollout.
             seed: root of all chance in the rollouts.
@@ -148,10 +148,10 @@ class Collector(tf.Module):
                 steps long.
         """
         super().__init__("collector")
-        self.num_shards = num_shards or shards.per_core(core.num_envs)
-        if core.num_envs % self.num_shards:
-            raise ValueError(f"num_shards = {self.num_shards} does not divide num_envs = {core.num_envs}")
-        shard = core.resize(core.num_envs // self.num_shards)
+        self.num_shards = num_shards or shards.per_core(world.num_envs)
+        if world.num_envs % self.num_shards:
+            raise ValueError(f"num_shards = {self.num_shards} does not divide num_envs = {world.num_envs}")
+        shard = world.resize(world.num_envs // self.num_shards)
         self._seed = tf.constant([seed, 2], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
 

@@ -14,11 +14,12 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from tf_marl import diagnostics, graph
-from tf_marl.agents import ppo
+from tf_marl import diagnostics
+from tf_marl.agents.ppo import agent as ppo
+from tf_marl.compile import graph
 from tf_marl.config import Count, checked
-from tf_marl.environments.functional import FunctionalEnvironment
-from tf_marl.environments.sc2 import StarCraft2, StarCraft2Environment
+from tf_marl.environments.sc2.core import StarCraft2
+from tf_marl.environments.tf_environments import CompiledEnvironment, LiveEnvironment
 from tf_marl.training import memory
 from tf_marl.training.checkpoints import Checkpoints
 from tf_marl.training.evaluate import Evaluator
@@ -48,7 +49,7 @@ class Trainer:
     def __init__(
         self,
         *,
-        environment: FunctionalEnvironment | StarCraft2Environment,
+        environment: CompiledEnvironment | LiveEnvironment,
         root_dir: str,
         agent: Callable[..., Any] = gin.REQUIRED,
         seed: pydantic.NonNegativeInt = 0,
@@ -83,29 +84,29 @@ class Trainer:
             ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or a run would
                 take too much memory; names it.
         """
-        core = environment.core
+        world = environment.world
         self.agent: ppo.PPOAgent = agent(
-            environment.time_step_spec(), environment.action_spec(), unit_types=core.unit_types, seed=seed
+            environment.time_step_spec(), environment.action_spec(), unit_types=world.unit_types, seed=seed
         )
-        num_steps = core.episode_limit if whole_episodes else rollout_steps
-        self.agent.num_sequences(core.num_envs, num_steps)  # whether it suits
-        rollouts = f"environment.num_envs = {core.num_envs:,} with rollouts of {num_steps:,} env steps"
-        memory.check(memory.of_training(self.agent, core.num_envs, num_steps), max_gigabytes, rollouts)
+        num_steps = world.episode_limit if whole_episodes else rollout_steps
+        self.agent.num_sequences(world.num_envs, num_steps)  # whether it suits
+        rollouts = f"environment.num_envs = {world.num_envs:,} with rollouts of {num_steps:,} env steps"
+        memory.check(memory.of_training(self.agent, world.num_envs, num_steps), max_gigabytes, rollouts)
         evaluation = memory.of_episodes(self.agent.policy, eval_episodes)
         memory.check(evaluation, max_gigabytes, f"train.eval_episodes = {eval_episodes:,}")
         self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.num_env_steps = num_env_steps
         self._seed = seed
         self._eval_every = eval_every_env_steps
-        self._core = core
+        self._core = world
         policy = self.agent.collect_policy
         self.collector: Collector | LiveCollector
-        if isinstance(core, StarCraft2):
-            self.collector = LiveCollector(core, policy, num_steps, seed, whole_episodes)
+        if isinstance(world, StarCraft2):
+            self.collector = LiveCollector(world, policy, num_steps, seed, whole_episodes)
         else:
-            self.collector = Collector(core, policy, num_steps, seed, num_shards, whole_episodes)
+            self.collector = Collector(world, policy, num_steps, seed, num_shards, whole_episodes)
         self._eval_episodes = eval_episodes
-        self._evaluator = Evaluator(core.resize(eval_episodes), self.agent.policy)
+        self._evaluator = Evaluator(world.resize(eval_episodes), self.agent.policy)
         self._full = diagnostics.Full()
         self._root_dir = pathlib.Path(root_dir)
         self._checkpoint_every = checkpoint_every_env_steps

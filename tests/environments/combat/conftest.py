@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat, Draws, State
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.physics import Orders, Units
@@ -23,37 +23,37 @@ from tf_marl.environments.combat.units import unit_types
 class Arena:
     """Steps a `Combat` with given places, actions and draws; everything [.., B = 1] is squeezed away."""
 
-    def __init__(self, core: Combat):
-        self.core = core
-        self._play = graph.function(core.play, jit_compile=True)
+    def __init__(self, world: Combat):
+        self.world = world
+        self._play = graph.function(world.play, jit_compile=True)
 
     def draws(self, jitter: float = 0.0) -> Draws:
-        shape = [len(self.core.scenario.units), self.core.num_envs]
-        still = self.core.draw(tf.constant([0, 0]))._replace(spawn=tf.zeros(shape), rally=tf.zeros(shape[1:]))
+        shape = [len(self.world.scenario.units), self.world.num_envs]
+        still = self.world.draw(tf.constant([0, 0]))._replace(spawn=tf.zeros(shape), rally=tf.zeros(shape[1:]))
         return still._replace(cooldown=tf.fill(shape, jitter))
 
     def start(self, places=None, **fields) -> State:
         """A fresh battle with units at `places` [U, 2], or where they spawn, and further unit fields [U] set."""
-        places = np.asarray(self.core.scenario.spawn if places is None else places)
-        return self.with_units(self.core.reset(tf.constant([0, 0])), **fields, x=places[:, 0], y=places[:, 1])
+        places = np.asarray(self.world.scenario.spawn if places is None else places)
+        return self.with_units(self.world.reset(tf.constant([0, 0])), **fields, x=places[:, 0], y=places[:, 1])
 
     def with_units(self, state: State, **fields) -> State:
-        batch = self.core.num_envs
+        batch = self.world.num_envs
         columns = {
             name: tf.constant(np.repeat(np.asarray(value)[:, None], batch, axis=1), getattr(state.units, name).dtype)
             for name, value in fields.items()
         }
         units = state.units._replace(**columns)
-        return state._replace(units=units, available=self.core.task.available(units, self.core.task.agents))
+        return state._replace(units=units, available=self.world.task.available(units, self.world.task.agents))
 
     def orders(self, units: Units, targets: list[int]) -> Orders:
         """The agents attack (healers: heal) those units, -1 for nobody, and do not move; nor do idle enemies."""
-        everyone = np.full([len(self.core.scenario.units), self.core.num_envs], -1, np.int32)
+        everyone = np.full([len(self.world.scenario.units), self.world.num_envs], -1, np.int32)
         everyone[: len(targets)] = np.array(targets)[:, None]
         return Orders(tf.constant(everyone), tf.zeros(everyone.shape, tf.bool), units.x, units.y)
 
     def step(self, state: State, action, jitter: float = 0.0) -> State:
-        return self._play(state, tf.constant([action] * self.core.num_envs, tf.int32), self.draws(jitter))
+        return self._play(state, tf.constant([action] * self.world.num_envs, tf.int32), self.draws(jitter))
 
 
 TYPES = unit_types("liberty")
@@ -101,13 +101,13 @@ def map_arena():
 
 @functools.cache
 def _battles(map_name: str):
-    core = Combat(scenario(map_name), 16)
-    return core, graph.function(core.step, jit_compile=True)
+    world = Combat(scenario(map_name), 16)
+    return world, graph.function(world.step, jit_compile=True)
 
 
 @pytest.fixture(scope="session")
 def battles():
-    """map name -> 16 battles on that map: the core and its compiled step."""
+    """map name -> 16 battles on that map: the world and its compiled step."""
     return _battles
 
 
@@ -139,12 +139,12 @@ class Zoo:
         battle = dataclasses.replace(make_scenario(*kinds), enemy_order="none", attack_segment=None)
         self.names = [*self.AGENTS, *(ENEMY + name for name in self.ENEMIES)]
         self.ring = Arena(Combat(battle, 1, Options(step_mul=1)))
-        self.max_reward = self.ring.core.task.max_reward
+        self.max_reward = self.ring.world.task.max_reward
 
     def start(self, places: dict[str, tuple[float, float]], **fields: dict[str, float]) -> State:
         """A fresh battle of the units at `places`, everyone else dead; `health={"marine": 5}` and the like."""
         places = self.KEEPERS | places
-        columns = {"health": [unit.hit_points for unit in self.ring.core.scenario.units]}
+        columns = {"health": [unit.hit_points for unit in self.ring.world.scenario.units]}
         columns["health"] = [
             h if name in places else 0.0 for name, h in zip(self.names, columns["health"], strict=True)
         ]

@@ -5,7 +5,8 @@ import tensorflow as tf
 from tf_agents.environments import tf_environment
 from tf_agents.utils import nest_utils
 
-from tf_marl import environments, graph
+from tf_marl import environments
+from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat, Draws
 from tf_marl.environments.combat.scenarios import scenario
 

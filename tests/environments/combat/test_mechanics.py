@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.scenarios import scenario
 from tf_marl.environments.combat.units import unit_types
@@ -201,12 +201,12 @@ def test_walkers_do_not_pass_through_one_another(zoo):
 def mmm(map_arena, map_name="MMM", alive=None, places=None, **fields):
     """A battle on an MMM map in which only some units live; nobody is near anyone unless placed there."""
     ring = map_arena(map_name)
-    units = ring.core.scenario.units
+    units = ring.world.scenario.units
     health = [unit.hit_points if alive is None or i in alive else 0.0 for i, unit in enumerate(units)]
-    spots = ring.core.scenario.spawn.copy()
+    spots = ring.world.scenario.spawn.copy()
     for i, place in (places or {}).items():
         spots[i] = place
-    return ring.core, ring.start(spots, **({"health": health} | fields))
+    return ring.world, ring.start(spots, **({"health": health} | fields))
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,8 @@ def mmm(map_arena, map_name="MMM", alive=None, places=None, **fields):
     ],
 )
 def test_medivacs_alone_do_not_fight_on(map_arena, alive, terminated, won):
-    core, state = mmm(map_arena, alive=alive)
-    ending = core.task.ending(state.units, tf.constant([10]))
+    world, state = mmm(map_arena, alive=alive)
+    ending = world.task.ending(state.units, tf.constant([10]))
     assert bool(ending.terminated[0]) == terminated
     assert bool(ending.won[0]) == won
     assert bool(ending.lost[0]) == (terminated and not won)
@@ -233,18 +233,18 @@ def test_medivacs_alone_do_not_fight_on(map_arena, alive, terminated, won):
 
 def test_on_other_maps_mutual_death_is_a_draw_not_a_defeat(map_arena):
     ring = map_arena("3m")
-    ending = ring.core.task.ending(ring.start(health=[0.0] * 6).units, tf.constant([10]))
+    ending = ring.world.task.ending(ring.start(health=[0.0] * 6).units, tf.constant([10]))
     assert [bool(flag[0]) for flag in (ending.terminated, ending.won, ending.lost)] == [True, False, False]
 
 
 @pytest.mark.parametrize(("map_name", "enemy_medivac", "expected"), [("MMM", 19, 16.85), ("MMM2", 21, 17.34)])
 def test_win_with_the_untouched_enemy_medivac_returns_less(map_arena, map_name, enemy_medivac, expected):
     """MMM: 1015 less 150 health and 10 for the kill, of 1015 that make 20; MMM2: 1205 likewise."""
-    core, before = mmm(map_arena, map_name)
+    world, before = mmm(map_arena, map_name)
     _, after = mmm(map_arena, map_name, alive={*range(10), enemy_medivac})
-    ending = core.task.ending(after.units, tf.constant([10]))
+    ending = world.task.ending(after.units, tf.constant([10]))
     assert bool(ending.won[0])
-    assert float(core.task.reward(before.units, after.units, ending)[0]) == pytest.approx(expected, abs=0.01)
+    assert float(world.task.reward(before.units, after.units, ending)[0]) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize(("map_name", "others"), [("MMM", 10), ("MMM2", 12)])
@@ -252,24 +252,24 @@ def test_medivac_may_heal_the_near_and_living_and_attack_nobody(map_arena, map_n
     # Agent 0 at exactly 6, 1 beyond it, 2 near, 3 near but dead, 4 near, the others far; enemies all around.
     places = {MEDIVAC: (9, 16), 0: (15, 16), 1: (15.01, 16), 2: (9, 18), 3: (9, 18), 4: (5, 16)}
     places |= dict.fromkeys([5, 6, 7, 8], (25, 10)) | dict.fromkeys(range(10, 10 + others), (9, 15))
-    core, state = mmm(map_arena, map_name, alive={*range(10 + others)} - {3}, places=places)
+    world, state = mmm(map_arena, map_name, alive={*range(10 + others)} - {3}, places=places)
     available = state.available.numpy()[MEDIVAC, :, 0]
     assert len(available) == 6 + others
     assert np.flatnonzero(available[6:]).tolist() == [0, 2, 4]
     # Everyone near: slots 6..14, never itself (15), nor 16 and 17 that only MMM2 has.
-    core, state = mmm(map_arena, map_name, places=dict.fromkeys(range(10 + others), (9, 15)))
+    world, state = mmm(map_arena, map_name, places=dict.fromkeys(range(10 + others), (9, 15)))
     assert np.flatnonzero(state.available.numpy()[MEDIVAC, 6:, 0]).tolist() == list(range(9))
     assert state.available.numpy()[:MEDIVAC, 6:, 0].all()
     # The medivac's column "attackable" of enemy row j tells whether agent j may be healed.
-    observation = core.task.observation(state.units, state.last_action, state.available, tf.zeros([1], tf.int32))
+    observation = world.task.observation(state.units, state.last_action, state.available, tf.zeros([1], tf.int32))
     rows = observation["obs"][0].numpy()[:, 4 : 4 + 8 * others].reshape(10, others, 8)
     assert rows[MEDIVAC, :, 0].tolist() == [1] * 9 + [0] * (others - 9)
     assert rows[:MEDIVAC, :, 0].all()
 
 
 def test_medivacs_row_of_the_state_shows_its_energy(map_arena):
-    core, state = mmm(map_arena, places={MEDIVAC: (8, 24)}, energy=[0] * 9 + [120] + [0] * 9 + [40])
-    observation = core.task.observation(state.units, state.last_action, state.available, tf.zeros([1], tf.int32))
+    world, state = mmm(map_arena, places={MEDIVAC: (8, 24)}, energy=[0] * 9 + [120] + [0] * 9 + [40])
+    observation = world.task.observation(state.units, state.last_action, state.available, tf.zeros([1], tf.int32))
     # Columns: health, energy / 200, x, y, bits of marauder, marine, medivac.
     rows = observation["state"][0].numpy()[:70].reshape(10, 7)
     np.testing.assert_allclose(rows[MEDIVAC], [1, 0.6, -8 / 32, 8 / 32, 0, 0, 1], atol=1e-6)
@@ -278,15 +278,15 @@ def test_medivacs_row_of_the_state_shows_its_energy(map_arena):
 
 def test_medivac_crosses_what_nobody_walks_on_but_moves_by_the_ground_grid(map_arena):
     """band16 is open from y = 7 to 25; a move is available if the ground one unit away is."""
-    core, state = mmm(map_arena, places={MEDIVAC: (9, 24.5), 2: (20, 24.5)})
+    world, state = mmm(map_arena, places={MEDIVAC: (9, 24.5), 2: (20, 24.5)})
     assert not state.available.numpy()[[MEDIVAC, 2], NORTH, 0].any()
-    core, state = mmm(map_arena, places={MEDIVAC: (9, 23.9), 2: (20, 23.9)})
+    world, state = mmm(map_arena, places={MEDIVAC: (9, 23.9), 2: (20, 23.9)})
     assert state.available.numpy()[[MEDIVAC, 2], NORTH, 0].all()
     ring = map_arena("MMM")
     after = ring.step(state, [NORTH if i in (2, MEDIVAC) else STOP for i in range(10)]).units.y.numpy()[:, 0]
     assert after[MEDIVAC] == pytest.approx(23.9 + 1.375, abs=1e-3)  # over the edge
     assert 24.9 < after[2] < 25
-    del core
+    del world
 
 
 # Colossus
@@ -697,7 +697,7 @@ def test_marauder_has_no_backswing(zoo):
 
 def immortal(ring, state):
     """The same battle with the agents at full health and shields."""
-    n, laws = ring.core.scenario.num_agents, ring.core.physics
+    n, laws = ring.world.scenario.num_agents, ring.world.physics
     units = state.units
     return ring.with_units(
         state,
@@ -720,12 +720,12 @@ def immortal(ring, state):
 def test_enemies_find_a_team_that_stands_still(map_arena, map_name, team):
     """No agent moves; enemies come round whatever is in the way, on ground they can walk on, and attack."""
     ring = map_arena(map_name)
-    battle = ring.core.scenario
+    battle = ring.world.scenario
     n = battle.num_agents
     places = battle.spawn.copy()
     if team:
         places[:n] = np.array(team) + 1.6 * np.arange(n)[:, None] * [0, 0.5]
-    full = (ring.core.physics.max_health + ring.core.physics.max_shield)[:n, 0]
+    full = (ring.world.physics.max_health + ring.world.physics.max_shield)[:n, 0]
     state, attacked, steps = ring.start(places), np.zeros(n, bool), 0
     while not attacked.any():
         before = state.units
@@ -749,13 +749,13 @@ def test_walker_finds_the_way_from_anywhere_to_anywhere(map_name):
         enemy_order="attack_move",
         attack_segment=np.zeros([2, 2]),
     )
-    core = Combat(one_each, 128)
-    play = graph.function(core.step, jit_compile=True)
+    world = Combat(one_each, 128)
+    play = graph.function(world.step, jit_compile=True)
     cells, rng = np.argwhere(battle.pathable), np.random.default_rng(0)
     start, goal = (
         (cells[rng.integers(len(cells), size=128)] + rng.random([128, 2]) * 0.999).T.astype(np.float32) for _ in "ab"
     )
-    state = core.reset(tf.constant([0, 0]))._replace(rally_x=tf.constant(goal[0]), rally_y=tf.constant(goal[1]))
+    state = world.reset(tf.constant([0, 0]))._replace(rally_x=tf.constant(goal[0]), rally_y=tf.constant(goal[1]))
     x, y = start
     away = np.full(128, -40, np.float32)
     arrived = np.zeros(128, bool)
@@ -772,13 +772,13 @@ def test_zerglings_of_2c_vs_64zg_come_from_anywhere(map_arena):
     corners = [(0.5, 15.5), (31.5, 15.5), (16.5, 5.5), (4.5, 5.5), (27.5, 5.5), (0.5, 11.5), (31.5, 11.5)]
     corners += [(2.5, 18.5), (29.5, 18.5), (8.5, 20.5), (23.5, 20.5), (16.5, 10.5)]
     ring, state = ravine(map_arena, [(15, 16), (17, 16)], corners)
-    assert all(ring.core.scenario.pathable[int(x), int(y)] for x, y in corners)
+    assert all(ring.world.scenario.pathable[int(x), int(y)] for x, y in corners)
     for _ in range(40):  # 20 seconds, 59 map units of walking
         state = ring.step(immortal(ring, state), [STOP, STOP])
         living = slice(2, 2 + len(corners))
         assert state.units.alive.numpy()[living].all()
         x, y = (axis.numpy()[:, 0] for axis in (state.units.x, state.units.y))
-        assert ring.core.scenario.pathable[x[living].astype(int), y[living].astype(int)].all()
+        assert ring.world.scenario.pathable[x[living].astype(int), y[living].astype(int)].all()
     distance = np.hypot(x[living, None] - x[None, :2], y[living, None] - y[None, :2]).min(1)
     # All are beside a colossus, 0.1 + 0.375 + 1 away, or in the next row, a zergling farther.
     assert distance.max() < 1.475 + 0.75 + 0.1
@@ -796,7 +796,7 @@ def test_spine_crawler_has_no_order(map_arena):
 
 def test_enemies_walk_to_the_agents_spawn_point(map_arena):
     ring = map_arena("MMM")
-    places = ring.core.scenario.spawn.copy()
+    places = ring.world.scenario.spawn.copy()
     places[:10], places[11:] = [1, 24], [31, 8]
     state = ring.start(places, health=[0.0] * 2 + [45.0] + [0.0] * 7 + [45.0] + [0.0] * 9)
     for _ in range(20):  # 22.5 map units; the marine that waits in the corner is out of sight
@@ -805,12 +805,12 @@ def test_enemies_walk_to_the_agents_spawn_point(map_arena):
 
 
 def test_zealot_of_2m_vs_1z_walks_to_a_point_that_varies_between_the_marines(map_arena):
-    core = map_arena("2m_vs_1z").core
-    many = core.resize(256).reset(tf.constant([3, 4]))
+    world = map_arena("2m_vs_1z").world
+    many = world.resize(256).reset(tf.constant([3, 4]))
     x, y = many.rally_x.numpy(), many.rally_y.numpy()
     np.testing.assert_array_equal(y, 12)
     assert ((x >= 13) & (x <= 19)).all()
     # Uniform on [13, 19]: mean 16, and every sixth of it has about 43 of 256.
     assert np.histogram(x, 6, (13, 19))[0].min() > 20
-    fixed = map_arena("MMM").core.resize(16).reset(tf.constant([3, 4]))
+    fixed = map_arena("MMM").world.resize(16).reset(tf.constant([3, 4]))
     assert set(zip(fixed.rally_x.numpy(), fixed.rally_y.numpy(), strict=True)) == {(9, 16)}

@@ -20,24 +20,24 @@ class Bench:
     """One battle with some options, not compiled: for the few steps that an option needs."""
 
     def __init__(self, map_name: str, num_envs: int = 1, **options):
-        self.core = Combat(scenario(map_name), num_envs, Options(**options))
-        self.task = self.core.task
+        self.world = Combat(scenario(map_name), num_envs, Options(**options))
+        self.task = self.world.task
 
     def start(self, places=None, **fields):
         """A fresh battle with units at `places` [U, 2], or where they spawn, and these unit fields [U] set."""
-        places = np.asarray(self.core.scenario.spawn if places is None else places)
+        places = np.asarray(self.world.scenario.spawn if places is None else places)
         fields |= {"x": places[:, 0], "y": places[:, 1]}
-        state = self.core.reset(tf.constant([5, 6]))
+        state = self.world.reset(tf.constant([5, 6]))
         columns = {name: tf.constant(np.asarray(value, np.float32)[:, None]) for name, value in fields.items()}
         units = state.units._replace(**columns)
-        order = state.order if self.core.options.shuffle_enemies else None
+        order = state.order if self.world.options.shuffle_enemies else None
         return state._replace(units=units, available=self.task.available(units, self.task.agents, order))
 
     def step(self, state, action):
-        return self.core.play(state, tf.constant([action], tf.int32), self.core.draw(tf.constant([7, 8])))
+        return self.world.play(state, tf.constant([action], tf.int32), self.world.draw(tf.constant([7, 8])))
 
     def see(self, state):
-        return {name: leaf[0].numpy() for name, leaf in self.core.time_step(state).observation.items()}
+        return {name: leaf[0].numpy() for name, leaf in self.world.time_step(state).observation.items()}
 
 
 def numbers(map_name):
@@ -75,7 +75,7 @@ def test_observation_has_the_size_of_its_blocks(map_name, options, change):
     n, m, a, own, other, bits = numbers(map_name)
     bench = Bench(map_name, **options)
     expected = 4 + m * (5 + other + bits) + (n - 1) * (5 + own + bits) + 1 + own + bits + change(n, m, a, own, other)
-    assert bench.core.time_step_spec.observation["obs"].shape == (n, expected)
+    assert bench.world.time_step_spec.observation["obs"].shape == (n, expected)
     assert bench.see(bench.start())["obs"].shape == (n, expected)
 
 
@@ -94,7 +94,7 @@ def test_state_has_the_size_of_its_blocks(map_name, options, expected):
     obs = 4 + m * (5 + other + bits) + (n - 1) * (5 + own + bits) + 1 + own + bits
     size = expected(n, a, obs, n * (4 + own + bits) + m * (3 + other + bits) + n * a)
     bench = Bench(map_name, **options)
-    assert bench.core.time_step_spec.observation["state"].shape == (size,)
+    assert bench.world.time_step_spec.observation["state"].shape == (size,)
     assert bench.see(bench.start())["state"].shape == (size,)
 
 
@@ -302,23 +302,23 @@ def test_move_goes_all_its_way_though_only_half_was_probed():
 
 
 def test_without_the_option_enemies_are_listed_as_the_map_does():
-    core = Combat(scenario("3s5z_vs_3s6z"), 4)
+    world = Combat(scenario("3s5z_vs_3s6z"), 4)
     bits = set()
     for seed in range(3):
-        observation = core.time_step(core.reset(tf.constant([seed, 0]))).observation
+        observation = world.time_step(world.reset(tf.constant([seed, 0]))).observation
         rows = observation["state"].numpy()[:, 8 * 7 : 8 * 7 + 9 * 6].reshape(4, 9, 6)
         bits |= {tuple(row) for row in rows[:, :, -1].astype(int)}
     assert bits == {(1,) * 3 + (0,) * 6}  # reversed bits: the stalkers' is the last
 
 
 def test_shuffled_enemies_are_listed_anew_in_each_episode():
-    core = Combat(scenario("3m"), 64, Options(shuffle_enemies=True))
-    state = core.reset(tf.constant([1, 2]))
+    world = Combat(scenario("3m"), 64, Options(shuffle_enemies=True))
+    state = world.reset(tf.constant([1, 2]))
     orders = {tuple(order) for order in state.order.numpy().T}
     assert len(orders) == 6  # 3! all turn up among 64
-    held = core.step(state, tf.ones([64, 3], tf.int32), tf.constant([3, 4]))
+    held = world.step(state, tf.ones([64, 3], tf.int32), tf.constant([3, 4]))
     np.testing.assert_array_equal(held.order, state.order)
-    over = core.step(held._replace(step_type=tf.fill([64], 2)), tf.ones([64, 3], tf.int32), tf.constant([5, 6]))
+    over = world.step(held._replace(step_type=tf.fill([64], 2)), tf.ones([64, 3], tf.int32), tf.constant([5, 6]))
     assert (over.order.numpy() != state.order.numpy()).any(0).mean() > 0.5  # by chance 5 of 6 differ
 
 
@@ -431,9 +431,9 @@ def _clean_gin():
 @pytest.mark.usefixtures("_clean_gin")
 def test_options_can_be_bound_in_gin():
     gin.parse_config(["environment.map_name = '3m'", "environment.reward_sparse = True", "environment.step_mul = 4"])
-    core = environments.load().core
-    assert (core.options.reward_sparse, core.options.step_mul) == (True, 4)
-    assert core.options == Options(reward_sparse=True, step_mul=4)
+    world = environments.load().world
+    assert (world.options.reward_sparse, world.options.step_mul) == (True, 4)
+    assert world.options == Options(reward_sparse=True, step_mul=4)
 
 
 @pytest.mark.usefixtures("_clean_gin")

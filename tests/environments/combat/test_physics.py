@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.environments.combat import physics
 from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.units import unit_types
@@ -70,7 +70,7 @@ def test_known_hits():
 def test_duel_lasts_as_long_as_the_unit_table_says(arena, attacker, target, jitter):
     """The attacker never dies here: its health is kept up. Time is measured in single game loops."""
     ring = arena([attacker], [target])
-    laws = ring.core.physics
+    laws = ring.world.physics
     reach = physics.squared_reach(UNIT_TYPES[attacker], UNIT_TYPES[target]) ** 0.5
     units = ring.start([[10.0, 10.0], [10.0 + reach - SHORT, 10.0]]).units
     orders = ring.orders(units, [1])
@@ -137,7 +137,7 @@ def test_zealot_hits_twice_per_attack(arena):
 
 def test_order_change_before_the_first_hit_takes_the_attack_back(arena):
     ring = arena(["stalker"], ["zealot"])
-    laws = ring.core.physics
+    laws = ring.world.physics
     units = ring.start([[10.0, 10.0], [15.0, 10.0]]).units
     winding = laws.advance(units, ring.orders(units, [1]), tf.zeros([2, 1]), num_loops=1)  # damage point: 2.7 loops
     assert winding.strikes_left[0, 0] == 1
@@ -179,7 +179,7 @@ def test_enemy_leaves_whom_it_merely_reaches_for_one_in_reach_that_attacks_it(ar
     assert ring.step(state, [ATTACK, ATTACK]).units.target[2, 0] == 0  # who attacks it as well is kept
     beyond = ring.with_units(state, x=[24.0, 22.1, 28.0], y=[28.0, 28.0, 28.0])  # 5.9 away, beyond its reach of 5.75
     assert (
-        ring.core.physics.advance(
+        ring.world.physics.advance(
             beyond.units, ring.orders(beyond.units, [-1, 2]), tf.zeros([3, 1]), num_loops=1
         ).target[2, 0]
         == 0
@@ -188,7 +188,7 @@ def test_enemy_leaves_whom_it_merely_reaches_for_one_in_reach_that_attacks_it(ar
 
 def test_an_order_given_again_costs_enemies_their_targets_and_the_attack_they_wind_up(arena):
     ring = arena(["marine"], ["marine"])
-    laws = ring.core.physics
+    laws = ring.world.physics
     units = ring.start([[24.0, 28.0], FAR]).units
     winding = laws.advance(units, ring.orders(units, [1]), tf.zeros([2, 1]), num_loops=1)
     assert (winding.strikes_left.numpy() == 1).all()
@@ -215,10 +215,10 @@ def test_nobody_leaves_pathable_ground(map_arena, map_name):
     state = ring.start()
     for direction in (2, 5, 3, 4, 2):
         for _ in range(25):
-            living = state.units.alive.numpy()[: ring.core.scenario.num_agents, 0]
+            living = state.units.alive.numpy()[: ring.world.scenario.num_agents, 0]
             state = ring.step(state, np.where(living, direction, 0))
             x, y = state.units.x.numpy().astype(int), state.units.y.numpy().astype(int)
-            assert ring.core.scenario.pathable[x, y].all()
+            assert ring.world.scenario.pathable[x, y].all()
 
 
 @hypothesis.settings(max_examples=8, deadline=None)
@@ -226,8 +226,8 @@ def test_nobody_leaves_pathable_ground(map_arena, map_name):
 @pytest.mark.parametrize("map_name", ["25m", "3s5z", "MMM", "bane_vs_bane", "2c_vs_64zg"])
 def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
     """Random legal orders, each kept up for a while, so that teams meet, crowd and flee."""
-    core, play = battles(map_name)
-    battle = core.scenario
+    world, play = battles(map_name)
+    battle = world.scenario
     n = battle.num_agents
     flies = np.array([unit.name == "medivac" for unit in battle.units])
     crosses_cliffs = np.array([unit.name == "colossus" for unit in battle.units])
@@ -236,11 +236,11 @@ def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
     separation = np.array([unit.separation_radius for unit in battle.units])
     separation = separation[:, None] + separation[None]
     rng = np.random.default_rng(seed)
-    state = core.reset(tf.constant([seed, 0]))
+    state = world.reset(tf.constant([seed, 0]))
     preference, pressed = None, []
     for t in range(40):
         if t % persistence == 0:
-            preference = rng.random([core.num_envs, n, battle.num_actions])
+            preference = rng.random([world.num_envs, n, battle.num_actions])
         available = np.moveaxis(state.available.numpy(), -1, 0)
         after = play(state, np.where(available, preference, -1).argmax(-1).astype(np.int32), tf.constant([seed, t]))
         going = state.step_type.numpy() != 2
@@ -249,7 +249,7 @@ def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
         dead = ~was_alive[:n] & going
         assert (after.last_action.numpy()[dead] == 0).all(), "the dead do nothing"
         health, shield = after.units.health.numpy(), after.units.shield.numpy()
-        for value, full in ((health, core.physics.max_health), (shield, core.physics.max_shield)):
+        for value, full in ((health, world.physics.max_health), (shield, world.physics.max_shield)):
             assert ((value >= 0) & (value <= full)).all()
         energy = after.units.energy.numpy()
         assert ((energy >= -1e-4) & (energy <= max_energy)).all()

@@ -45,8 +45,8 @@ def test_all_maps_are_there():
 @pytest.mark.parametrize("map_name", SIZES)
 def test_sizes_equal_smacs(map_name):
     battle = scenario(map_name)
-    core = Combat(battle, 1)
-    observation = core.time_step_spec.observation
+    world = Combat(battle, 1)
+    observation = world.time_step_spec.observation
     assert (
         battle.num_agents,
         battle.num_enemies,
@@ -54,12 +54,12 @@ def test_sizes_equal_smacs(map_name):
         battle.num_actions,
         observation["obs"].shape[1],
         observation["state"].shape[0],
-        core.task.max_reward,
+        world.task.max_reward,
     ) == SIZES[map_name]
     assert observation["avail_actions"].shape == (battle.num_agents, battle.num_actions)
     assert observation["alive"].shape == (battle.num_agents,)
-    # What the core makes has the sizes it promises.
-    made = core.time_step(core.reset([0, 0])).observation
+    # What the world makes has the sizes it promises.
+    made = world.time_step(world.reset([0, 0])).observation
     assert {name: leaf.shape[1:] for name, leaf in made.items()} == {n: spec.shape for n, spec in observation.items()}
 
 

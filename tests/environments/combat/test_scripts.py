@@ -9,7 +9,8 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from scipy import stats
 
-from tf_marl import environments, graph
+from tf_marl import environments
+from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import scenario
@@ -22,20 +23,20 @@ BATTLES = 32
 
 def choose(ring, name, places, **fields):
     """What a scripted team does there, action by action; units not in `places` [(row, place)] are dead."""
-    core = ring.core
-    spots = np.array([FAR] * len(core.scenario.units), float)
+    world = ring.world
+    spots = np.array([FAR] * len(world.scenario.units), float)
     health = np.zeros(len(spots))
     for row, place in places.items():
-        spots[row], health[row] = place, core.scenario.units[row].hit_points
+        spots[row], health[row] = place, world.scenario.units[row].hit_points
     for row, value in fields.pop("health", {}).items():
         health[row] = value
     columns = {field: np.zeros(len(spots)) for field in fields}
     for field, values in fields.items():
         for row, value in values.items():
             columns[field][row] = value
-    policy = ScriptedPolicy(core.time_step_spec, core.action_spec, name, core.task)
+    policy = ScriptedPolicy(world.time_step_spec, world.action_spec, name, world.task)
     state = ring.start(spots, health=health, **columns)
-    action = policy.action(core.time_step(state)).action.numpy()[0]
+    action = policy.action(world.time_step(state)).action.numpy()[0]
     assert state.available.numpy()[np.arange(len(action)), action, 0].all()
     return action
 
@@ -48,11 +49,11 @@ def core_of(map_name):
     return Combat(scenario(map_name), BATTLES)
 
 
-def any_battles(core, seed):
+def any_battles(world, seed):
     """Battles with everyone anywhere, near one another in some, in any health; most dead in some."""
     rng = np.random.default_rng(seed)
-    battle = core.scenario
-    shape = [len(battle.units), core.num_envs]
+    battle = world.scenario
+    shape = [len(battle.units), world.num_envs]
     cells = np.argwhere(battle.pathable)
     crowd = cells[rng.integers(len(cells), size=shape[1])]
     spread = rng.choice([0.5, 3.0, 30.0], shape[1])
@@ -60,16 +61,16 @@ def any_battles(core, seed):
     rank = np.minimum(rng.exponential(2 + spread**2, shape).astype(int), len(cells) - 1)
     place = cells[np.take_along_axis(near, rank, axis=0)] + rng.random([*shape, 2]) * 0.999
     alive = rng.random(shape) < rng.choice([0.1, 0.6, 1.0], shape[1])
-    state = core.reset(tf.constant([seed, 1]))
+    state = world.reset(tf.constant([seed, 1]))
     units = state.units._replace(
         x=tf.constant(place[..., 0], tf.float32),
         y=tf.constant(place[..., 1], tf.float32),
-        health=tf.constant(alive * core.physics.max_health * rng.uniform(0.01, 1, shape), tf.float32),
-        shield=tf.constant(alive * core.physics.max_shield * rng.uniform(0, 1, shape), tf.float32),
+        health=tf.constant(alive * world.physics.max_health * rng.uniform(0.01, 1, shape), tf.float32),
+        shield=tf.constant(alive * world.physics.max_shield * rng.uniform(0, 1, shape), tf.float32),
         cooldown=tf.constant(rng.choice([0, 3, 20], shape), tf.float32),
         energy=tf.constant(rng.uniform(0, 200, shape), tf.float32),
     )
-    return state._replace(units=units, available=core.task.available(units, core.task.agents)), rng
+    return state._replace(units=units, available=world.task.available(units, world.task.agents)), rng
 
 
 @hypothesis.settings(max_examples=6, deadline=None)
@@ -77,12 +78,12 @@ def any_battles(core, seed):
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize("map_name", ["3m", "MMM", "MMM2", "1c3s5z", "bane_vs_bane", "2c_vs_64zg"])
 def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
-    core = core_of(map_name)
-    state, rng = any_battles(core, seed)
-    for side in (core.task.agents, core.task.enemies):
-        available = core.task.available(state.units, side)
-        noise = tf.constant(rng.integers(0, 2**32, [len(available), core.num_envs]), tf.uint32)
-        action = Script(name, core.scenario, side)(state.units, available, noise).numpy()
+    world = core_of(map_name)
+    state, rng = any_battles(world, seed)
+    for side in (world.task.agents, world.task.enemies):
+        available = world.task.available(state.units, side)
+        noise = tf.constant(rng.integers(0, 2**32, [len(available), world.num_envs]), tf.uint32)
+        action = Script(name, world.scenario, side)(state.units, available, noise).numpy()
         chosen = np.take_along_axis(available.numpy(), action[:, None], axis=1)
         assert chosen.all()
         assert ((action == NO_OP) == ~state.units.alive.numpy()[side.own]).all()
@@ -91,10 +92,10 @@ def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize("map_name", ["3s5z", "MMM", "2c_vs_64zg"])
 def test_scripted_policy_plays_whole_battles_legally(battles, map_name, name):
-    core, play = battles(map_name)
-    policy = ScriptedPolicy(core.time_step_spec, core.action_spec, name, core.task)
-    act = graph.function(lambda state, seed: policy.action(core.time_step(state), seed=seed).action)
-    state = core.reset(tf.constant([1, 2]))
+    world, play = battles(map_name)
+    policy = ScriptedPolicy(world.time_step_spec, world.action_spec, name, world.task)
+    act = graph.function(lambda state, seed: policy.action(world.time_step(state), seed=seed).action)
+    state = world.reset(tf.constant([1, 2]))
     hurt = False
     for t in range(40):
         state = play(state, act(state, tf.constant([3, t])), tf.constant([5, t]))
@@ -108,11 +109,11 @@ def test_scripted_policy_plays_whole_battles_legally(battles, map_name, name):
 @pytest.mark.parametrize("map_name", ["MMM", "1c3s5z", "2c_vs_64zg"])
 def test_units_can_be_read_off_the_state(map_name, seed):
     """Place, health and shield of the living; of agents also the cooldown, of their healer the energy."""
-    core = core_of(map_name)
-    state, _ = any_battles(core, seed)
-    n = core.scenario.num_agents
-    heals = np.array([unit.name == "medivac" for unit in core.scenario.agents])
-    read, units = core.task.units(core.time_step(state).observation["state"]), state.units
+    world = core_of(map_name)
+    state, _ = any_battles(world, seed)
+    n = world.scenario.num_agents
+    heals = np.array([unit.name == "medivac" for unit in world.scenario.agents])
+    read, units = world.task.units(world.time_step(state).observation["state"]), state.units
     alive = units.alive.numpy()
     np.testing.assert_array_equal(read.alive, alive)
     for field in ("x", "y", "health", "shield"):
@@ -190,13 +191,13 @@ def test_dead_agents_of_scripts_do_nothing(map_arena):
 
 def test_random_takes_every_legal_action_and_no_other():
     """Agent 0 of 3m sees enemy 0 within 6 and stands at the northern edge: stop, S, E, W, attack 0."""
-    core = core_of("3m")
-    script = Script("random", core.scenario, core.task.agents)
-    state = core.reset(tf.constant([1, 2]))
+    world = core_of("3m")
+    script = Script("random", world.scenario, world.task.agents)
+    state = world.reset(tf.constant([1, 2]))
     x, y = (np.repeat([[9.0], [9], [9], [13], [25], [25]], BATTLES, 1) for _ in "xy")
     y[0], y[3] = 24.5, 24.5
     units = state.units._replace(x=tf.constant(x, tf.float32), y=tf.constant(y, tf.float32))
-    available = core.task.available(units, core.task.agents)
+    available = world.task.available(units, world.task.agents)
     taken = set()
     for seed in range(8):
         noise = tf.random.stateless_uniform([3, BATTLES], [seed, 0], None, None, tf.uint32)
@@ -263,9 +264,9 @@ def test_healers_without_a_patient_follow(map_arena, name):
 
 def scripted(map_name, enemy, places, num_steps=1, **fields):
     """The units after steps in which the agents stand and a script leads the enemies."""
-    core = Combat(scenario(map_name), 1, Options(enemy=enemy))
-    units = core.scenario.units
-    state = core.reset(tf.constant([1, 2]))
+    world = Combat(scenario(map_name), 1, Options(enemy=enemy))
+    units = world.scenario.units
+    state = world.reset(tf.constant([1, 2]))
     spots = np.array([places.get(row, (1.0, 8.0)) for row in range(len(units))], float)
     columns = {"health": [unit.hit_points if row in places else 0 for row, unit in enumerate(units)]}
     for field, values in fields.items():
@@ -276,8 +277,8 @@ def scripted(map_name, enemy, places, num_steps=1, **fields):
     replaced = {name: tf.constant(np.asarray(column, np.float32)[:, None]) for name, column in columns.items()}
     state = state._replace(units=state.units._replace(**replaced))
     for t in range(num_steps):
-        alive = state.units.alive.numpy()[: core.scenario.num_agents, 0]
-        state = core.step(state, tf.constant([np.where(alive, STOP, NO_OP)], tf.int32), tf.constant([3, t]))
+        alive = state.units.alive.numpy()[: world.scenario.num_agents, 0]
+        state = world.step(state, tf.constant([np.where(alive, STOP, NO_OP)], tf.int32), tf.constant([3, t]))
     return state.units
 
 
@@ -318,10 +319,10 @@ def test_scripted_enemy_healer_heals_the_weakest_within_six():
 
 
 def test_random_enemies_differ_between_battles():
-    core = Combat(scenario("3m"), 32, Options(enemy="random"))
-    state = core.reset(tf.constant([1, 2]))
+    world = Combat(scenario("3m"), 32, Options(enemy="random"))
+    state = world.reset(tf.constant([1, 2]))
     start = state.units
-    state = core.step(state, tf.ones([32, 3], tf.int32), tf.constant([3, 4]))
+    state = world.step(state, tf.ones([32, 3], tf.int32), tf.constant([3, 4]))
     moves = np.stack([state.units.x - start.x, state.units.y - start.y], -1)[3:].reshape(-1, 2)
     # Nobody is in sight: stop or a move north, south, east or west, all of which 96 draws bring up.
     assert {tuple(move) for move in np.sign(np.round(moves, 1)).astype(int)} >= {(0, 1), (0, -1), (1, 0), (-1, 0)}
@@ -334,14 +335,14 @@ def test_random_enemies_differ_between_battles():
 def test_scripted_policy_refuses_options_that_hide_the_state(option):
     env = environments.load("3m", **{option: True})
     with pytest.raises(ValueError, match=rf"environment\.{option}") as refused:
-        ScriptedPolicy(env.time_step_spec(), env.action_spec(), "nearest", env.core.task)
+        ScriptedPolicy(env.time_step_spec(), env.action_spec(), "nearest", env.world.task)
     assert "\n" not in str(refused.value)
 
 
 def test_scripted_enemies_do_not_mind_being_shuffled():
-    core = Combat(scenario("3m"), 4, Options(enemy="nearest", shuffle_enemies=True))
-    state = core.reset(tf.constant([1, 2]))
-    after = core.step(state, tf.ones([4, 3], tf.int32), tf.constant([3, 4]))
+    world = Combat(scenario("3m"), 4, Options(enemy="nearest", shuffle_enemies=True))
+    state = world.reset(tf.constant([1, 2]))
+    after = world.step(state, tf.ones([4, 3], tf.int32), tf.constant([3, 4]))
     np.testing.assert_array_less(after.units.x[3:] + 0.5, state.units.x[3:])  # all walk west, to the agents
 
 

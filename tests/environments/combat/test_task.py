@@ -8,7 +8,7 @@ FAR = [28.0, 28.0]
 
 
 def observe(ring, state):
-    return {name: leaf[0].numpy() for name, leaf in ring.core.time_step(state).observation.items()}
+    return {name: leaf[0].numpy() for name, leaf in ring.world.time_step(state).observation.items()}
 
 
 @pytest.mark.parametrize(("distance", "attackable"), [(6.0, True), (6.001, False)])

@@ -13,7 +13,7 @@ from multiprocessing import connection
 
 import pytest
 
-from tf_marl.sc2 import installation
+from tf_marl.environments.sc2 import installation
 
 HERE = pathlib.Path(__file__).parent
 BUILD = "75689"
@@ -105,7 +105,7 @@ def load(stand_in):
 
     yield load
     for environment in made:
-        environment.core.close()
+        environment.world.close()
 
 
 @pytest.fixture

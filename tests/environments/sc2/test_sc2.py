@@ -16,8 +16,8 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
+from tf_marl.environments.sc2 import games, installation, worker
 from tf_marl.environments.smac_api import CombatEnv
-from tf_marl.sc2 import games, installation, worker
 
 STOP, EAST, ATTACK = 1, 4, 6
 
@@ -43,8 +43,8 @@ def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac
     if any_smac == "double" and map_name == "MMM":
         pytest.skip("smac's double knows no medivacs")
     stand_in()
-    core, twin = load(map_name, seed=7).core, CombatEnv(map_name, seed=7, continuing_episode=True)
-    shown = core.begin()
+    world, twin = load(map_name, seed=7).world, CombatEnv(map_name, seed=7, continuing_episode=True)
+    shown = world.begin()
     for episode in range(4):
         twin.reset()
         assert shown.step_type[0] == ts.StepType.FIRST
@@ -57,14 +57,14 @@ def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac
             np.testing.assert_array_equal(shown.observation["alive"][0], [u.health > 0 for u in twin.agents.values()])
             anything = np.array([rng.choice(np.flatnonzero(agent)) for agent in available], np.int32)
             actions = attack_or_advance(available) if episode % 2 else anything
-            shown = core.play(actions[None])
+            shown = world.play(actions[None])
             reward, terminated, info = twin.step(actions)
             assert shown.reward[0] == pytest.approx(reward, abs=1e-6)
             assert shown.step_type[0] == (ts.StepType.LAST if terminated else ts.StepType.MID)
-            assert core.battle_won[0] == info["battle_won"]
+            assert world.battle_won[0] == info["battle_won"]
         assert shown.discount[0] == float("episode_limit" in info)  # a time limit is no defeat
-        shown = core.play(actions[None])
-    assert core.counts == games.Counts()
+        shown = world.play(actions[None])
+    assert world.counts == games.Counts()
 
 
 def test_specs_are_those_of_the_embedded_battle_and_tf_agents_graphs_can_step_it(smac, stand_in, load):
@@ -86,11 +86,11 @@ def test_specs_are_those_of_the_embedded_battle_and_tf_agents_graphs_can_step_it
 
 def test_enemies_can_be_sorted(smac, stand_in, load):
     stand_in(backwards=True)
-    unsorted, in_order = load("3m", seed=1).core, load("3m", seed=1, sort_enemies=True).core
+    unsorted, in_order = load("3m", seed=1).world, load("3m", seed=1, sort_enemies=True).world
     first_enemy, columns = 3 * 4, 3
     y = {}
-    for name, core in (("unsorted", unsorted), ("sorted", in_order)):
-        state = core.begin().observation["state"][0]
+    for name, world in (("unsorted", unsorted), ("sorted", in_order)):
+        state = world.begin().observation["state"][0]
         y[name] = state[first_enemy : first_enemy + 3 * columns].reshape(3, columns)[:, 1:].tolist()
     assert y["sorted"] == sorted(y["unsorted"]) != y["unsorted"]
 
@@ -101,20 +101,20 @@ def test_enemies_can_be_sorted(smac, stand_in, load):
 def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load, group, tmp_path):
     faults = [[0, 3, "die"], [1, 2, "drop"], [2, 4, "hang"], [3, 2, "garble"]]
     books = stand_in(faults=faults)
-    core = load("3m", step_seconds=5.0).core
-    shown = core.begin()
-    broken, leaders = [], {core._games[0]._process.pid}
+    world = load("3m", step_seconds=5.0).world
+    shown = world.begin()
+    broken, leaders = [], {world._games[0]._process.pid}
     for t in range(20):
-        before, shown = shown, core.play(stop(shown))
-        leaders.add(core._games[0]._process.pid)
+        before, shown = shown, world.play(stop(shown))
+        leaders.add(world._games[0]._process.pid)
         if shown.step_type[0] == ts.StepType.FIRST and before.step_type[0] != ts.StepType.LAST:
             broken.append(t)
     assert broken == [3, 6, 11, 14]  # and the steps after each are counted from 0 again
-    assert core.counts == games.Counts(restarts=4, hangs=1, dropped_episodes=4)
+    assert world.counts == games.Counts(restarts=4, hangs=1, dropped_episodes=4)
     told = books()
     assert told["faults"] == {"die": 1, "drop": 1, "hang": 1, "garble": 1}
     assert (told["launches"], told["at_once"]) == (5, 1)
-    core.close()
+    world.close()
     time.sleep(0.2)
     assert not [pid for leader in leaders for pid in group(leader)]
     assert not list(tmp_path.glob("tf_marl_sc2_*"))
@@ -122,11 +122,11 @@ def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load,
 
 def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
     stand_in(faults=[[0, 5, "die"]])
-    core = load("3m", num_envs=2, pause_seconds=3.0).core
-    shown = core.begin()
+    world = load("3m", num_envs=2, pause_seconds=3.0).world
+    shown = world.begin()
     seen = []
     for _ in range(12):
-        shown = core.play(stop(shown))
+        shown = world.play(stop(shown))
         seen.append(shown.step_type.tolist())
     assert seen[:5] == [[ts.StepType.MID] * 2] * 5
     row = seen[5].index(ts.StepType.FIRST)
@@ -138,27 +138,27 @@ def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
 def test_a_game_that_never_starts_ends_the_run_with_its_reason(smac, stand_in, load):
     books = stand_in(faults=[[i, -1, "refuse"] for i in range(9)])
     with pytest.raises(games.GameError, match=r"game 0 failed 2 times in a row, .*websocket.*max_failures"):
-        load("3m", max_failures=1).core.begin()
+        load("3m", max_failures=1).world.begin()
     assert books()["launches"] == 2
 
 
 def test_a_game_without_units_is_given_up(any_smac, stand_in, load):
     """smac raises where there never were any; where the next battle's do not come, it waits for them for ever."""
     stand_in(faults=[[0, -1, "no_units"], [1, -1, "one_battle"]])
-    core = load("3m", step_seconds=5.0).core
-    shown = core.begin()
-    assert core.counts == games.Counts(restarts=1)
+    world = load("3m", step_seconds=5.0).world
+    shown = world.begin()
+    assert world.counts == games.Counts(restarts=1)
     while shown.step_type[0] != ts.StepType.LAST:
-        shown = core.play(stop(shown))
-    core.play(stop(shown))
-    assert core.counts == games.Counts(restarts=2, hangs=1)
+        shown = world.play(stop(shown))
+    world.play(stop(shown))
+    assert world.counts == games.Counts(restarts=2, hangs=1)
 
 
 def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand_in, load, monkeypatch):
     stand_in()
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(games, "time", clock)
-    (game,) = load("3m").core._games
+    (game,) = load("3m").world._games
     assert game.seconds_at_work(100.0) == 0.0
     game.tend()  # is started, and asked for a battle
     assert game.seconds_at_work(105.0) == 5.0
@@ -175,36 +175,36 @@ def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand
 def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, stand_in, load):
     books = stand_in()
     limit = 60 * 8 + 64  # game loops of the longest episode
-    core = load("3m", max_loops=limit + 100).core
-    shown, episodes, types = core.begin(), 0, []
+    world = load("3m", max_loops=limit + 100).world
+    shown, episodes, types = world.begin(), 0, []
     while episodes < 2:
-        shown = core.play(stop(shown))
+        shown = world.play(stop(shown))
         types.append(int(shown.step_type[0]))
         episodes += types[-1] == ts.StepType.LAST
-    core.play(stop(shown))
+    world.play(stop(shown))
     begun = [before for before, after in itertools.pairwise(types) if after == ts.StepType.FIRST]
     assert begun == [ts.StepType.LAST]
-    assert core.counts == games.Counts(restarts=2)
+    assert world.counts == games.Counts(restarts=2)
     assert (books()["launches"], books()["at_once"]) == (3, 1)
 
 
 def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_first(any_smac, stand_in, load):
     books = stand_in()
-    core = load("3m").core
-    first = core.begin()
-    core.begin()
+    world = load("3m").world
+    first = world.begin()
+    world.begin()
     assert books()["launches"] == 1  # nothing was played, so nothing is to be begun anew
-    core.play(stop(first))
-    again = core.begin()
+    world.play(stop(first))
+    again = world.begin()
     assert again.step_type[0] == ts.StepType.FIRST
     np.testing.assert_array_equal(again.observation["obs"], first.observation["obs"])  # a new game, of the same seed
     assert (books()["launches"], books()["at_once"]) == (2, 1)
-    assert core.counts == games.Counts(restarts=1)
+    assert world.counts == games.Counts(restarts=1)
 
 
 LEARNER = """
 import sys, time
-from tf_marl.sc2 import games
+from tf_marl.environments.sc2 import games
 sizes = {"N": 3, "A": 9, "O": 30, "S": 48}
 settings = {"sizes": sizes, "env": {"map_name": "3m", "obs_timestep_number": False}, "max_reward": 365}
 settings |= {"step_mul": 8, "max_loops": 2**19, "sort_enemies": False}
@@ -246,9 +246,9 @@ def test_nothing_outlives_a_learner_that_is_killed(smac, stand_in, group, tmp_pa
 
 def test_the_game_writes_its_replays(any_smac, stand_in, load, tmp_path):
     stand_in()
-    core = load("3m").core
-    core.play(stop(core.begin()))
-    core.save_replay(tmp_path / "battle.SC2Replay")
+    world = load("3m").world
+    world.play(stop(world.begin()))
+    world.save_replay(tmp_path / "battle.SC2Replay")
     assert (tmp_path / "battle.SC2Replay").read_bytes() == b"a replay of 8 game loops"
 
 

@@ -10,7 +10,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents
-from tf_marl.sc2 import games
+from tf_marl.environments.sc2 import games
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.live import without_broken
 from tf_marl.training.train import Trainer
@@ -84,7 +84,7 @@ def test_a_game_that_comes_back_between_two_collections_is_not_busy_for_it(smac,
 
 def test_evaluations_play_one_whole_episode_a_row_however_few_the_games(smac, stand_in, load):
     books = stand_in(faults=[[0, 5, "die"]])
-    core = load("3m", num_envs=2).core.resize(3)
+    world = load("3m", num_envs=2).world.resize(3)
 
     class Standing:
         """Loses, in no less than 20 steps."""
@@ -96,10 +96,10 @@ def test_evaluations_play_one_whole_episode_a_row_however_few_the_games(smac, st
         def action(time_step, policy_state, seed):
             return policy_step.PolicyStep(tf.cast(time_step.observation["alive"], tf.int32), (), ())
 
-    result = Evaluator(core, Standing())(tf.constant([0, 0]))
+    result = Evaluator(world, Standing())(tf.constant([0, 0]))
     assert result["battle_won_mean"] == 0
     assert 20 < result["episode_length_mean"] < 60
-    assert core.counts == games.Counts(restarts=1, dropped_episodes=1)
+    assert world.counts == games.Counts(restarts=1, dropped_episodes=1)
     assert books()["launches"] == 3
 
 
@@ -109,17 +109,17 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
     """2 games, 20,000 env steps, a fault every 300 on average."""
     books = stand_in(fault_rate=1 / 300, fault_kinds=["die", "drop", "hang", "garble"])
     environment = load("3m", num_envs=2, step_seconds=3.0)
-    core = environment.core
+    world = environment.world
     trainer = make_trainer(
         environment, tmp_path / "run", num_env_steps=20_000, rollout_steps=64, whole_episodes=whole_episodes
     )
     collect, dropped, leaders = trainer.collector.collect, [], set()
 
     def checked():
-        before = core.counts.dropped_episodes
+        before = world.counts.dropped_episodes
         rollout = collect()
-        dropped.append(core.counts.dropped_episodes - before)
-        leaders.update(game._process.pid for game in core._games if game._process)
+        dropped.append(world.counts.dropped_episodes - before)
+        leaders.update(game._process.pid for game in world._games if game._process)
         types, boundary = rollout.experience.step_type.numpy(), rollout.experience.is_boundary().numpy()
         after = rollout.experience.next_step_type.numpy()
         assert not boundary.all()
@@ -140,15 +140,15 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
     assert not result.interrupted
     assert result.env_steps >= 20_000
     told = books()
-    print(whole_episodes, any_smac, result, told, core.counts)
+    print(whole_episodes, any_smac, result, told, world.counts)
     faults = sum(told["faults"].values())
     assert 30 < faults < 120
-    assert core.counts == games.Counts(
+    assert world.counts == games.Counts(
         restarts=told["launches"] - 4, hangs=told["faults"]["hang"], dropped_episodes=faults
     )
     assert told["at_once"] == 1
     assert sum(dropped) > 0
-    environment.core.close()
+    environment.world.close()
     assert not [pid for leader in leaders for pid in group(leader)]
     assert not list(tmp_path.glob("tf_marl_sc2_*"))
 

@@ -1,17 +1,21 @@
 """The embedded battle: SMAC's tasks on our own physics, B battles at once, nothing but TensorFlow operations."""
 
-from typing import NamedTuple
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
-from tf_marl.environments.combat import physics
+from tf_marl.environments.combat import physics, replay, scenarios
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import Scenario
-from tf_marl.environments.combat.scripts import Script
+from tf_marl.environments.combat.scripts import SCRIPTS, Script, ScriptedPolicy
 from tf_marl.environments.combat.task import NO_OP, STOP, Task
+from tf_marl.environments.world import CompiledWorld
 
 
 class Draws(NamedTuple):
@@ -41,7 +45,7 @@ class State(NamedTuple):
     illegal_actions: tf.Tensor  # [B] int32: unavailable actions replaced, since `reset`
 
 
-class Combat:
+class Combat(CompiledWorld):
     """SMAC scenarios, embedded.
 
     Observation: `obs` f32 [N, O], `state` f32 [S], `avail_actions` bool [N, A], `alive` bool [N], as SMAC defines them.
@@ -52,7 +56,12 @@ class Combat:
         stays 1).
     """
 
+    outcomes = ("battle_won",)
+    replay_suffixes = replay.SUFFIXES
+    scripts = SCRIPTS
+
     def __init__(self, scenario: Scenario, num_envs: int, options: Options = Options()):  # noqa: B008 - it is frozen
+        self.name = scenario.name
         self.scenario = scenario
         self.num_envs = num_envs
         self.options = options
@@ -74,6 +83,19 @@ class Combat:
 
     def resize(self, num_envs: int) -> "Combat":
         return Combat(self.scenario, num_envs, self.options)
+
+    def settings(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.options)
+
+    def scripted(self, name: str) -> ScriptedPolicy:
+        if name not in SCRIPTS:
+            super().scripted(name)
+        return ScriptedPolicy(self.time_step_spec, self.action_spec, name, self.task)
+
+    def write_replay(
+        self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str
+    ) -> None:
+        replay.write(path, replay.record(self, policy, seed, num_episodes), title)
 
     def draw(self, seed: tf.Tensor) -> Draws:
         """The chance of one step. Args: seed [2] int32."""
@@ -193,3 +215,15 @@ class Combat:
             available = self.task.available(units, side)
             return self.task.orders(units, self._script(units, available, draws.script), side)
         return self.physics.opening_orders(state.rally_x, state.rally_y)
+
+
+def names() -> tuple[str, ...]:
+    """SMAC's maps."""
+    return scenarios.map_names()
+
+
+def make(map_name: str, num_envs: int, seed: int, **options: Any) -> Combat:
+    """See `environments.make`."""
+    del seed  # each call brings one
+    chosen = Options(**options)
+    return Combat(scenarios.scenario(map_name, chosen.profile), num_envs, chosen)

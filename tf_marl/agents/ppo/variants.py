@@ -14,8 +14,8 @@ import numpy as np
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl.agents.config import PPOConfig
-from tf_marl.agents.ppo import PPOAgent
+from tf_marl.agents.ppo.agent import PPOAgent
+from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.config import naming
 from tf_marl.networks import Actor, ActorCritic, Critic
 from tf_marl.ops import surrogate

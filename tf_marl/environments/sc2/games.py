@@ -23,13 +23,14 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Any
 
-from tf_marl.sc2 import installation, worker
+from tf_marl.environments.sc2 import installation, worker
+from tf_marl.environments.world import WorldFailedError
 
 _FOLDER = "tf_marl_sc2_"  # a worker's temporary folder: this, then the learner's process id
 _LONGEST_PAUSE = 60.0  # seconds between two attempts
 
 
-class GameError(RuntimeError):
+class GameError(WorldFailedError):
     """A game failed more often in a row than is bearable; the message says why."""
 
 

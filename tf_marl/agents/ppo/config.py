@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from tf_marl.agents.clip_range import ClipRange
-from tf_marl.agents.enforcement import Rules
+from tf_marl.agents.ppo.clip_range import ClipRange
+from tf_marl.agents.ppo.restraints import Rules
 from tf_marl.config import STRICT, Count
 from tf_marl.networks import Architecture
 
@@ -25,7 +25,7 @@ class PPOConfig(Architecture):
     gamma: Fraction = 0.99  # per env step
     lambda_: Fraction = 0.95  # per env step
     clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = 0.2  # of the ratio: see clip_range.py
-    enforce: Rules = ()  # what holds the trust region, in this order: see enforcement.py
+    enforce: Rules = ()  # what holds the trust region, in this order: see restraints.py
     entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
     entropy_schedule: Schedule = "constant"
     value_loss: Literal["squared", "huber"] = "squared"

@@ -10,9 +10,10 @@ import scipy.special
 import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
-from tf_marl import agents, graph
-from tf_marl.agents import clip_range, enforcement
-from tf_marl.agents.config import PPOConfig
+from tf_marl import agents
+from tf_marl.agents.ppo import clip_range, restraints
+from tf_marl.agents.ppo.config import PPOConfig
+from tf_marl.compile import graph
 from tf_marl.environments.matrix_game import MatrixGame
 
 ALPHA = 0.05  # which a fast update exceeds
@@ -97,7 +98,7 @@ def largest(agent, rows):
 
 def backtracked(make, rollout, quantity="product_bound", alpha=ALPHA):
     """(agent, the same without the rule, its actor's weights before, the rollout of both, the metrics of both)."""
-    agent, plain = make(enforce=[enforcement.backtrack(alpha, quantity)]), make()
+    agent, plain = make(enforce=[restraints.backtrack(alpha, quantity)]), make()
     before, rows = weights(agent), rollout(agent)
     metrics, plain_metrics = (either.update(*rows).metrics for either in (agent, plain))
     return agent, plain, before, rows[0], metrics, plain_metrics
@@ -160,7 +161,7 @@ def test_backtrack_leaves_a_small_enough_update_alone(small_agent, rollout):
 @pytest.mark.parametrize("cause", ["a huge step", "an overflow", "rewards that are not numbers"])
 def test_backtrack_takes_a_ruined_update_back_whole(cause, quantity, small_agent, rollout, experience):
     options = {"a huge step": {"actor_learning_rate": 1e30}, "an overflow": {"actor_learning_rate": 3e38}}
-    agent = small_agent(enforce=[enforcement.backtrack(ALPHA, quantity)], **options.get(cause, {}))
+    agent = small_agent(enforce=[restraints.backtrack(ALPHA, quantity)], **options.get(cause, {}))
     if cause == "rewards that are not numbers":
         experience = experience._replace(reward=experience.reward * float("nan"))
     before = weights(agent)
@@ -173,7 +174,7 @@ def test_backtrack_takes_a_ruined_update_back_whole(cause, quantity, small_agent
 
 @pytest.mark.parametrize("policy", ["another's", "not a number"])
 def test_backtrack_ends_where_not_even_the_old_weights_are_within_alpha(policy, small_agent, rollout):
-    agent = small_agent(enforce=[enforcement.backtrack(ALPHA)], **FAST)
+    agent = small_agent(enforce=[restraints.backtrack(ALPHA)], **FAST)
     rows, final = rollout(agent)
     if policy == "another's":
         shape = rows.policy_info["logits"].shape
@@ -186,7 +187,7 @@ def test_backtrack_ends_where_not_even_the_old_weights_are_within_alpha(policy, 
 
 
 def test_a_compiled_update_is_backtracked_as_well(small_agent, rollout):
-    make = functools.partial(small_agent, enforce=[enforcement.early_stop(2 * ALPHA), enforcement.backtrack(ALPHA)])
+    make = functools.partial(small_agent, enforce=[restraints.early_stop(2 * ALPHA), restraints.backtrack(ALPHA)])
     agent, compiled = make(**FAST), make(**FAST)
     rows, final = rollout(agent)
     expected = agent.update(rows, final).metrics
@@ -222,7 +223,7 @@ def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent,
     rows = rollout(plain)
     _, tv = watched(plain, rows)
     assert tv[1] < tv[2]
-    agent = make(enforce=[enforcement.early_stop(float(tv[1] + tv[2]) / 2)])
+    agent = make(enforce=[restraints.early_stop(float(tv[1] + tv[2]) / 2)])
     metrics = agent.update(*rows).metrics
     assert metrics["trust_region/epochs"] == 2.0
     # As if it had been meant to be two, and so are the means of losses.
@@ -234,7 +235,7 @@ def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent,
 
 
 def test_early_stop_never_comes_with_a_huge_alpha(small_agent, rollout, tmp_path):
-    agent, plain = small_agent(enforce=[enforcement.early_stop(HUGE)], **FAST), small_agent(**FAST)
+    agent, plain = small_agent(enforce=[restraints.early_stop(HUGE)], **FAST), small_agent(**FAST)
     rows = rollout(plain)
     metrics, expected = agent.update(*rows).metrics, plain.update(*rows).metrics
     assert expected["trust_region/epochs"] == FAST["num_epochs"]
@@ -251,19 +252,19 @@ def test_early_stop_goes_by_the_quantity_it_is_given(quantity, small_agent, roll
     assert all(above > 1.01 * below for below, above in itertools.pairwise(sorted(sizes.values())))
     tv = sizes[quantity]
     for alpha, epochs in ((0.999 * tv, 1.0), (1.001 * tv, 2.0)):
-        agent = small_agent(enforce=[enforcement.early_stop(float(alpha), quantity)], **FAST | {"num_epochs": 2})
+        agent = small_agent(enforce=[restraints.early_stop(float(alpha), quantity)], **FAST | {"num_epochs": 2})
         assert agent.update(*rows).metrics["trust_region/epochs"] == epochs
 
 
 def test_early_stop_comes_where_the_policy_is_not_a_number(small_agent, rollout, experience):
-    agent = small_agent(enforce=[enforcement.early_stop(HUGE)], **FAST)
+    agent = small_agent(enforce=[restraints.early_stop(HUGE)], **FAST)
     rows = rollout(agent, experience._replace(reward=experience.reward * float("nan")))
     assert agent.update(*rows).metrics["trust_region/epochs"] == 1.0
 
 
 def test_early_stop_leaves_a_critic_that_learns_first_all_its_epochs(small_agent, rollout):
     make = functools.partial(small_agent, order="critic_first", num_critic_epochs=3, **FAST)
-    agent, plain = make(enforce=[enforcement.early_stop(1e-6)]), make()
+    agent, plain = make(enforce=[restraints.early_stop(1e-6)]), make()
     rows = rollout(agent)
     metrics, expected = (either.update(*rows).metrics for either in (agent, plain))
     assert metrics["trust_region/epochs"] == 1.0
@@ -288,7 +289,7 @@ def test_adapt_epsilon_goes_by_the_root_of_how_far_it_is_off(times, quantity, sm
     rows = rollout(plain)
     plain.update(*rows)
     alpha = times * largest(plain, rows[0])[quantity]
-    agent = small_agent(enforce=[enforcement.adapt_epsilon(float(alpha), quantity)], **FAST)
+    agent = small_agent(enforce=[restraints.adapt_epsilon(float(alpha), quantity)], **FAST)
     np.testing.assert_allclose(scale_after(agent, rows), times**0.5, rtol=1e-4)
     # This update was with the range as it was, so the rule made no difference to it.
     assert_equal(weights(agent), weights(plain))
@@ -296,7 +297,7 @@ def test_adapt_epsilon_goes_by_the_root_of_how_far_it_is_off(times, quantity, sm
 
 @pytest.mark.parametrize(("alpha", "factor", "limit"), [(1e-6, 1 / 1.5, 0.01), (HUGE, 1.5, 10.0)])
 def test_adapt_epsilon_takes_steps_of_limited_size_within_limits(alpha, factor, limit, small_agent, rollout):
-    agent = small_agent(enforce=[enforcement.adapt_epsilon(alpha)], **FAST)
+    agent = small_agent(enforce=[restraints.adapt_epsilon(alpha)], **FAST)
     rows = rollout(agent)
     np.testing.assert_allclose(scale_after(agent, rows), factor, rtol=1e-6)
     np.testing.assert_allclose(scale_after(agent, rows), factor**2, rtol=1e-6)
@@ -306,7 +307,7 @@ def test_adapt_epsilon_takes_steps_of_limited_size_within_limits(alpha, factor, 
 
 
 def test_adapt_epsilon_narrows_where_the_policy_is_not_a_number(small_agent, rollout, experience):
-    agent = small_agent(enforce=[enforcement.adapt_epsilon(HUGE)], **FAST)
+    agent = small_agent(enforce=[restraints.adapt_epsilon(HUGE)], **FAST)
     rows = rollout(agent, experience._replace(reward=experience.reward * float("nan")))
     np.testing.assert_allclose(scale_after(agent, rows), 1 / 1.5, rtol=1e-6)
 
@@ -334,7 +335,7 @@ def test_a_scaled_clip_range_is_what_training_clips_by(small_agent, rollout):
 
 
 def test_the_scale_is_in_a_checkpoint_of_the_agent(small_agent, rollout, tmp_path):
-    make = functools.partial(small_agent, enforce=[enforcement.adapt_epsilon(1e-6)], **FAST)
+    make = functools.partial(small_agent, enforce=[restraints.adapt_epsilon(1e-6)], **FAST)
     agent, restored = make(), make()
     scale = scale_after(agent, rollout(agent))
     path = tf.train.Checkpoint(agent=agent).write(str(tmp_path / "agent"))
@@ -347,7 +348,7 @@ def test_the_scale_is_in_a_checkpoint_of_the_agent(small_agent, rollout, tmp_pat
 
 
 def test_rules_go_together(small_agent, rollout):
-    rules = [enforcement.early_stop(2 * ALPHA), enforcement.adapt_epsilon(ALPHA), enforcement.backtrack(ALPHA)]
+    rules = [restraints.early_stop(2 * ALPHA), restraints.adapt_epsilon(ALPHA), restraints.backtrack(ALPHA)]
     agent = small_agent(enforce=rules, **FAST | {"num_epochs": 10})
     rows = rollout(agent)
     metrics = agent.update(*rows).metrics
@@ -360,7 +361,7 @@ def test_rules_go_together(small_agent, rollout):
 
 def test_rules_settle_in_their_order(small_agent, rollout):
     """What adapts the clip range sees the update before another went back on it, or after."""
-    adapt, back = enforcement.adapt_epsilon(1.1 * ALPHA), enforcement.backtrack(ALPHA)
+    adapt, back = restraints.adapt_epsilon(1.1 * ALPHA), restraints.backtrack(ALPHA)
     for rules, widens in (([adapt, back], False), ([back, adapt], True)):
         agent = small_agent(enforce=rules, **FAST)
         assert (scale_after(agent, rollout(agent)) > 1.0) == widens
@@ -368,12 +369,12 @@ def test_rules_settle_in_their_order(small_agent, rollout):
 
 def test_the_first_of_two_early_stops_ends_the_epochs(small_agent, rollout):
     for alphas in ((1e-6, HUGE), (HUGE, 1e-6)):
-        agent = small_agent(enforce=[enforcement.early_stop(alpha) for alpha in alphas], **FAST)
+        agent = small_agent(enforce=[restraints.early_stop(alpha) for alpha in alphas], **FAST)
         assert agent.update(*rollout(agent)).metrics["trust_region/epochs"] == 1.0
 
 
 def test_a_rule_of_its_own_does_nothing(small_agent, rollout, tmp_path):
-    agent, plain = small_agent(enforce=[enforcement.Rule(1e-6, "joint_tv")], **FAST), small_agent(**FAST)
+    agent, plain = small_agent(enforce=[restraints.Rule(1e-6, "joint_tv")], **FAST), small_agent(**FAST)
     rows = rollout(plain)
     agent.update(*rows)
     plain.update(*rows)
@@ -402,7 +403,7 @@ def test_a_watch_sees_the_policy_before_each_epoch_and_after_the_update(small_ag
 
 
 def test_the_last_row_watched_is_what_the_rules_left(small_agent, rollout):
-    plain, agent = small_agent(**FAST), small_agent(enforce=[enforcement.backtrack(ALPHA)], **FAST)
+    plain, agent = small_agent(**FAST), small_agent(enforce=[restraints.backtrack(ALPHA)], **FAST)
     rows = rollout(plain)
     (_, free), (_, held) = watched(plain, rows), watched(agent, rows)
     assert_equal(held[:-1], free[:-1])
@@ -410,7 +411,7 @@ def test_the_last_row_watched_is_what_the_rules_left(small_agent, rollout):
 
 
 def test_what_is_not_reached_after_an_early_stop_is_not_a_number(small_agent, rollout):
-    rules = [enforcement.early_stop(1e-6), enforcement.backtrack(ALPHA)]
+    rules = [restraints.early_stop(1e-6), restraints.backtrack(ALPHA)]
     agent = small_agent(enforce=rules, **FAST)
     update, tv = watched(agent, rollout(agent))
     assert update.metrics["trust_region/epochs"] == 1.0
@@ -420,7 +421,7 @@ def test_what_is_not_reached_after_an_early_stop_is_not_a_number(small_agent, ro
 
 
 def test_a_watch_is_told_the_epoch(small_agent, rollout):
-    agent = small_agent(enforce=[enforcement.backtrack(ALPHA)], order="critic_first", num_critic_epochs=7, **FAST)
+    agent = small_agent(enforce=[restraints.backtrack(ALPHA)], order="critic_first", num_critic_epochs=7, **FAST)
     told = agent.update(*rollout(agent), watch=lambda epochs, _: tf.cast(epochs, tf.float32)).history
     np.testing.assert_array_equal(told, np.arange(FAST["num_epochs"] + 1))
 
@@ -430,8 +431,8 @@ def test_a_watch_is_told_the_epoch(small_agent, rollout):
 
 def ippo(*bindings):
     gin.parse_config(bindings)
-    core = MatrixGame(np.zeros([2] * 4), num_envs=1)
-    return agents.ippo(core.time_step_spec, core.action_spec, hidden=(4,))
+    world = MatrixGame(np.zeros([2] * 4), num_envs=1)
+    return agents.ippo(world.time_step_spec, world.action_spec, hidden=(4,))
 
 
 @pytest.mark.usefixtures("_clean_gin")
@@ -445,7 +446,7 @@ def test_gin_puts_rules_together():
         "adapt_epsilon.quantity = 'sum_bound'",
     )
     rules = agent.config.enforce
-    assert [type(rule) for rule in rules] == [enforcement.EarlyStop, enforcement.Backtrack, enforcement.AdaptEpsilon]
+    assert [type(rule) for rule in rules] == [restraints.EarlyStop, restraints.Backtrack, restraints.AdaptEpsilon]
     assert [rule.alpha for rule in rules] == [0.3, 0.2, 0.1]
     assert [rule.quantity for rule in rules] == ["product_bound", "joint_tv", "sum_bound"]
 
@@ -460,14 +461,14 @@ RULES = ["early_stop", "backtrack", "adapt_epsilon"]
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("alpha", [-0.2, 0.0, "0.2", True, float("nan"), float("inf"), None])
 def test_an_unfit_alpha_is_refused_by_name(rule, alpha, complaint):
-    line = complaint(getattr(enforcement, rule), alpha=alpha)
+    line = complaint(getattr(restraints, rule), alpha=alpha)
     assert line.startswith(f"{rule}.alpha: ")
     assert line.endswith(f", not {alpha!r}")
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule, complaint):
-    line = complaint(getattr(enforcement, rule), alpha=ALPHA, quantity="tv")
+    line = complaint(getattr(restraints, rule), alpha=ALPHA, quantity="tv")
     assert line.startswith(f"{rule}.quantity: ")
     assert all(quantity in line for quantity in [*QUANTITIES, "not 'tv'"])
 

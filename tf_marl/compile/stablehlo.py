@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import graph
+from tf_marl.compile import graph
 
 # Boolean constants as TensorFlow's MLIR prints them, eight to a byte; newer ones read a byte each.
 _PACKED_BITS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<((?:\d+x)+)i1>')

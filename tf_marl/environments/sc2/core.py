@@ -1,6 +1,6 @@
 """StarCraft II itself as a TF-Agents environment: SMAC's own environment in worker processes, one game each.
 
-To the learner it is a functional core like the others (`functional.py`), but for three things. Its steps are no tensor
+To the learner it is a functional world like the others (`functional.py`), but for three things. Its steps are no tensor
 operations, so nothing compiles that they are part of (see `training/live.py`). Its state is what the games showed
 last: it can be neither copied nor taken back. And an episode can break off, because the game died or hung: then the
 next time step is a FIRST one though the last was no LAST, and what came before it in that row is void. A row whose game
@@ -15,21 +15,21 @@ import functools
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 import tensorflow as tf
-from tf_agents.environments import tf_environment
+from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
-from tf_agents.typing import types
 
 from tf_marl.config import STRICT, Count
+from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
-from tf_marl.environments.combat.scenarios import Scenario, scenario
-from tf_marl.sc2 import games, installation, worker
+from tf_marl.environments.combat.scenarios import Scenario
+from tf_marl.environments.sc2 import games, installation, worker
+from tf_marl.environments.world import LiveWorld
 
 _OURS = ("shuffle_enemies", "profile", "enemy")  # options that the game has no say in
 
@@ -69,14 +69,7 @@ class Settings(Options):
         return self
 
 
-class State(NamedTuple):
-    """What the games showed last."""
-
-    time_step: ts.TimeStep  # [B, ...]
-    battle_won: tf.Tensor  # [B] bool
-
-
-class StarCraft2:
+class StarCraft2(LiveWorld):
     """B rows of battles in the game itself. Observation, action, reward and episode end are SMAC's, as in `Combat`.
 
     Games start at the first `reset`. One of them that fails is started anew while the others go on. Cores made by
@@ -86,14 +79,13 @@ class StarCraft2:
     def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
         model = Combat(battle, num_envs, Options(**smacs))  # says what everything looks like, and plays nothing
-        self.scenario = battle
+        self.name = battle.name
         self.num_envs = num_envs
         self.options = settings
         self.time_step_spec = model.time_step_spec
         self.action_spec = model.action_spec
         self.unit_types = model.unit_types
         self.episode_limit = model.episode_limit
-        self.one_episode = False  # whether a row rests after its first one, until the next `reset`
         self.counts = games.Counts()
         for name in _OURS:
             del smacs[name]
@@ -146,37 +138,26 @@ class StarCraft2:
         self._blank = tf.nest.map_structure(np.copy, self._shown)
         self._won = np.zeros(self.num_envs, bool)
 
-    def reset(self, seed: tf.Tensor) -> State:
-        """B fresh episodes, of which as many begin as there are games. The seed is left aside: the game has its own.
+    def reset(self) -> ts.TimeStep:
+        """B fresh episodes, of which as many begin as there are games.
 
         Raises:
             installation.Missing: the game, the map or smac is not there; says what to do.
             games.GameError: a game failed too often in a row.
         """
-        return self._state(self.begin())
-
-    def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
-        """One env step in all games at once; the state has to be the latest. An unavailable action becomes stop.
-
-        Raises:
-            games.GameError: as above.
-        """
-        return self._state(self.play(np.asarray(action)))
-
-    def _state(self, shown: ts.TimeStep) -> State:
-        # Of copies: TensorFlow may take over an array without.
-        return State(tf.nest.map_structure(lambda leaf: tf.constant(leaf.copy()), shown), tf.constant(self._won.copy()))
-
-    def begin(self) -> ts.TimeStep:
-        """`reset` without TensorFlow: arrays, [B, ...] each."""
         assert self.installed
         self._begin()
         for game in self._games:
             game.playing = False  # what it is at is of no interest any more
-        return self.play(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
+        return self.step(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
 
-    def play(self, action: np.ndarray) -> ts.TimeStep:
-        """`step` likewise: asks all games that have something to do, waits for them, and shows what came of it."""
+    def step(self, action: np.ndarray) -> ts.TimeStep:
+        """One env step in all games at once: asks those that have something to do, waits for them, and shows what came
+        of it. An unavailable action becomes stop.
+
+        Raises:
+            games.GameError: as above.
+        """
         before = self._shown
         for queue in self._queues:
             if queue and before.step_type[queue[0]] == ts.StepType.LAST:
@@ -204,11 +185,6 @@ class StarCraft2:
         self._shown = shown
         return shown
 
-    @property
-    def battle_won(self) -> np.ndarray:
-        """[B] bool: whether the last step won the battle."""
-        return self._won
-
     def _show(self, shown: ts.TimeStep, game: games.Game, row: int) -> None:
         shows = game.shows
         over = game.answered == worker.STEP and shows["terminated"]
@@ -221,12 +197,9 @@ class StarCraft2:
         self._won[row] = shows["battle_won"]
         game.answered = None
 
-    def time_step(self, state: State) -> ts.TimeStep:
-        return state.time_step
-
-    def info(self, state: State) -> dict[str, tf.Tensor]:
-        """`battle_won` bool, [B]."""
-        return {"battle_won": state.battle_won}
+    def info(self) -> dict[str, np.ndarray]:
+        """`battle_won` [B] bool: whether the last step won the battle."""
+        return {"battle_won": self._won.copy()}
 
     def seconds_at_work(self, now: float) -> float:
         """A game's on average, all so far: see `games.Game.seconds_at_work`."""
@@ -242,14 +215,19 @@ class StarCraft2:
     @functools.cached_property
     def installed(self) -> installation.Game:
         """The game and the map. Raises installation.Missing if something is; says what to do."""
-        return installation.find(self.scenario.name, self.options.any_map)
+        return installation.find(self.name, self.options.any_map)
 
     def tags(self) -> dict[str, str]:
         """What a result depends on: the game's build and the map. Raises: as `installed`."""
         return {"sc2_build": self.installed.build, "sc2_map_sha256": self.installed.map_hash}
 
-    def save_replay(self, path: pathlib.Path) -> None:
-        """Has the first game write all that it has played to a `.SC2Replay`.
+    def settings(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.options)
+
+    def write_replay(
+        self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str
+    ) -> None:
+        """Has the first game write all that it has played so far to a `.SC2Replay`: it can be led to play nothing anew.
 
         Raises:
             games.GameError: it does not.
@@ -270,61 +248,17 @@ class StarCraft2:
             game.stop()
 
 
-class StarCraft2Environment(tf_environment.TFEnvironment):
-    """The TF-Agents environment around it, for anyone's drivers. Our own training goes by the core."""
-
-    def __init__(self, core: StarCraft2):
-        super().__init__(core.time_step_spec, core.action_spec, core.num_envs)
-        self.core = core
-        self._state: State | None = None
-        self._specs = tf.nest.flatten(core.time_step_spec)
-
-    def info(self) -> dict[str, tf.Tensor]:
-        """Facts about the episodes under way that are no observation, [B] each (see the core's `info`)."""
-        return self.core.info(self._now())
-
-    def _now(self) -> State:
-        if self._state is None:
-            self._state = self.core.reset(tf.zeros([2], tf.int32))
-        return self._state
-
-    def _current_time_step(self) -> ts.TimeStep:
-        return self._call(lambda: self._now())
-
-    def _reset(self) -> ts.TimeStep:
-        def reset() -> State:
-            self._state = self.core.reset(tf.zeros([2], tf.int32))
-            return self._state
-
-        return self._call(reset)
-
-    def _step(self, action: types.NestedTensor) -> ts.TimeStep:
-        def step(action: np.ndarray) -> State:
-            self._state = self.core.step(self._now(), action, tf.zeros([2], tf.int32))
-            return self._state
-
-        return self._call(step, action)
-
-    def _call(self, function: Callable[..., State], *arguments: Any) -> ts.TimeStep:
-        """What a Python function comes to, be it called here or in a graph."""
-
-        def leaves(*arguments: Any) -> list[np.ndarray]:
-            return [leaf.numpy() for leaf in tf.nest.flatten(function(*arguments).time_step)]
-
-        flat = tf.numpy_function(leaves, arguments, [spec.dtype for spec in self._specs])
-        flat = [
-            tf.ensure_shape(leaf, [self.core.num_envs, *spec.shape])
-            for leaf, spec in zip(flat, self._specs, strict=True)
-        ]
-        return tf.nest.pack_sequence_as(self.time_step_spec(), flat)
+def names() -> tuple[str, ...]:
+    """SMAC's maps."""
+    return scenarios.map_names()
 
 
-def load(map_name: str, num_envs: int, seed: int, **options: Any) -> StarCraft2Environment:
-    """See `environments.load`. Whether the game is there shows when it is needed."""
+def make(map_name: str, num_envs: int, seed: int, **options: Any) -> StarCraft2:
+    """See `environments.make`. Whether the game is there shows when it is needed."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if num_envs > memory:
         raise ValueError(
             f"environment.num_envs = {num_envs} games need a gigabyte each, and there are {memory:.0f}; try 8, as"
             " --gin_file=sc2.gin does"
         )
-    return StarCraft2Environment(StarCraft2(scenario(map_name), num_envs, Settings(**options), seed))
+    return StarCraft2(scenarios.scenario(map_name), num_envs, Settings(**options), seed)

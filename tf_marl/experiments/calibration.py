@@ -23,7 +23,7 @@ import pandas as pd
 import tensorflow as tf
 from scipy import stats
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.environments.combat import physics
 from tf_marl.environments.combat.scenarios import Scenario
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tf_marl import statistics
-from tf_marl.figures import NO_CLIPPING
-from tf_marl.statistics import Estimate
+from tf_marl.experiments import statistics
+from tf_marl.experiments.statistics import Estimate
+from tf_marl.paper.figures import NO_CLIPPING
 
 RETURN = "eval/return_mean"
 SETTING = ["algorithm", "map", "num_agents", "rule"]

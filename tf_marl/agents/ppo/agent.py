@@ -18,9 +18,10 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
-from tf_marl import diagnostics, graph, shards
-from tf_marl.agents.config import PPOConfig
+from tf_marl import diagnostics
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
+from tf_marl.agents.ppo.config import PPOConfig
+from tf_marl.compile import graph, shards
 from tf_marl.networks import ActorCritic, training_flops
 from tf_marl.ops import categorical, returns, surrogate
 

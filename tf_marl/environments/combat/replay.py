@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tf_marl.environments.combat.environment import Combat, State
     from tf_marl.environments.combat.units import UnitType
 
-EXTENSIONS = (".html", ".gif", ".mp4")
+SUFFIXES = (".html", ".gif", ".mp4")
 _MOVES = ("no-op", "stop", "north", "south", "east", "west")  # the action after these attacks enemy 0, and so on
 _KEPT = ("x", "y", "health", "shield", "energy", "target")  # of the simulator's units
 _LABELS = {"marauder": "Mr", "medivac": "+", "zergling": "Zl", "spine_crawler": "Sp"}  # others: their first letter
@@ -85,15 +85,15 @@ class Episode(NamedTuple):
 
 
 def record(
-    core: "Combat",
+    world: "Combat",
     policy: "tf_policy.TFPolicy",
     seed: Sequence[int],
     episodes: int,
 ) -> list[Episode]:
-    """Plays as `Evaluator` does, one episode in each environment of `core`, and keeps the first of them.
+    """Plays as `Evaluator` does, one episode in each environment of `world`, and keeps the first of them.
 
     Args:
-        core: B battles; B is part of what a seed means, so an evaluation's episodes need that evaluation's B.
+        world: B battles; B is part of what a seed means, so an evaluation's episodes need that evaluation's B.
         policy: greedy, as a rule; if its `info` tells a `value` [B, N], or [B, 1] of the team, that is kept too.
         seed: two numbers; equal seeds and weights give equal episodes.
         episodes: how many to keep, at most B.
@@ -102,13 +102,12 @@ def record(
     """
     import tensorflow as tf
 
-    from tf_marl import graph
+    from tf_marl.compile import graph
     from tf_marl.environments.combat.task import ATTACK_DISTANCE, SIGHT
-    from tf_marl.training.evaluate import play_step
 
     def kept(state: "State") -> dict[str, tf.Tensor]:
         """What is kept of a moment, battles last."""
-        time_step = core.time_step(state)
+        time_step = world.time_step(state)
         return {name: getattr(state.units, name) for name in _KEPT} | {
             "order": state.order,
             "available": state.available,
@@ -116,20 +115,20 @@ def record(
             "reward": time_step.reward,
             "last": time_step.is_last(),
             "terminated": time_step.discount == 0.0,
-            "won": core.info(state)["battle_won"],
+            "won": world.info(state)["battle_won"],
         }
 
     @graph.function(jit_compile=True)
     def start() -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor]]":
-        state = core.reset(seed)
-        return state, policy.get_initial_state(core.num_envs), kept(state)
+        state = world.reset(seed)
+        return state, policy.get_initial_state(world.num_envs), kept(state)
 
     @graph.function(jit_compile=True)
     def step(
         state: "State", policy_state: "types.NestedTensor", t: tf.Tensor
     ) -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]":
         """Also returns: what the policy tells of the moment before."""
-        state, _, action_step = play_step(core, policy, seed, t, state, core.time_step(state), policy_state)
+        state, _, action_step = world.play_step(policy, seed, t, state, world.time_step(state), policy_state)
         told = {"value": tf.transpose(action_step.info["value"])} if "value" in policy.info_spec else {}
         return state, action_step.state, kept(state), told
 
@@ -146,7 +145,7 @@ def record(
         going &= ~moment["last"].numpy()[:episodes]
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
-    scenario = core.scenario
+    scenario = world.scenario
 
     def look(unit: "UnitType") -> Unit:
         energy = unit.heal.energy_max if unit.heal else 0.0
@@ -190,8 +189,8 @@ def _episode(battle: Battle, film: dict[str, np.ndarray]) -> Episode:
 
 def check_name(path: str | pathlib.Path) -> None:
     """Raises ValueError if `write` does not know what to make of that file name."""
-    if pathlib.Path(path).suffix not in EXTENSIONS:
-        raise ValueError(f"{path}: a replay is a file that ends in {', '.join(EXTENSIONS[:-1])} or {EXTENSIONS[-1]}")
+    if pathlib.Path(path).suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a replay is a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 def write(path: str | pathlib.Path, episodes: list[Episode], title: str = "") -> None:
@@ -246,7 +245,7 @@ def page(episodes: list[Episode], title: str = "") -> str:
     }
     # In a script element a "<" could end the data; in JSON it can always be spelled so.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    return resources.files("tf_marl").joinpath("replay.html").read_text("utf-8").replace("{{replay}}", text)
+    return resources.files(__package__).joinpath("replay.html").read_text("utf-8").replace("{{replay}}", text)
 
 
 def _columns(episode: Episode) -> dict:

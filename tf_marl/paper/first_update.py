@@ -10,7 +10,7 @@ from collections.abc import Collection
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import graph
+from tf_marl.compile import graph
 from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
 from tf_marl.training.train import Trainer
 

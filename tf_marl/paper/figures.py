@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import axes, colormaps, figure, rc_context, ticker
 from scipy import stats
 
-from tf_marl import statistics
+from tf_marl.experiments import statistics
 
 NO_CLIPPING = 10.0  # the clip range that the paper's data calls none
 EPOCHS_COMPARED = (10, 50, 99)

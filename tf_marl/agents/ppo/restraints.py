@@ -27,7 +27,8 @@ import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from tf_marl import diagnostics, graph
+from tf_marl import diagnostics
+from tf_marl.compile import graph
 from tf_marl.config import maker
 from tf_marl.ops import total_variation
 
@@ -111,13 +112,13 @@ class AdaptEpsilon(Rule):
         return {"trust_region/epsilon_scale": tf.identity(agent.epsilon_scale)}
 
 
-@maker("enforcement")
+@maker("restraints")
 def early_stop(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
     """Ends the epochs once the total variation is above alpha: by how much is left to chance, and one epoch's steps."""
     return EarlyStop(alpha, quantity)
 
 
-@maker("enforcement")
+@maker("restraints")
 def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
     """After the last epoch, goes back on the line to the old weights until the total variation is at most alpha.
 
@@ -127,7 +128,7 @@ def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound
     return Backtrack(alpha, quantity)
 
 
-@maker("enforcement")
+@maker("restraints")
 def adapt_epsilon(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
     """After every update, widens or narrows the clip range so that the next one's total variation comes near alpha.
 

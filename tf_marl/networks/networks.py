@@ -24,7 +24,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.config import STRICT, Count
-from tf_marl.normalizer import RunningNormalizer
+from tf_marl.networks.normalizer import RunningNormalizer
 from tf_marl.ops import categorical, gru, surrogate
 
 _OBSERVATION_CLIP = 10.0  # standard deviations

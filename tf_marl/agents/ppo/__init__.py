@@ -1,0 +1,1 @@
+"""Decentralised PPO and its variants."""

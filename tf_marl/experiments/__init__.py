@@ -1,0 +1,1 @@
+"""What stands on whole training runs: sweeps of them and their tables, statistics, champions, comparisons."""
