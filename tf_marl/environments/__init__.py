@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # no world's module is imported, nor TensorFlow, before it is
     from tf_agents.environments import tf_environment
 
     from tf_marl.environments.world import World
+else:
+    World = object  # `checked` evaluates annotations
 
 __all__ = ["backends", "load", "make", "map_names", "names", "register"]
 
@@ -91,7 +93,7 @@ def _factory(backend: str) -> "Callable[..., World]":
 @checked("environment")
 def make(
     map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options
-) -> "World":
+) -> World:
     """A world: a batch of environments, as training takes it.
 
     Args:

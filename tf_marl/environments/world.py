@@ -75,7 +75,7 @@ class World(abc.ABC):
         """
         raise ValueError(f"{self.name} has no replays")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most worlds have nothing to end
         """Ends what runs beside this process, if anything does."""
 
 
