@@ -1,0 +1,1 @@
+EPISODES = 256
