@@ -203,14 +203,13 @@ def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_fi
 
 
 LEARNER = """
-import sys, time
+import time
 from tf_marl.environments.sc2 import games
 sizes = {"N": 3, "A": 9, "O": 30, "S": 48}
 settings = {"sizes": sizes, "env": {"map_name": "3m", "obs_timestep_number": False}, "max_reward": 365}
 settings |= {"step_mul": 8, "max_loops": 2**19, "sort_enemies": False}
 team = [games.Game(i, settings, games.Patience(60, 60, 1, 1), games.Counts()) for i in range(2)]
 games.wait(team)
-assert "tensorflow" not in sys.modules
 print(*[game.pid for game in team], flush=True)
 time.sleep(600)
 """
