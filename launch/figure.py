@@ -12,12 +12,11 @@ from typing import Any
 from absl import flags
 
 from launch import app, sweep
-from tf_marl.experiments import scheduler
-from tf_marl.experiments.sweep import missing, open_tables
-from tf_marl.paper import figure_1, training_runs
 
 FLAGS = flags.FLAGS
 FIRST_UPDATES = app.STORE_FOLDER / "results" / "figure_1"
+FIRST_UPDATE = ("1", "1a", "1b", "1c", "1d")
+TRAINED = (*"2345678", "alpha")
 
 Made = tuple[int, dict[str, Any], list[pathlib.Path]]  # exit code, what is to be told, files
 
@@ -25,7 +24,7 @@ Made = tuple[int, dict[str, Any], list[pathlib.Path]]  # exit code, what is to b
 def main() -> int:
     from tf_marl import tracking
 
-    trained = FLAGS.figure == "all" or FLAGS.figure in training_runs.FIGURES
+    trained = FLAGS.figure not in FIRST_UPDATE
     default = app.STORE_FOLDER / "results" / "paper" / FLAGS.scale if trained else FIRST_UPDATES
     folder = app.writable_folder(FLAGS.out or default, "out")
     if FLAGS.tracking_uri:
@@ -42,6 +41,8 @@ def main() -> int:
 
 
 def _of_first_updates(seeds: int, folder: pathlib.Path) -> Made:
+    from tf_marl.paper import figure_1
+
     tables = figure_1.open_tables(folder)
     if lacking := figure_1.missing(FLAGS.figure, seeds, tables):
         app.import_quietly()
@@ -51,12 +52,18 @@ def _of_first_updates(seeds: int, folder: pathlib.Path) -> Made:
 
 
 def _configure(map_name: str, bindings: Sequence[str]) -> None:
+    from tf_marl.paper.figure_1 import NUM_EPOCHS
+
     paths = app.gin_paths([f"maps/{map_name}.gin", "paper/ippo.gin"])  # the paper's settings last: on every map
-    app.parse_gin(paths, [f"ppo.num_epochs = {figure_1.NUM_EPOCHS}", *bindings])
+    app.parse_gin(paths, [f"ppo.num_epochs = {NUM_EPOCHS}", *bindings])
 
 
 def _of_training_runs(folder: pathlib.Path) -> Made:
-    names = training_runs.FIGURES if FLAGS.figure == "all" else (FLAGS.figure,)
+    from tf_marl.experiments import scheduler
+    from tf_marl.experiments.sweep import missing, open_tables
+    from tf_marl.paper import figure_1, training_runs
+
+    names = TRAINED if FLAGS.figure == "all" else (FLAGS.figure,)
     bindings = FLAGS.gin_bindings + ([f"sweep.seeds = {FLAGS.seeds}"] if FLAGS.seeds else [])
     wanted = {
         name: sweep.read_runs([f"paper/figure_{name}.gin", f"paper/{FLAGS.scale}.gin"], bindings) for name in names
@@ -75,18 +82,17 @@ def _of_training_runs(folder: pathlib.Path) -> Made:
 if __name__ == "__main__":  # the processes of the runs import this module, and have flags of their own
     app.define_json_flag()
     app.define_tracking_flags()
-    sweep.define_processes_flag()
     flags.DEFINE_enum(
-        "figure",
-        figure_1.WHOLE,
-        [*figure_1.PANELS, figure_1.WHOLE, *training_runs.FIGURES, "all"],
-        "Which; 1 is all of 1a to 1d; all is 2 to 8 and alpha.",
+        "figure", "1", [*FIRST_UPDATE, *TRAINED, "all"], "Which; 1 is all of 1a to 1d; all is 2 to 8 and alpha."
     )
     flags.DEFINE_enum("scale", "quick", ["quick", "laptop", "paper"], "Of 2 to 8 and alpha: gin/paper/SCALE.gin.")
     flags.DEFINE_integer(
         "seeds", None, "Runs of each setting; by default 5 for figure 1, else the scale's.", lower_bound=1
     )
     flags.DEFINE_string("out", None, "Folder for tables and plots; by default in mlflow_artifacts/results/.")
+    flags.DEFINE_integer(
+        "processes", None, "Runs side by side, of 2 to 8 and alpha; by default one a core.", lower_bound=1
+    )
     flags.DEFINE_bool("train", True, "Run what the tables lack; else draw from what they have, of 2 to 8 and alpha.")
     flags.DEFINE_multi_string(
         "gin_bindings",

@@ -5,17 +5,22 @@ A second start goes on where the first one stopped; `launch.figure` draws the pa
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from launch import app
-from tf_marl.experiments import scheduler, sweep
-from tf_marl.experiments.tables import Tables
+
+if TYPE_CHECKING:
+    from tf_marl.experiments.sweep import Run
+    from tf_marl.experiments.tables import Tables
 
 FLAGS = flags.FLAGS
 
 
 def main() -> int:
+    from tf_marl.experiments import scheduler, sweep
+
     folder = app.writable_folder(FLAGS.out, "out")
     wanted = read_runs(FLAGS.gin_file, FLAGS.gin_bindings)
     tables = sweep.open_tables(folder)
@@ -37,7 +42,7 @@ def main() -> int:
     return code
 
 
-def read_runs(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[sweep.Run]:
+def read_runs(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list["Run"]:
     """The runs of the sweep that gin files describe, the later ones having the last word.
 
     Raises:
@@ -45,16 +50,20 @@ def read_runs(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[sw
     """
     import gin
 
+    from tf_marl.experiments.sweep import Sweep
+
     gin.clear_config()
     app.read_gin(app.gin_paths(list(gin_files)), list(bindings))
     with app.bad_input():
-        runs = sweep.Sweep().runs()
+        runs = Sweep().runs()
     app.gin_paths(list(dict.fromkeys(file for run in runs for file in run.gin_files)))
     return runs
 
 
-def train(missing: Sequence[sweep.Run], tables: Tables, name: str, processes: int) -> int:
+def train(missing: Sequence["Run"], tables: "Tables", name: str, processes: int) -> int:
     """Trains runs by `launch.train`, as the flags say where to. Returns the exit code."""
+    from tf_marl.experiments import sweep
+
     with app.first_signal() as stop, app.bad_input(kinds=ValueError):
         failed = sweep.train(
             missing, tables, name, "launch.train", app.CHECKOUT, app.tracking_uri(), FLAGS.experiment, processes, stop
@@ -62,15 +71,11 @@ def train(missing: Sequence[sweep.Run], tables: Tables, name: str, processes: in
     return stop.code or (app.FAILED if failed else 0)
 
 
-def define_processes_flag() -> None:
-    flags.DEFINE_integer("processes", None, "Training runs side by side; by default one a core.", lower_bound=1)
-
-
 if __name__ == "__main__":  # the processes of the runs import this module, and have flags of their own
     app.define_gin_flags()
     app.define_json_flag()
     app.define_tracking_flags()
-    define_processes_flag()
     flags.DEFINE_string("out", None, "Folder for runs.csv, curves.csv and the runs' own, in runs/.", required=True)
+    flags.DEFINE_integer("processes", None, "Runs side by side; by default one a core.", lower_bound=1)
     flags.DEFINE_bool("dry_run", False, "Only list the runs that are missing, as commands, and what they may take.")
     app.run(main)

@@ -31,9 +31,8 @@ def play(world: World, seed: int) -> Iterator[dict[str, Any]]:
 
 def line(rows: Sequence[dict[str, Any]]) -> str:
     """A row of the page: a world, and the win rate of each of its teams."""
-    cells = [
-        f"{row['battle_won_mean']:.2f} ({row['battle_won_low']:.2f} to {row['battle_won_high']:.2f})" for row in rows
-    ]
+    won, low, high = ([row[f"battle_won_{name}"] for row in rows] for name in ("mean", "low", "high"))
+    cells = [f"{mean:.2f} ({least:.2f} to {most:.2f})" for mean, least, most in zip(won, low, high, strict=True)]
     return f"| {rows[0]['map']} | {' | '.join(cells)} |"
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _SLOW_IMPORTS = [
     "tf_marl.training.train",
@@ -69,7 +69,7 @@ def run(commands: Iterable[Command], processes: int, stop: Callable[[], bool]) -
     share = max(len(available) // processes, 1)
     free = [available[i * share % len(available) :][:share] for i in range(processes)]
     todo = iter(commands)
-    running: dict[int, tuple[ForkServerProcess, Command, list[int], float]] = {}
+    running: dict[Any, tuple[ForkServerProcess, Command, list[int], float]] = {}
     told = False
     while True:
         while free and not stop() and (command := next(todo, None)):
@@ -87,6 +87,7 @@ def run(commands: Iterable[Command], processes: int, stop: Callable[[], bool]) -
             seconds = time.perf_counter() - began
             process.join()
             free.append(cores)
+            assert process.exitcode is not None  # it has been joined
             yield command, process.exitcode, seconds
 
 
@@ -118,5 +119,6 @@ def _become(command: Command, cores: Iterable[int] | None) -> None:
         os.dup2(opened, descriptor)
         os.close(opened)
     os.chdir(command.folder)
+    sys.path.insert(0, str(command.folder))
     sys.argv = [command.module, *command.arguments]
     runpy.run_module(command.module, run_name="__main__", alter_sys=True)

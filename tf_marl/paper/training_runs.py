@@ -25,8 +25,6 @@ CURVES = {
     "7": (("return", *_TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
     "8": (("return", *_TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
 }
-ALPHA = "alpha"
-FIGURES = (*CURVES, ALPHA)
 
 
 def draw(
@@ -64,7 +62,7 @@ def draw(
 
 
 def _figure(name: str, curves: pd.DataFrame, note: str) -> matplotlib.figure.Figure:
-    if name == ALPHA:
+    if name == "alpha":
         return figures.by_team_size(curves, f"Figure alpha: how far IPPO's updates go, by rule ({note})")
     rows, columns, lines, title = CURVES[name]
     return figures.learning_curves(curves, rows, columns, lines, f"Figure {name}: {title} ({note})")
