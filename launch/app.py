@@ -3,7 +3,6 @@
 Nothing heavy is imported until the flags have been read, so `--help` answers at once and a wrong flag costs nothing.
 """
 
-import ast
 import contextlib
 import fcntl
 import gc
@@ -21,20 +20,13 @@ import tempfile
 import time
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import app, flags, logging
-
-if TYPE_CHECKING:
-    from tf_marl.agents.ppo.agent import PPOAgent
-    from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2.core import StarCraft2
-    from tf_marl.export import ServedPolicy
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 GIN_FOLDER = CHECKOUT / "gin"
 STORE_FOLDER = CHECKOUT / "mlflow_artifacts"
-CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
 BAD_INPUT = 2  # exit code
 FAILED = 1  # exit code
 INTERRUPTED = 130  # exit code: 128 + SIGINT; SIGTERM's is 143
@@ -288,6 +280,9 @@ def read_gin(paths: list[str], bindings: list[str]) -> None:
     """
     import gin
 
+    from tf_marl import config
+    from tf_marl.experiments import runs
+
     gin.add_config_file_search_path(str(GIN_FOLDER))
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)  # gin logs an error for every place where an included file is not
@@ -300,6 +295,8 @@ def read_gin(paths: list[str], bindings: list[str]) -> None:
                 gin.parse_config(binding)
     finally:
         logging.set_verbosity(verbosity)
+    with bad_input():
+        config.check_names()
     try:
         gin.finalize()
     except ValueError as error:
@@ -307,7 +304,7 @@ def read_gin(paths: list[str], bindings: list[str]) -> None:
         if not lacks:
             raise BadInput(error) from None
         macro = lacks[1]
-        settings = flat(gin.config_str(max_line_length=10_000))
+        settings = runs.flat(gin.config_str(max_line_length=10_000))
         users = (f"{name} = {value}" for name, value in settings.items() if f"%{macro}" in value)
         raise BadInput(
             f"{next(users)}: there is no macro {macro}; write the value itself, or add {macro} = VALUE"
@@ -340,89 +337,13 @@ def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -
     Raises:
         BadInput: unknown name or unreadable value, or no map, or no algorithm where one is needed.
     """
+    from tf_marl.experiments import runs
+
     read_gin(paths, bindings)
     needed = {"train.agent": "ippo.gin"} if needs_agent else {}
     for name, example in (needed | {"environment.map_name": "maps/3m.gin"}).items():
-        if not is_set(name):
+        if not runs.is_set(name):
             raise BadInput(f"{name} is not set; add for example --gin_file={example}")
-
-
-def run_config(root_dir: str | pathlib.Path) -> str:
-    """The configuration of the training run in a folder.
-
-    Raises:
-        BadInput: no run began there, or the file is damaged.
-    """
-    config = pathlib.Path(root_dir) / CONFIG_NAME
-    if not config.is_file():
-        raise BadInput(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
-    try:
-        return config.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise BadInput(f"--root_dir={root_dir}: its {CONFIG_NAME} is no text; put back the run's own") from None
-
-
-def backend_tags(world: "Combat | StarCraft2") -> dict[str, str]:
-    """What results depend on besides settings: with StarCraft II, its build and the map.
-
-    Raises:
-        BadInput: it is not there.
-    """
-    from tf_marl.environments.sc2.core import StarCraft2
-
-    with bad_input():
-        return world.tags() if isinstance(world, StarCraft2) else {}
-
-
-def load_run(root_dir: str, best: bool) -> tuple["Combat | StarCraft2", "PPOAgent", int]:
-    """What a training run made: the battles it is for, its agent, and after how many env steps.
-
-    Call `import_quietly` first.
-
-    Args:
-        root_dir: of the run.
-        best: whether the agent is the one that evaluated best, not that of the newest checkpoint.
-    Raises:
-        BadInput: no run began there, or it has saved no such agent yet, or none that this code can read.
-    """
-    from tf_marl import environments
-    from tf_marl.config import parse_alone
-    from tf_marl.training.train import Trainer
-
-    config = run_config(root_dir)
-    with bad_input(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: "):
-        parse_alone(config)
-        environment = environments.load()
-        # Its policy is wanted alone, and it may have trained on a larger machine.
-        trainer = Trainer(environment=environment, root_dir=root_dir, max_gigabytes=sys.maxsize)
-    with bad_input(f"--root_dir={root_dir}: its checkpoint cannot be read; "):
-        env_steps = trainer.restore_policy(best)
-    if env_steps is None:
-        lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
-        raise BadInput(f"--root_dir={root_dir}: {lacks} train for longer")
-    return environment.world, trainer.agent, env_steps
-
-
-def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Combat | StarCraft2", dict[str, Any]]:
-    """A policy from MLflow's registry, the battles it is for, and what else is known of it.
-
-    Call `import_quietly` first.
-
-    Args:
-        model_uri: MLflow's address of it.
-        tracking_uri: of the store that has it.
-    Returns: among what is known, `env_steps` and `training_facts` of its run.
-    Raises:
-        BadInput: no such model, or none that tf_marl logged.
-    """
-    from tf_marl import environments, export, tracking
-
-    with tempfile.TemporaryDirectory() as folder, bad_input(f"{model_uri}: "):
-        model = tracking.download(model_uri, tracking_uri, pathlib.Path(folder))
-        page = export.read_page(model)
-        facts = page["training"] | {"env_steps": page["env_steps"]}
-        world = environments.make(**facts["environment"])
-        return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
 
 
 def tracking_uri() -> str:
@@ -456,63 +377,6 @@ def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: 
         if tracker.finish("FINISHED") or tracker.run_id is None:
             raise BadInput("--tracking_uri: the store stopped answering; --out has all, and a new start logs it")
     return tracker.run_id
-
-
-def is_set(name: str) -> bool:
-    """Whether gin was told what a setting is to be."""
-    import gin
-
-    try:
-        gin.query_parameter(name)
-    except ValueError:
-        return False
-    return True
-
-
-def setting(name: str) -> Any:
-    """What gin was told a setting is to be; a macro's value, if it was told that."""
-    import gin
-
-    value = gin.query_parameter(name)
-    while isinstance(value, gin.config.ConfigurableReference) and value.selector == "gin.macro":
-        value = gin.query_parameter(f"{value.scoped_selector}.value")
-    return value
-
-
-def effective_config(options: dict[str, Any]) -> str:
-    """The configuration in use, a line per binding: gin's own text without its rulers, as long as its longest line.
-
-    Args: options, by name, that gin knows nothing of unless they were set.
-    """
-    import gin
-
-    lines = [line for line in gin.operative_config_str(max_line_length=10_000).splitlines() if line[:5] != "# ==="]
-    told = flat("\n".join(lines))
-    left = [f"{name} = {value!r}" for name, value in options.items() if name not in told]
-    return "\n".join([*lines, "# Left at their defaults:", *left]) + "\n"
-
-
-def flat(config: str) -> dict[str, str]:
-    """What each setting of a run is set to: gin's bindings, macros resolved, and, as `seed`, the flag."""
-    lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
-    settings = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
-    return {name: settings.get(value[1:], value) if value[:1] == "%" else value for name, value in settings.items()}
-
-
-def training_facts(config: str) -> dict[str, Any]:
-    """What a policy that was trained with a configuration is for: `algorithm`, `map`, and `environment`, its settings.
-
-    Raises:
-        BadInput: a setting of the environment is no plain value, which nobody could set again without gin.
-    """
-    settings = flat(config)
-    environment = {}
-    for name, value in settings.items():
-        if name.startswith("environment.") and name != "environment.num_envs":
-            with bad_input(f"{name} = {value}: set it to a plain value; "):
-                environment[name.removeprefix("environment.")] = ast.literal_eval(value)
-    algorithm = settings["train.agent"].removeprefix("@")
-    return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
 
 
 def print_json(result: dict) -> None:

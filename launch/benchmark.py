@@ -115,12 +115,11 @@ def _random_play(observes: bool = True, chooses: bool = True) -> Callable[[], fl
 
     from tf_marl import environments
     from tf_marl.compile import graph, shards
-    from tf_marl.environments.combat.scripts import ScriptedPolicy
     from tf_marl.training import memory
 
     with app.bad_input():
         world = environments.make(seed=FLAGS.seed)
-        policy = ScriptedPolicy(world.time_step_spec, world.action_spec, "random", world.task)
+        policy = world.scripted("random")
         what = f"environment.num_envs = {world.num_envs:,}"
         memory.check(memory.of_episodes(policy, world.num_envs), FLAGS.max_gigabytes, what)
     num_shards = shards.per_core(world.num_envs)
@@ -168,15 +167,15 @@ def _trainer() -> "Trainer":
     from tf_marl.training.train import Trainer
 
     with app.bad_input():
-        environment = environments.load(seed=FLAGS.seed)
+        world = environments.make(seed=FLAGS.seed)
         folder, seed = tempfile.gettempdir(), FLAGS.seed
-        return Trainer(environment=environment, root_dir=folder, seed=seed, max_gigabytes=FLAGS.max_gigabytes)
+        return Trainer(world=world, root_dir=folder, seed=seed, max_gigabytes=FLAGS.max_gigabytes)
 
 
 def _training(trainer: "Trainer") -> Callable[[], float]:
     """One iteration of training."""
     iteration = trainer.build_iteration()
-    return lambda: float(iteration()["tally/env_steps"])
+    return lambda: float(iteration()[1].env_steps)
 
 
 def _collecting(trainer: "Trainer") -> Callable[[], float]:
@@ -187,9 +186,9 @@ def _collecting(trainer: "Trainer") -> Callable[[], float]:
 
     @graph.function
     def collect() -> tuple[tf.Tensor, list[tf.Tensor]]:
-        rollout = trainer.collector.collect()
+        rollout, tally = trainer.collector.collect()
         # Something of every tensor is asked for, so that none is optimised away.
-        return rollout.tally.env_steps, [tf.reshape(leaf, [-1])[-1] for leaf in tf.nest.flatten(rollout)]
+        return tally.env_steps, [tf.reshape(leaf, [-1])[-1] for leaf in tf.nest.flatten(rollout)]
 
     return lambda: float(collect()[0])
 
@@ -206,12 +205,10 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
 
     agent = trainer.agent
     collect = graph.function(trainer.collector.collect)
-    experience, final_time_step, _ = collect()
-    advantage = graph.function(lambda: agent.batch(experience, final_time_step))
-    update = graph.function(lambda: agent.update(experience, final_time_step).metrics)
-    batch, epsilon = agent.batch(experience, final_time_step), agent.epsilon(experience.observation["alive"])
-    learned_from = tf.reshape(batch.returns - batch.old_value, [*experience.reward.shape, -1])
-    diagnose = graph.function(lambda: trainer.diagnose(experience, learned_from, epsilon))
+    rollout, _ = collect()
+    learn = graph.function(lambda: agent.learn(rollout))
+    advantage = graph.function(lambda: agent.batch(*rollout))
+    update = graph.function(lambda: agent.update(*rollout).metrics)
     large = tf.random.stateless_normal([2048, 2048], [FLAGS.seed, 0])
     multiply = graph.function(lambda: tf.matmul(large, large))
 
@@ -219,13 +216,13 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
         speeds = time_env_steps(lambda: float(bool(tf.nest.flatten(function())[0].numpy().size)), FLAGS.repeats)[1]
         return 1.0 / statistics.median(speeds)
 
-    advantage_seconds = seconds(advantage)
-    update_seconds = seconds(update) - advantage_seconds
-    num_rows = experience.reward.shape[0] * experience.reward.shape[1]
+    advantage_seconds, learn_seconds, whole_update_seconds = seconds(advantage), seconds(learn), seconds(update)
+    update_seconds = whole_update_seconds - advantage_seconds
+    num_rows = FLAGS.num_envs * rollout.experience.reward.shape[1]
     return {
         "collect_seconds": seconds(collect),
         "advantage_seconds": advantage_seconds,
-        "diagnostics_seconds": seconds(diagnose),
+        "diagnostics_seconds": learn_seconds - whole_update_seconds,
         "update_seconds": update_seconds,
         "update_gflops_per_second": agent.training_flops() * num_rows / update_seconds / 1e9,
         "gemm_gflops_per_second": 2 * 2048**3 / seconds(multiply) / 1e9,
@@ -235,16 +232,26 @@ def _parts(trainer: "Trainer") -> dict[str, float]:
 def _export(out: pathlib.Path) -> int:
     """One iteration as a module: one program, as on a GPU."""
     import gin
+    import tensorflow as tf
 
     from tf_marl.compile import stablehlo
 
     agent = gin.query_parameter("train.agent").configurable.name
     with gin.unlock_config():
         # XLA compiles the whole, so that no part is a program of its own.
-        gin.parse_config(["train.num_shards = 1", f"{agent}.jit_compile = False"])
+        gin.parse_config(["train.num_shards = 1", "ppo.jit_compile = False"])
     trainer = _trainer()
     facts = {"map": FLAGS.map, "num_envs": FLAGS.num_envs, "algorithm": agent, "seed": FLAGS.seed}
-    size = stablehlo.write(trainer.iteration, out, facts)
+
+    def iteration() -> dict[str, tf.Tensor]:
+        metrics, tally = trainer.iteration()
+        return metrics | {
+            f"tally/{name}": total
+            for name, total in (tally._asdict() | tally._asdict()["outcomes"]).items()
+            if name != "outcomes"
+        }
+
+    size = stablehlo.write(iteration, out, facts)
     size_mib = size / 2**20
     print(f"{out}: {agent} on {FLAGS.map}, num_envs={FLAGS.num_envs}, an iteration as StableHLO ({size_mib:.1f} MiB)")
     if FLAGS.json:

@@ -16,12 +16,10 @@ from launch import app
 if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
 
-    from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2.core import StarCraft2
+    from tf_marl.environments.world import World
 
 FLAGS = flags.FLAGS
 REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
-GAME_REPLAY = ".SC2Replay"  # what StarCraft II writes
 
 app.define_gin_flags()
 app.define_json_flag()
@@ -38,7 +36,7 @@ flags.DEFINE_string(
     "replay",
     None,
     f"File to watch the first {REPLAY_EPISODES} episodes in: a page (.html) or a film (.gif, .mp4); with the backend"
-    f" sc2 what one game has played ({GAME_REPLAY}).",
+    " sc2 what one game has played (.SC2Replay).",
 )
 
 
@@ -46,7 +44,7 @@ class Team(NamedTuple):
     """Who plays, and where."""
 
     name: str
-    world: "Combat | StarCraft2"
+    world: "World"
     policy: "tf_policy.TFPolicy"
     facts: dict[str, Any]  # for --json
 
@@ -64,50 +62,50 @@ def main() -> int:
     app.import_quietly()
     import tensorflow as tf
 
-    from tf_marl.environments.combat import replay
-    from tf_marl.environments.sc2.core import StarCraft2
     from tf_marl.training import memory
     from tf_marl.training.evaluate import Evaluator, win_interval
 
     team = team_of()
-    tags = app.backend_tags(team.world)
-    if replay_file and (replay_file.suffix == GAME_REPLAY) != isinstance(team.world, StarCraft2):
-        raise app.BadInput(f"--replay={FLAGS.replay}: {GAME_REPLAY} files are StarCraft II's, others ours; rename it")
+    world = team.world.resize(FLAGS.episodes)
+    if replay_file and replay_file.suffix not in world.replay_suffixes:
+        known = " or ".join(world.replay_suffixes) or "none"
+        raise app.BadInput(f"--replay={FLAGS.replay}: replays of {world.name} are files that end in {known}; rename it")
     with app.bad_input():
+        tags = world.tags()
         gigabytes = memory.of_episodes(team.policy, FLAGS.episodes)
         memory.check(gigabytes, FLAGS.max_gigabytes, f"--episodes={FLAGS.episodes}")
     seed = [FLAGS.seed, 4]  # not a seed of the training's own evaluations
-    world = team.world.resize(FLAGS.episodes)
     result = Evaluator(world, team.policy)(tf.constant(seed))
-    low, high = win_interval(result["battle_won_mean"], FLAGS.episodes)
-    print(
-        f"{team.name}, {FLAGS.episodes} episodes:"
-        f" won {result['battle_won_mean']:.0%} (95% interval {low:.0%} to {high:.0%}),"
-        f" return {result['return_mean']:.2f}, length {result['episode_length_mean']:.1f} env steps"
-    )
+    told, intervals = [], {}
+    for name in world.outcomes:
+        share = result[f"{name}_mean"]
+        intervals[f"{name}_low"], intervals[f"{name}_high"] = low, high = win_interval(share, FLAGS.episodes)
+        label = "won" if name == "battle_won" else name
+        told.append(f"{label} {share:.0%} (95% interval {low:.0%} to {high:.0%})")
+    told += [f"return {result['return_mean']:.2f}", f"length {result['episode_length_mean']:.1f} env steps"]
+    print(f"{team.name}, {FLAGS.episodes} episodes: {', '.join(told)}")
     if replay_file:
-        if isinstance(world, StarCraft2):
-            world.save_replay(replay_file)
-            print(f"to watch in the game: {replay_file}")
-        else:
-            kept = min(FLAGS.episodes, REPLAY_EPISODES)
-            episodes = replay.record(world, team.policy, seed, kept)
-            with app.bad_input("--replay: "):
-                replay.write(replay_file, episodes, team.name)
-            print(f"the first {kept} of them to watch: {replay_file}")
+        kept = min(FLAGS.episodes, REPLAY_EPISODES)
+        with app.bad_input("--replay: "):
+            world.write_replay(replay_file, team.policy, seed, kept, team.name)
+        what = f"the first {kept} of them to watch" if world.compiles else "to watch in the game"
+        print(f"{what}: {replay_file}")
     if FLAGS.json:
-        interval = {"battle_won_low": low, "battle_won_high": high}
-        app.print_json(result | interval | {"episodes": FLAGS.episodes} | team.facts | tags)
+        app.print_json(result | intervals | {"episodes": FLAGS.episodes} | team.facts | tags)
     return 0
 
 
 def _trained_team() -> Callable[[], Team]:
     """Checks what can be without TensorFlow; the rest when called."""
-    app.run_config(FLAGS.root_dir)
+    from tf_marl.experiments import runs
+
+    with app.bad_input():
+        runs.config_of(FLAGS.root_dir)
     _refuse_settings()
 
     def team() -> Team:
-        world, agent, env_steps = app.load_run(FLAGS.root_dir, best=False)
+        with app.bad_input():
+            world, agent, env_steps = runs.load_run(FLAGS.root_dir, best=False)
         name = f"{pathlib.Path(FLAGS.root_dir).resolve().name} after {env_steps:,} env steps"
         return Team(name, world, agent.watched_policy, {"env_steps": env_steps})
 
@@ -124,7 +122,10 @@ def _registered_team() -> Callable[[], Team]:
             tracking.check_reachable(FLAGS.tracking_uri)
 
     def team() -> Team:
-        policy, world, facts = app.load_model(FLAGS.model_uri, app.tracking_uri())
+        from tf_marl.experiments import runs
+
+        with app.bad_input():
+            policy, world, facts = runs.load_model(FLAGS.model_uri, app.tracking_uri())
         name = f"{FLAGS.model_uri}, after {facts['env_steps']:,} env steps"
         return Team(name, world, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
 
@@ -145,15 +146,12 @@ def _scripted_team() -> Callable[[], Team]:
 
     def team() -> Team:
         from tf_marl import environments
-        from tf_marl.environments.combat.scripts import ScriptedPolicy
-        from tf_marl.environments.sc2.core import StarCraft2
 
         app.parse_gin(paths, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
         with app.bad_input():
             world = environments.make(seed=FLAGS.seed)
-            if isinstance(world, StarCraft2):
-                raise app.BadInput(f"--policy={FLAGS.policy}: scripted teams know the embedded battle alone")
-            policy = ScriptedPolicy(world.time_step_spec, world.action_spec, FLAGS.policy, world.task)
+        with app.bad_input(f"--policy={FLAGS.policy}: "):
+            policy = world.scripted(FLAGS.policy)
         return Team(f"{FLAGS.policy} on {FLAGS.map}", world, policy, {"policy": FLAGS.policy, "map": FLAGS.map})
 
     return team
@@ -161,11 +159,6 @@ def _scripted_team() -> Callable[[], Team]:
 
 def _replay_file(name: str) -> pathlib.Path:
     """Where the replay goes; its folder is made if need be."""
-    from tf_marl.environments.combat import replay
-
-    if pathlib.Path(name).suffix != GAME_REPLAY:
-        with app.bad_input("--replay="):
-            replay.check_name(name)
     path = app.writable_folder(pathlib.Path(name).parent, "replay") / pathlib.Path(name).name
     if path.is_dir():
         raise app.BadInput(f"--replay={name}: is a folder; name a file")

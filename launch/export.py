@@ -19,15 +19,19 @@ flags.DEFINE_bool("overwrite", False, "Replace a version that is there already."
 def main() -> int:
     if not FLAGS.root_dir or not FLAGS.out:
         raise app.BadInput("give --root_dir=DIR, the folder of a training run, and --out=DIR, where the files go")
-    config = app.run_config(FLAGS.root_dir)
+    from tf_marl.experiments import runs
+
+    with app.bad_input():
+        config = runs.config_of(FLAGS.root_dir)
     out = app.writable_folder(FLAGS.out, "out")
     app.import_quietly()
     import tensorflow as tf
 
     from tf_marl import export
 
-    _, agent, env_steps = app.load_run(FLAGS.root_dir, FLAGS.best)
-    facts = app.training_facts(config) | {"best": FLAGS.best}
+    with app.bad_input():
+        _, agent, env_steps = runs.load_run(FLAGS.root_dir, FLAGS.best)
+        facts = runs.training_facts(config) | {"best": FLAGS.best}
     try:
         version = export.save(agent, out, env_steps, facts, FLAGS.overwrite)
     except FileExistsError as error:

@@ -6,10 +6,10 @@ from tqdm import tqdm
 
 
 class ProgressBar:
-    """A bar with time left, return, win rate, trust region and speed, and a line per evaluation.
+    """A bar with time left, return, outcomes, trust region and speed, and a line per evaluation.
 
-    The trust region is the last update's: its largest joint total variation, and alpha. Where stderr is no terminal,
-    there are lines alone.
+    The trust region, of learners that measure it, is the last update's: its largest joint total variation, and alpha.
+    Where stderr is no terminal, there are lines alone.
     """
 
     def __init__(self, num_env_steps: int, env_steps: int):
@@ -24,7 +24,7 @@ class ProgressBar:
             desc="compiling",
         )
         self._episodes: dict[str, str] = {}  # of the last update in which any ended
-        self._joint_tv = "unknown"
+        self._joint_tv = ""
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -34,20 +34,31 @@ class ProgressBar:
 
     def __call__(self, env_steps: int, metrics: dict[str, float]) -> None:
         """A `record` function: takes metrics as training reports them."""
-        if "eval/battle_won_mean" in metrics:
-            self._bar.write(
-                f"{env_steps:>12,} env steps   greedy: won {metrics['eval/battle_won_mean']:.2f}"
-                f"   return {metrics['eval/return_mean']:5.2f}   length {metrics['eval/episode_length_mean']:.0f}"
-                f"   joint TV {self._joint_tv}",
-                file=sys.stderr,
-            )
+        if "eval/return_mean" in metrics:
+            shown = [f"{label} {value:.2f}" for label, value in _outcomes(metrics, "eval").items()]
+            shown += [
+                f"return {metrics['eval/return_mean']:5.2f}",
+                f"length {metrics['eval/episode_length_mean']:.0f}",
+            ]
+            shown += [f"joint TV {self._joint_tv}"] if self._joint_tv else []
+            line = "   ".join(shown)
+            self._bar.write(f"{env_steps:>12,} env steps   greedy: {line}", file=sys.stderr)
             return
         self._bar.set_description("training", refresh=False)
-        self._joint_tv = f"{metrics['trust_region/joint_tv_max']:.2f} (alpha {metrics['trust_region/alpha']:.2g})"
+        if "trust_region/joint_tv_max" in metrics:
+            alpha = f" (alpha {metrics['trust_region/alpha']:.2g})" if "trust_region/alpha" in metrics else ""
+            self._joint_tv = f"{metrics['trust_region/joint_tv_max']:.2f}{alpha}"
         if "train/return_mean" in metrics:
-            self._episodes = {
-                "return": f"{metrics['train/return_mean']:.1f}",
-                "won": f"{metrics['train/battle_won_mean']:.2f}",
-            }
-        self._bar.set_postfix(self._episodes | {"joint TV": self._joint_tv}, refresh=False)
+            self._episodes = {"return": f"{metrics['train/return_mean']:.1f}"}
+            self._episodes |= {label: f"{value:.2f}" for label, value in _outcomes(metrics, "train").items()}
+        trust_region = {"joint TV": self._joint_tv} if self._joint_tv else {}
+        self._bar.set_postfix(self._episodes | trust_region, refresh=False)
         self._bar.update(min(env_steps, self._bar.total) - self._bar.n)
+
+
+def _outcomes(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    """The shares of episodes that came to one of the world's outcomes, by labels that are short."""
+    means = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith(f"{prefix}/")}
+    of_all = ("return_mean", "episode_length_mean")
+    shares = {name: value for name, value in means.items() if name.endswith("_mean") and name not in of_all}
+    return {name.removesuffix("_mean").removeprefix("battle_"): value for name, value in shares.items()}

@@ -4,27 +4,21 @@ import contextlib
 import pathlib
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import app, champion
+from launch import app
 
 if TYPE_CHECKING:
-    from tf_marl.environments.combat.environment import Combat
-    from tf_marl.environments.sc2.core import StarCraft2
+    from tf_marl.experiments.recorded import RecordedRun
     from tf_marl.tracking import Tracker
-    from tf_marl.training.train import History, Result, Trainer
+    from tf_marl.training.train import Result, Trainer
 
 FLAGS = flags.FLAGS
 TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
-REPLAY_NAME = "replay.html"  # among the run's artifacts; StarCraft II writes another
-GAME_REPLAY_NAME = "replay.SC2Replay"
-REPLAY_EPISODES = 4
-SHARDS = "train.num_shards"
 
 app.define_gin_flags()
 app.define_tracking_flags()
@@ -49,48 +43,102 @@ def main() -> int:
     if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / TRACKING_NAME)):
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
-
     print("loading TensorFlow ...", file=sys.stderr, flush=True)
     app.import_quietly()
-    import gin
-
-    from launch.progress import ProgressBar
-    from tf_marl import environments
-    from tf_marl.environments.sc2.core import StarCraft2
-    from tf_marl.environments.sc2.games import GameError
-    from tf_marl.training.train import Trainer
-
     app.parse_gin(paths, FLAGS.gin_bindings)
-    agent, map_name = app.setting("train.agent"), app.setting("environment.map_name")
-    if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
-        raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
-    algorithm = agent.configurable.name
+    algorithm, map_name = _algorithm_and_map()
     name = FLAGS.run_name or f"{algorithm}_{map_name}_seed{FLAGS.seed}"
     root_dir = root_dir or app.new_root_dir(name)
-    began_with = app.flat(app.run_config(root_dir)) if (root_dir / app.CONFIG_NAME).is_file() else {}
-    keep_shards(began_with)
-    with app.bad_input():
-        environment = environments.load(seed=FLAGS.seed)
-        trainer = Trainer(
-            environment=environment, root_dir=str(root_dir), seed=FLAGS.seed, max_gigabytes=FLAGS.max_gigabytes
+    trainer, config, resumes = _trainer(root_dir)
+    tracker = _tracker(trainer, root_dir, name, config, algorithm, map_name)
+    registered_name = f"tf_marl.{algorithm}.{map_name}"
+    if _has_finished(trainer, tracker):
+        return _say_so(trainer, tracker, root_dir, registered_name)
+
+    from tf_marl.experiments.recorded import RecordedRun
+
+    run = RecordedRun(trainer, tracker, root_dir, name, config, FLAGS.seed)
+    began = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exception, as Ctrl-C is
+    with _ending_well(tracker):
+        run.begin()
+        if resumes:
+            anew = "" if trainer.world.compiles else "; its games cannot be saved, so episodes begin anew"
+            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
+        result, code, replay = _train(run, trainer, registered_name)
+        # Who stops a process may kill it soon after.
+        status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
+        _tell(tracker.finish(status, patience=patience))
+    seconds = time.perf_counter() - began
+    trainer.world.close()  # a challenge needs games of its own
+    registers = FLAGS.register and not result.interrupted
+    verdict = _challenge(registered_name, tracker.run_id) if registers else ""
+    print(
+        f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {_outcome(result, trainer)} in {seconds:.0f} s\n"
+        f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
+        f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
+        + (f"  watch     {replay} among its artifacts\n" if replay else "")
+        + f"  model     {registered_name}: {verdict}\n" * registers
+        + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
+        flush=True,
+    )
+    if FLAGS.json:
+        app.print_json(
+            {"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": result.env_steps, "seconds": seconds}
+            | {"interrupted": result.interrupted}
+            | result.evaluation
         )
-    world = environment.world
-    backend_tags = app.backend_tags(world)
+    return code
+
+
+def _algorithm_and_map() -> tuple[str, str]:
+    import gin
+
+    from tf_marl.experiments import runs
+
+    agent = runs.setting("train.agent")
+    if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
+        raise app.BadInput(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
+    return agent.configurable.name, runs.setting("environment.map_name")
+
+
+def _trainer(root_dir: pathlib.Path) -> "tuple[Trainer, str, bool]":
+    """The trainer of a run, which has the folder to itself; the run's settings; and whether it goes on."""
+    from tf_marl import environments
+    from tf_marl.experiments import runs
+    from tf_marl.training.train import Trainer
+
+    with app.bad_input():
+        began_with = runs.flat(runs.config_of(root_dir)) if (root_dir / runs.CONFIG_NAME).is_file() else {}
+        runs.keep_shards(began_with)
+        world = environments.make(seed=FLAGS.seed)
+        trainer = Trainer(world=world, root_dir=str(root_dir), seed=FLAGS.seed, max_gigabytes=FLAGS.max_gigabytes)
+        world.tags()  # whether it is there
     app.writable_folder(root_dir)
     app.lock(root_dir)
-    config = all_settings(trainer, world, algorithm)
-    params = app.flat(config)
-    check_config(root_dir, began_with, params)
-    unknown = "" if SHARDS in began_with else "if it began on another number of cores, set train.num_shards to that; "
+    config = runs.all_settings(trainer, FLAGS.seed)
+    if not FLAGS.allow_config_change:
+        with app.bad_input():
+            runs.check_unchanged(root_dir, began_with, runs.flat(config))
+    unknown = ""
+    if runs.SHARDS not in began_with:
+        unknown = f"if it began on another number of cores, set {runs.SHARDS} to that; "
     does_not_suit = (
         "its checkpoint does not suit these settings or this version's battle, for which an empty folder begins"
     )
     with app.bad_input(f"--root_dir={root_dir}: {does_not_suit} anew; {unknown}"):
-        resumes = trainer.restore()
-    facts = app.training_facts(config)
-    registered_name = f"tf_marl.{algorithm}.{map_name}"
+        return trainer, config, trainer.restore()
+
+
+def _tracker(
+    trainer: "Trainer", root_dir: pathlib.Path, name: str, config: str, algorithm: str, map_name: str
+) -> "Tracker":
+    from tf_marl import tracking
+    from tf_marl.experiments import runs
+
+    params = runs.flat(config)
     with app.bad_input("--tracking_uri: "), app.bad_input(f"--root_dir={root_dir}: ", (OSError, ValueError)):
-        tracker = tracking.Tracker(
+        return tracking.Tracker(
             app.tracking_uri(),
             FLAGS.experiment,
             name,
@@ -102,62 +150,52 @@ def main() -> int:
                 "seed": str(FLAGS.seed),
                 "num_agents": str(trainer.agent.action_spec.shape[0]),
             }
-            | backend_tags,
+            | trainer.world.tags(),
             folder=root_dir / TRACKING_NAME,
             parent_run_id=FLAGS.parent_run_id,
         )
 
+
+def _has_finished(trainer: "Trainer", tracker: "Tracker") -> bool:
     lacks_model = FLAGS.register and not tracker.has_model
-    if tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps and not lacks_model:
-        _tell(tracker.flush())
+    return tracker.finished and int(trainer.env_steps) >= trainer.num_env_steps and not lacks_model
+
+
+def _say_so(trainer: "Trainer", tracker: "Tracker", root_dir: pathlib.Path, registered_name: str) -> int:
+    _tell(tracker.flush())
+    if FLAGS.register:
+        _challenge(registered_name, tracker.run_id)
+    env_steps = int(trainer.env_steps)
+    print(f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on")
+    if FLAGS.json:
+        app.print_json({"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": env_steps})
+    return 0
+
+
+def _train(run: "RecordedRun", trainer: "Trainer", registered_name: str) -> "tuple[Result, int, str | None]":
+    """Trains, and keeps what comes of it. Returns: the result, the exit code, and the replay's name, if there is any."""
+    from launch.progress import ProgressBar
+
+    with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
+        result = run.train(progress, stop)
+    replay = None
+    if not result.interrupted:  # who presses Ctrl-C wants to leave
+        print("keeping the best policy ...", file=sys.stderr, flush=True)
         if FLAGS.register:
-            challenge(registered_name, tracker.run_id)
-        env_steps = int(trainer.env_steps)
-        print(
-            f"{_shown(root_dir)} has finished its {env_steps:,} env steps before; a larger train.num_env_steps goes on"
-        )
-        if FLAGS.json:
-            app.print_json({"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": env_steps})
-        return 0
+            run.keep_model(registered_name)
+        if FLAGS.replay:
+            replay = run.keep_replay()
+    run.keep_summary()
+    return result, stop.code if result.interrupted else 0, replay
 
-    began = time.perf_counter()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exception, as Ctrl-C is
+
+@contextlib.contextmanager
+def _ending_well(tracker: "Tracker") -> Iterator[None]:
+    """Has the run end in the store as it ended here, and turns what can be mended into a line for the user."""
+    from tf_marl.environments.world import WorldFailedError
+
     try:
-        unfinished = root_dir / f".{app.CONFIG_NAME}"
-        unfinished.write_text(config, "utf-8")
-        unfinished.replace(root_dir / app.CONFIG_NAME)  # a half of it would pass for other settings
-        tracker.text(config, app.CONFIG_NAME)
-        if resumes:
-            anew = "; StarCraft II cannot be saved, so its episodes begin anew" * isinstance(world, StarCraft2)
-            print(f"resuming {root_dir} at {int(trainer.env_steps):,} env steps{anew}", file=sys.stderr)
-        with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:
-
-            def record(env_steps: int, metrics: dict[str, float]) -> None:
-                tracker.record(env_steps, metrics)
-                progress(env_steps, metrics)
-
-            def keep(env_steps: int, history: "History") -> None:
-                with decorating():
-                    log_epochs(history, f"{name}, the update at {env_steps:,} env steps", tracker, f"{env_steps:09}")
-
-            try:
-                result = trainer.run(record, stop, keep)
-            except GameError:
-                trainer.save()
-                raise
-        result = result._replace(interrupted=stop())  # maybe in the last evaluation, with all trained
-        if not result.interrupted:  # who presses Ctrl-C wants to leave
-            print("keeping the best policy ...", file=sys.stderr, flush=True)
-            if FLAGS.register:
-                log_model(trainer, tracker, registered_name, facts, config)
-            if FLAGS.replay:
-                with decorating():
-                    log_replay(trainer, world, tracker, root_dir)
-        with decorating():
-            log_trust_region(name, tracker)
-        # Who stops a process may kill it soon after.
-        status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
-        _tell(tracker.finish(status, patience=patience))
+        yield
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt | SystemExit)
         status, patience = ("KILLED", 2.0) if killed else ("FAILED", 30.0)
@@ -166,82 +204,28 @@ def main() -> int:
             raise app.Failure(f"{error}; what was saved is untouched: mend it, and the same command goes on") from error
         if isinstance(error, FloatingPointError):
             raise app.Failure(str(error)) from error
-        if isinstance(error, GameError):
+        if isinstance(error, WorldFailedError):
             raise app.Failure(f"{error}; all is saved, the same command goes on") from error
         raise
-    seconds = time.perf_counter() - began
-    if isinstance(world, StarCraft2):
-        world.close()  # a challenge needs games of its own
-    registers = FLAGS.register and not result.interrupted
-    verdict = challenge(registered_name, tracker.run_id) if registers else ""
-    replay_name = GAME_REPLAY_NAME if isinstance(world, StarCraft2) else REPLAY_NAME
-    print(
-        f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {outcome(result)} in {seconds:.0f} s\n"
-        f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
-        f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
-        + f"  watch     {replay_name} among its artifacts\n" * (FLAGS.replay and not result.interrupted)
-        + f"  model     {registered_name}: {verdict}\n" * registers
-        + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
-        flush=True,
-    )
-    if FLAGS.json:
-        app.print_json(
-            {"run_id": tracker.run_id, "root_dir": str(root_dir), "env_steps": result.env_steps, "seconds": seconds}
-            | {"interrupted": result.interrupted}
-            | result.evaluation
-        )
-    return stop.code if result.interrupted else 0
 
 
-def outcome(result: "Result") -> str:
+def _outcome(result: "Result", trainer: "Trainer") -> str:
     """What a run came to, in a phrase."""
     if result.interrupted:
         return f"stopped after {result.env_steps:,} env steps, all saved: the same command goes on"
-    won = result.evaluation["eval/battle_won_mean"]
-    return f"wins {won:.0%} of its greedy episodes after {result.env_steps:,} env steps"
+    after = f"after {result.env_steps:,} env steps"
+    won = result.evaluation.get("eval/battle_won_mean")
+    if won is not None:
+        return f"wins {won:.0%} of its greedy episodes {after}"
+    shares = [f"{name} in {result.evaluation[f'eval/{name}_mean']:.0%}, " for name in trainer.world.outcomes]
+    return f"{''.join(shares)}return {result.evaluation['eval/return_mean']:.2f} in its greedy episodes {after}"
 
 
-def log_replay(trainer: "Trainer", world: "Combat | StarCraft2", tracker: "Tracker", root_dir: pathlib.Path) -> None:
-    """Keeps some battles of the best policy among the run's artifacts, if anything was evaluated.
-
-    Of StarCraft II it is what one of its games has played in evaluations.
-    """
-    from tf_marl.environments.combat import replay
-    from tf_marl.environments.sc2.core import StarCraft2
-    from tf_marl.environments.sc2.games import GameError
-
-    env_steps = trainer.restore_policy(best=True)
-    if env_steps is None:
-        return
-    if isinstance(world, StarCraft2):
-        with contextlib.suppress(GameError):  # a game that is down has no replay
-            world.resize(1).save_replay(root_dir / GAME_REPLAY_NAME)
-            tracker.file(root_dir / GAME_REPLAY_NAME)
-    else:
-        seed = [FLAGS.seed, 5]  # not a seed of the evaluations
-        episodes = replay.record(world.resize(REPLAY_EPISODES), trainer.agent.watched_policy, seed, REPLAY_EPISODES)
-        tracker.text(replay.page(episodes, f"the best policy, after {env_steps:,} env steps"), REPLAY_NAME)
-
-
-def log_model(trainer: "Trainer", tracker: "Tracker", name: str, facts: dict[str, Any], config: str) -> None:
-    """Keeps the best policy as a model, to be registered by that name, if anything was evaluated."""
-    from tf_marl import export, tracking
-
-    env_steps = trainer.restore_policy(best=True)
-    if env_steps is None:
-        return
-    worth = {f"model/{metric}": value for metric, value in trainer.evaluate_afresh(champion.EPISODES).items()}
-    description = f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best, of every training run"
-    with tempfile.TemporaryDirectory() as folder:
-        model = pathlib.Path(folder)
-        page = export.save_model(trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
-        (model / app.CONFIG_NAME).write_text(config, "utf-8")
-        tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
-
-
-def challenge(name: str, run_id: str | None) -> str:
+def _challenge(name: str, run_id: str | None) -> str:
     """Lets the newest version that a run registered challenge the champion, once. Returns what came of it."""
     from tf_marl import tracking
+    from tf_marl.experiments import champion
+    from tf_marl.experiments.recorded import reason
 
     try:
         if run_id is None:
@@ -251,82 +235,8 @@ def challenge(name: str, run_id: str | None) -> str:
         return champion.challenged(store, name, version) or champion.challenge(store, name, version).verdict
     except Exception as error:  # training is over, and well: what fails here can be done later
         return (
-            f"no challenge to the champion ({_reason(error)}); python -m launch.champion --model={name} makes up for it"
+            f"no challenge to the champion ({reason(error)}); python -m launch.champion --model={name} makes up for it"
         )
-
-
-@contextlib.contextmanager
-def decorating() -> Iterator[None]:
-    """Warns of what fails inside, which is for people to look at: no reason to end a run."""
-    try:
-        yield
-    except Exception as error:
-        print(f"warning: not among the run's artifacts: {_reason(error)}", file=sys.stderr, flush=True)
-
-
-def log_trust_region(name: str, tracker: "Tracker") -> None:
-    """Keeps a plot of the trust region over training among the run's artifacts."""
-    import pandas as pd
-
-    from tf_marl.paper import figures
-
-    if updates := [metrics for metrics in tracker.history() if "trust_region/alpha" in metrics]:
-        tracker.figure(figures.trust_region(pd.DataFrame(updates), name), "trust_region.png")
-
-
-def log_epochs(history: "History", title: str, tracker: "Tracker", name: str) -> None:
-    """Keeps what was measured of one update, epoch by epoch, as a table and a plot."""
-    from tf_marl.paper import figures
-
-    tracker.text(figures.epochs_table(history).to_csv(float_format="%.5g"), f"trust_region/{name}.csv")
-    tracker.figure(figures.epochs(history, title), f"trust_region/{name}.png")
-
-
-def keep_shards(began_with: dict[str, str]) -> None:
-    """Has a run that goes on collect in as many shards as it began with, however many cores are here, if none are set.
-
-    Args: began_with, its settings; empty if it begins now. An older run does not tell its shards.
-    """
-    import gin
-
-    if SHARDS in began_with and not app.is_set(SHARDS):
-        with gin.unlock_config():
-            gin.parse_config(f"{SHARDS} = {began_with[SHARDS]}")
-
-
-def all_settings(trainer: "Trainer", world: "Combat | StarCraft2", algorithm: str) -> str:
-    """All settings that decide the run: gin's, what was left at its default, and what else its future depends on."""
-    from tf_marl import config
-
-    options = config.fields(algorithm, trainer.agent.config) | config.fields("environment", world.options)
-    del options[f"{algorithm}.seed"]  # the flag's
-    shards = f"{SHARDS} = {trainer.collector.num_shards}"  # as this machine has cores
-    return f"# seed = {FLAGS.seed}\n" + app.effective_config(options).replace(f"{SHARDS} = None", shards)
-
-
-def check_config(root_dir: pathlib.Path, began_with: dict[str, str], now: dict[str, str]) -> None:
-    """Holds a run's settings against those that it began with, if it did.
-
-    Raises:
-        app.BadInput: they differ, and that is not allowed.
-    """
-    if not began_with:
-        return
-    before = began_with
-    if SHARDS not in before:  # an older run, which tells nothing of what it left at its default; nor of this one
-        before = {name: value for name, value in now.items() if name == SHARDS or not app.is_set(name)} | before
-    names = [name for name in before | now if before.get(name) != now.get(name)]
-    changed = [f"{name} = {now.get(name, 'unset')} (was {before.get(name, 'unset')})" for name in names]
-    if changed and not FLAGS.allow_config_change:
-        raise app.BadInput(
-            f"--root_dir={root_dir}: its run began with other settings: {'; '.join(changed)};"
-            f" set them as they were, go on all the same with --allow_config_change, or name another folder"
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Why something failed, in a line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 def _tell(what_is_left: str | None) -> None:

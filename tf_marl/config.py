@@ -74,6 +74,20 @@ def fields(section: str, options: Any) -> dict[str, Any]:
     return {f"{section}.{field.name}": field.default if callable(value) else value for field, value in values.items()}
 
 
+_SECTIONS_OF_OLD = ("ippo", "mappo", "jr_ppo")  # whose settings are `ppo`'s now, for all of them
+
+
+def check_names() -> None:
+    """Refuses settings that gin was given by the names that they had in older versions.
+
+    Raises:
+        ValueError: one is; names the new one.
+    """
+    for section in _SECTIONS_OF_OLD:
+        for setting in gin.get_bindings(section, resolve_references=False):
+            raise ValueError(f"{section}.{setting} is ppo.{setting} now, for all of PPO's variants; write that")
+
+
 def parse_alone(text: str) -> None:
     """Has gin read a configuration that may be a stranger's: bindings of this library's own settings and no other.
 
@@ -98,6 +112,7 @@ def parse_alone(text: str) -> None:
         if name not in macros:
             raise ValueError(f"%{name} is set nowhere in it")
     gin.parse_config(text)
+    check_names()
 
 
 class _References(config_parser.ParserDelegate):

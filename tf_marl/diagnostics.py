@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tf_marl.config import Count, checked
-from tf_marl.ops import categorical, surrogate, total_variation
+from tf_marl.ops import categorical, masked, surrogate, total_variation
 
 Metrics = dict[str, tf.Tensor]
 
@@ -33,7 +33,7 @@ class PolicyChange(NamedTuple):
     new_logits: tf.Tensor  # [B, T, N, A], masked
     action: tf.Tensor  # [B, T, N] int32, as taken
     learns: tf.Tensor  # [B, T, N] bool: decisions of living agents outside episode boundaries
-    epsilon: tf.Tensor  # half-width of the clip range, [] or [B, T, 1]
+    epsilon: tf.Tensor | None  # half-width of the clip range, [] or [B, T, 1]; None if nothing is clipped
     ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = surrogate.independent_ratio  # the one that training clipped
 
     def teams(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -68,15 +68,16 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
         KL(old || new) of an agent, nats; `agent_tv_max`, `agent_tv_mean`: total variation of an agent;
         `joint_tv_sum_max`, `joint_tv_sum_mean`, `joint_tv_product_max`, `joint_tv_product_mean`: over states, of upper
         bounds on the joint policy's; `joint_tv_max`: its largest Monte Carlo estimate (standard error at most 0.011)
-        among the 32 states where the product bound is largest.
+        among the 32 states where the product bound is largest. Without clipping there is no `epsilon`, `clip_alpha` or
+        `alpha`.
     """
-    states, learns, mean = change.states(), change.learns, surrogate.masked_mean
+    states, learns, mean = change.states(), change.learns, masked.mean
     old_logits, new_logits = change.teams()
     tv = total_variation.agent_tv(old_logits, new_logits)
     tv_sum, tv_product = tf.reduce_sum(tv, axis=-1), total_variation.product_bound(tv)
     ratios = ratio_sizes(change)
-    metrics = ratios | {
-        "alpha": ratios["clip_alpha"],
+    metrics = ratios | ({"alpha": ratios["clip_alpha"]} if "clip_alpha" in ratios else {})
+    metrics |= {
         "agent_tv_max": tf.reduce_max(tv),
         "agent_tv_mean": mean(tv, learns),
         "joint_tv_sum_max": tf.reduce_max(tv_sum),
@@ -92,18 +93,24 @@ def ratio_sizes(change: PolicyChange) -> Metrics:
     """What `trust_region` tells of the ratios, their clip range and the KL divergence, without prefix."""
     old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
     ratio, counts = change.ratios()
-    deviation, states = tf.abs(ratio - 1.0), change.states()
-    epsilon = tf.broadcast_to(change.epsilon, [*states.shape, 1])
-    living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
-    return {
+    deviation = tf.abs(ratio - 1.0)
+    sizes = {
         "ratio_min": tf.reduce_min(ratio),
         "ratio_max": tf.reduce_max(ratio),
-        "ratio_mean": surrogate.masked_mean(ratio, counts),
-        "clip_fraction": surrogate.masked_mean(tf.cast(deviation > epsilon, tf.float32), counts),
-        "epsilon": surrogate.masked_mean(epsilon[..., 0], states),
+        "ratio_mean": masked.mean(ratio, counts),
+        "clip_fraction": tf.constant(0.0),
         "ratio_deviation_sum": tf.reduce_sum(tf.reduce_max(deviation, axis=[0, 1])),
+        "kl_mean": masked.mean(old.kl_divergence(new), change.learns),
+    }
+    if change.epsilon is None:
+        return sizes
+    states = change.states()
+    epsilon = tf.broadcast_to(change.epsilon, [*states.shape, 1])
+    living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
+    return sizes | {
+        "clip_fraction": masked.mean(tf.cast(deviation > epsilon, tf.float32), counts),
+        "epsilon": masked.mean(epsilon[..., 0], states),
         "clip_alpha": tf.reduce_max(epsilon * living),
-        "kl_mean": surrogate.masked_mean(old.kl_divergence(new), change.learns),
     }
 
 
@@ -141,21 +148,19 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         would be; `joint_surrogate` and `joint_lower_bound`, which is that less the same penalty; and other readings of
         alpha: `lower_bound_product` and `lower_bound_sum`, with the bounds on the joint total variation in its place,
         and `lower_bound_clip`, with what it could be at most had all ratios stayed in the clip range: then
-        TV_k <= epsilon / 2, which is half of what Theorem 3 counts on.
+        TV_k <= epsilon / 2, which is half of what Theorem 3 counts on (none without clipping).
     """
     ratio, counts = change.ratios()
     gain = tf.where(counts, (ratio - 1.0) * advantage, 0.0)
-    surrogate_sum = surrogate.masked_mean(tf.reduce_sum(gain, axis=-1), change.states()) / (1.0 - gamma)
-    joint_gain = (tf.reduce_prod(ratio, axis=-1) - 1.0) * surrogate.masked_mean(advantage, counts, axis=-1)
-    joint_surrogate = surrogate.masked_mean(joint_gain, change.states()) / (1.0 - gamma)
+    surrogate_sum = masked.mean(tf.reduce_sum(gain, axis=-1), change.states()) / (1.0 - gamma)
+    joint_gain = (tf.reduce_prod(ratio, axis=-1) - 1.0) * masked.mean(advantage, counts, axis=-1)
+    joint_surrogate = masked.mean(joint_gain, change.states()) / (1.0 - gamma)
     advantage_max = tf.reduce_max(tf.where(counts, tf.abs(advantage), 0.0))
     per_alpha_squared = 4.0 * advantage_max * gamma / (1.0 - gamma) ** 2
 
     def lower_bound(alpha: tf.Tensor) -> tf.Tensor:
         return surrogate_sum - per_alpha_squared * tf.square(alpha)
 
-    living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
-    clip = tf.reduce_max(1.0 - (1.0 - tf.minimum(change.epsilon / 2.0, 1.0)) ** living)
     alpha = sizes["trust_region/joint_tv_max"]
     penalty = per_alpha_squared * tf.square(alpha)
     metrics = {
@@ -170,8 +175,11 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         "alpha_needed": tf.sqrt(tf.math.divide_no_nan(tf.maximum(surrogate_sum, 0.0), per_alpha_squared)),
         "lower_bound_product": lower_bound(sizes["trust_region/joint_tv_product_max"]),
         "lower_bound_sum": lower_bound(sizes["trust_region/joint_tv_sum_max"]),
-        "lower_bound_clip": lower_bound(clip),
     }
+    if change.epsilon is not None:
+        living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
+        clip = tf.reduce_max(1.0 - (1.0 - tf.minimum(change.epsilon / 2.0, 1.0)) ** living)
+        metrics["lower_bound_clip"] = lower_bound(clip)
     return {f"certificate/{name}": value for name, value in metrics.items()}
 
 

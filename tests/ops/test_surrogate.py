@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl.ops import surrogate
+from tf_marl.ops import masked, surrogate
 
 
 def normal(rng, *shape):
@@ -114,9 +114,9 @@ def test_clipped_surrogate_takes_the_pessimistic_side(ratio, advantage, gain, sl
 
 def test_masked_mean_ignores_masked_entries(rng):
     x, mask = rng.normal(size=(4, 3)).astype(np.float32), rng.random((4, 3)) < 0.5
-    np.testing.assert_allclose(surrogate.masked_mean(x, mask), x[mask].mean(), rtol=1e-5)
+    np.testing.assert_allclose(masked.mean(x, mask), x[mask].mean(), rtol=1e-5)
     other = np.where(mask, x, np.float32(1e9))
-    np.testing.assert_array_equal(surrogate.masked_mean(other, mask), surrogate.masked_mean(x, mask))
+    np.testing.assert_array_equal(masked.mean(other, mask), masked.mean(x, mask))
 
 
 @pytest.mark.parametrize("axis", [0, -1])
@@ -128,22 +128,22 @@ def test_masked_mean_along_an_axis_ignores_masked_entries_and_is_0_where_there_a
     count = mask.sum(axis, keepdims=keepdims)
     expected = np.where(mask, x, 0.0).sum(axis, keepdims=keepdims) / np.maximum(count, 1)
     assert (count == 0).any()
-    actual = surrogate.masked_mean(np.where(mask, x, np.float32(np.nan)), mask, axis, keepdims)
+    actual = masked.mean(np.where(mask, x, np.float32(np.nan)), mask, axis, keepdims)
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_masked_mean_of_nothing_is_0():
-    assert surrogate.masked_mean(tf.ones([3]), tf.zeros([3], tf.bool)) == 0.0
+    assert masked.mean(tf.ones([3]), tf.zeros([3], tf.bool)) == 0.0
 
 
 def test_normalise_ignores_masked_entries(rng):
     x, mask = rng.normal(3.0, 5.0, size=(8, 3)).astype(np.float32), rng.random((8, 3)) < 0.5
-    actual = surrogate.normalise(x, mask).numpy()
+    actual = masked.normalise(x, mask).numpy()
     np.testing.assert_allclose(actual[mask], (x[mask] - x[mask].mean()) / x[mask].std(), rtol=1e-4, atol=1e-5)
     assert not actual[~mask].any()
-    np.testing.assert_array_equal(surrogate.normalise(np.where(mask, x, np.float32(1e9)), mask), actual)
+    np.testing.assert_array_equal(masked.normalise(np.where(mask, x, np.float32(1e9)), mask), actual)
 
 
 def test_normalise_of_equal_entries_is_0():
-    assert not np.any(surrogate.normalise(tf.fill([4], 7.0), tf.ones([4], tf.bool)))
+    assert not np.any(masked.normalise(tf.fill([4], 7.0), tf.ones([4], tf.bool)))

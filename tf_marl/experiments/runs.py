@@ -1,29 +1,81 @@
-"""Runs that are over: what they left behind, taken up again."""
+"""A training run as it lies on disk or in a registry: its settings, its policy, the world it is for."""
 
+import ast
 import pathlib
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from tf_marl import tracking
+import gin
+
+from tf_marl.config import parse_alone
 
 if TYPE_CHECKING:
+    from tf_marl.agents.learner import Learner
     from tf_marl.environments.world import World
     from tf_marl.export import ServedPolicy
+    from tf_marl.training.train import Trainer
 
-TRACKING_NAME = "tracking"  # in a run's root_dir: what is on its way to MLflow
+CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
+TRACKING_NAME = "tracking"  # in its root_dir: what is on its way to MLflow
+SHARDS = "train.num_shards"
 
 
-def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "World", dict[str, Any]]:
+def config_of(root_dir: str | pathlib.Path) -> str:
+    """The configuration of the training run in a folder.
+
+    Raises:
+        ValueError: no run began there, or the file is damaged.
+    """
+    config = pathlib.Path(root_dir) / CONFIG_NAME
+    if not config.is_file():
+        raise ValueError(f"--root_dir={root_dir}: holds no {CONFIG_NAME}, so no training run began there")
+    try:
+        return config.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"--root_dir={root_dir}: its {CONFIG_NAME} is no text; put back the run's own") from None
+
+
+def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner, int]":
+    """What a training run made: the world it is for, its agent, and after how many env steps.
+
+    Args:
+        root_dir: of the run.
+        best: whether the agent is the one that evaluated best, not that of the newest checkpoint.
+    Raises:
+        ValueError: no run began there, or it has saved no such agent yet, or none that this code can read.
+    """
+    from tf_marl import environments
+    from tf_marl.training.train import Trainer
+
+    config = config_of(root_dir)
+    try:
+        parse_alone(config)
+        # Its policy is wanted alone, and it may have trained on a larger machine.
+        trainer = Trainer(world=environments.make(), root_dir=str(root_dir), max_gigabytes=float(sys.maxsize))
+    except Exception as error:  # gin's are of many kinds
+        raise ValueError(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: {_line(error)}") from error
+    try:
+        env_steps = trainer.restore_policy(best)
+    except Exception as error:
+        raise ValueError(f"--root_dir={root_dir}: its checkpoint cannot be read; {_line(error)}") from error
+    if env_steps is None:
+        lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
+        raise ValueError(f"--root_dir={root_dir}: {lacks} train for longer")
+    return trainer.world, trainer.agent, env_steps
+
+
+def load_model(model_uri: str, tracking_uri: str) -> "tuple[ServedPolicy, World, dict[str, Any]]":
     """A policy from MLflow's registry, the world it is for, and what else is known of it.
 
     Args:
         model_uri: MLflow's address of it.
         tracking_uri: of the store that has it.
-    Returns: among what is known, `env_steps`, and `algorithm`, `map` and `environment`, its settings, of its run.
+    Returns: among what is known, `env_steps` and `training_facts` of its run.
     Raises:
         ValueError: no such model, or none that tf_marl logged.
     """
-    from tf_marl import environments, export  # TensorFlow is not imported for a wrong flag
+    from tf_marl import environments, export, tracking
 
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -32,6 +84,99 @@ def load_model(model_uri: str, tracking_uri: str) -> tuple["ServedPolicy", "Worl
             facts = page["training"] | {"env_steps": page["env_steps"]}
             world = environments.make(**facts["environment"])
             return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
-        except Exception as error:  # a stranger's model may lack anything
-            first, *_ = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"{model_uri}: {first}") from error
+        except Exception as error:
+            raise ValueError(f"{model_uri}: {_line(error)}") from error
+
+
+def is_set(name: str) -> bool:
+    """Whether gin was told what a setting is to be."""
+    try:
+        gin.query_parameter(name)
+    except ValueError:
+        return False
+    return True
+
+
+def setting(name: str) -> Any:
+    """What gin was told a setting is to be; a macro's value, if it was told that."""
+    value = gin.query_parameter(name)
+    while isinstance(value, gin.config.ConfigurableReference) and value.selector == "gin.macro":
+        value = gin.query_parameter(f"{value.scoped_selector}.value")
+    return value
+
+
+def keep_shards(began_with: dict[str, str]) -> None:
+    """Has a run that goes on collect in as many shards as it began with, however many cores are here, if none are set.
+
+    Args: began_with, its settings; empty if it begins now. An older run does not tell its shards.
+    """
+    if SHARDS in began_with and not is_set(SHARDS):
+        with gin.unlock_config():
+            gin.parse_config(f"{SHARDS} = {began_with[SHARDS]}")
+
+
+def all_settings(trainer: "Trainer", seed: int) -> str:
+    """All settings that decide a run, as gin reads them: those in use, what was left at its default, and what else its
+    future depends on. A line per binding, however long.
+    """
+    lines = [line for line in gin.operative_config_str(max_line_length=10_000).splitlines() if line[:5] != "# ==="]
+    told = flat("\n".join(lines))
+    world = {f"environment.{name}": value for name, value in trainer.world.settings().items()}
+    options = trainer.agent.settings() | world
+    left = [f"{name} = {value!r}" for name, value in options.items() if name not in told]
+    shards = f"{SHARDS} = {trainer.collector.num_shards}"  # as this machine has cores
+    text = "\n".join([f"# seed = {seed}", *lines, "# Left at their defaults:", *left]) + "\n"
+    return text.replace(f"{SHARDS} = None", shards)
+
+
+def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], now: dict[str, str]) -> None:
+    """Holds a run's settings against those that it began with, if it did.
+
+    Raises:
+        ValueError: they differ; names them.
+    """
+    if not began_with:
+        return
+    if any(name.startswith(("ippo.", "mappo.", "jr_ppo.")) for name in began_with):
+        raise ValueError(
+            f"--root_dir={root_dir}: its run is of an older version, whose settings had other names (ippo.gamma is"
+            " ppo.gamma now) and whose checkpoints cannot be taken up; name another folder"
+        )
+    before = began_with
+    if SHARDS not in before:  # an older run, which tells nothing of what it left at its default; nor of this one
+        before = {name: value for name, value in now.items() if name == SHARDS or not is_set(name)} | before
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    if changed := [f"{name} = {now.get(name, 'unset')} (was {before.get(name, 'unset')})" for name in names]:
+        raise ValueError(
+            f"--root_dir={root_dir}: its run began with other settings: {'; '.join(changed)};"
+            f" set them as they were, go on all the same with --allow_config_change, or name another folder"
+        )
+
+
+def flat(config: str) -> dict[str, str]:
+    """What each setting of a run is set to: gin's bindings, macros resolved, and, as `seed`, the flag."""
+    lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
+    settings = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
+    return {name: settings.get(value[1:], value) if value[:1] == "%" else value for name, value in settings.items()}
+
+
+def training_facts(config: str) -> dict[str, Any]:
+    """What a policy that was trained with a configuration is for: `algorithm`, `map`, and `environment`, its settings.
+
+    Raises:
+        ValueError: a setting of the environment is no plain value, which nobody could set again without gin.
+    """
+    settings = flat(config)
+    environment = {}
+    for name, value in settings.items():
+        if name.startswith("environment.") and name != "environment.num_envs":
+            try:
+                environment[name.removeprefix("environment.")] = ast.literal_eval(value)
+            except (ValueError, SyntaxError) as error:
+                raise ValueError(f"{name} = {value}: set it to a plain value; {_line(error)}") from None
+    algorithm = settings["train.agent"].removeprefix("@")
+    return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -25,7 +25,7 @@ from tf_agents.typing import types
 
 from tf_marl.config import STRICT, Count
 from tf_marl.networks.normalizer import RunningNormalizer
-from tf_marl.ops import categorical, gru, surrogate
+from tf_marl.ops import categorical, gru, masked
 
 _OBSERVATION_CLIP = 10.0  # standard deviations
 
@@ -382,7 +382,7 @@ class Critic(network.Network):
         if value.shape[-1] == 1:
             return value
         alive = observation["alive"]
-        of_living = surrogate.masked_mean(value, alive, axis=-1, keepdims=True)
+        of_living = masked.mean(value, alive, axis=-1, keepdims=True)
         if self.team:
             return of_living
         return tf.where(alive, value, of_living) if self._fills_dead else value

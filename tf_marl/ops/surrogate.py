@@ -30,7 +30,7 @@ def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
     return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
 
 
-def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | tf.Tensor) -> tf.Tensor:
+def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | tf.Tensor | None) -> tf.Tensor:
     """Pessimistic policy objective, one term per ratio.
 
         min(r A, clip(r, 1 - eps, 1 + eps) A)            Schulman et al. 2017, eq. 7
@@ -38,11 +38,14 @@ def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | t
     Args:
         ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
         advantage: shaped like `ratio`; a constant for the gradient.
-        epsilon: half-width of the clip range, dimensionless; a number, or a tensor that broadcasts against `ratio`.
+        epsilon: half-width of the clip range, dimensionless; a number, or a tensor that broadcasts against `ratio`;
+            None does not clip.
     Returns:
         Terms to maximise, shaped like `ratio`; the caller masks dead agents and averages.
     """
     advantage = tf.stop_gradient(advantage)
+    if epsilon is None:
+        return ratio * advantage
     return tf.minimum(ratio * advantage, tf.clip_by_value(ratio, 1.0 - epsilon, 1.0 + epsilon) * advantage)
 
 
@@ -70,19 +73,3 @@ def clip_value(value: tf.Tensor, old_value: tf.Tensor, value_clip: float) -> tf.
     """
     old_value = tf.stop_gradient(old_value)
     return old_value + tf.clip_by_value(value - old_value, -value_clip, value_clip)
-
-
-def masked_mean(x: tf.Tensor, mask: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
-    """Mean of `x` where `mask` is True, along an axis or of everything; 0 if it is nowhere.
-
-    Args: x float and mask bool, of one shape.
-    """
-    total = tf.reduce_sum(tf.where(mask, x, 0.0), axis, keepdims)  # not a product: what is hidden may be inf or NaN
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(mask, x.dtype), axis, keepdims))
-
-
-def normalise(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Zero mean and unit variance over the entries that `mask` admits; what it does not admit becomes 0."""
-    mean = masked_mean(x, mask)
-    variance = masked_mean(tf.square(x - mean), mask)
-    return tf.where(mask, (x - mean) * tf.math.rsqrt(variance + 1e-8), 0.0)

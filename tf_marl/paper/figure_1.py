@@ -87,14 +87,12 @@ def measure(lacking: Sequence[FirstUpdates], tables: Tables, configure: Callable
 def _first_updates(updates: FirstUpdates, configure: Callable[[str], None]) -> list[dict[str, Rows]]:
     """Rows of the tables, for each clip range."""
     from tf_marl import diagnostics, environments  # TensorFlow, of which drawing needs nothing
-    from tf_marl.environments.tf_environments import around
     from tf_marl.paper.first_update import DISTRIBUTIONS, FirstUpdate
     from tf_marl.training.train import Trainer
 
     configure(updates.map)
     with tempfile.TemporaryDirectory() as root_dir:
-        environment = around(environments.make(seed=updates.seed), updates.seed)
-        trainer = Trainer(environment=environment, root_dir=root_dir, seed=updates.seed)
+        trainer = Trainer(world=environments.make(seed=updates.seed), root_dir=root_dir, seed=updates.seed)
         first_update = FirstUpdate(trainer, diagnostics.Full(max_joint_actions=2**32), EPOCHS, updates.seed)
     num_agents = trainer.agent.action_spec.shape[0]
     runs = []

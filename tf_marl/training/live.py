@@ -12,22 +12,14 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl.agents.learner import Rollout
 from tf_marl.compile import graph
-from tf_marl.environments.sc2.core import StarCraft2
-from tf_marl.training.rollout import Rollout, Tally
-
-
-class CompiledPolicy:
-    """A policy whose steps are programs of their own."""
-
-    def __init__(self, policy: tf_policy.TFPolicy):
-        self.info_spec = policy.info_spec
-        self.get_initial_state = policy.get_initial_state
-        self.action = graph.function(policy.action, jit_compile=True)
+from tf_marl.environments.world import LiveWorld
+from tf_marl.training.collect import Tally
 
 
 class LiveCollector(tf.Module):
-    """A `Collector` of games that go on from rollout to rollout.
+    """A collector of episodes that go on from rollout to rollout.
 
     No checkpoint holds them: after a resume all episodes begin anew. What was played of an episode that broke off
     counts as a boundary in the rollout where it did; nobody learns from it. (What earlier rollouts held of it was
@@ -38,7 +30,7 @@ class LiveCollector(tf.Module):
 
     def __init__(
         self,
-        world: StarCraft2,
+        world: LiveWorld,
         policy: tf_policy.TFPolicy,
         num_steps: int,
         seed: int,
@@ -90,39 +82,35 @@ class LiveCollector(tf.Module):
 
         return decide
 
-    def collect(self) -> Rollout:
-        """The next rollout of all environments: at least one row to learn from.
-
-        Raises:
-            games.GameError: a game failed too often in a row.
-        """
+    def collect(self) -> tuple[Rollout, Tally]:
+        """At least one row to learn from. Raises WorldFailedError: it cannot go on."""
         began = time.monotonic()
         at_work = self._core.seconds_at_work(began)
         tallies = []
         while True:
-            rollout = self._play()
-            tallies.append(rollout.tally)
+            rollout, tally = self._play()
+            tallies.append(tally)
             if not rollout.experience.is_boundary().numpy().all():
                 break
         ended = time.monotonic()
         self._now.seconds += ended - began
         self._now.at_work += self._core.seconds_at_work(ended) - at_work
-        return rollout._replace(tally=tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies))
+        return rollout, tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies)
 
-    def _play(self) -> Rollout:
+    def _play(self) -> tuple[Rollout, Tally]:
         self._count.assign_add(1)
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._count).numpy()
         world, now = self._core, self._now
         if now.time_step is None or self._whole_episodes:
-            now.time_step, now.policy_state = world.begin(), self._policy.get_initial_state(world.num_envs)
+            now.time_step, now.policy_state = world.reset(), self._policy.get_initial_state(world.num_envs)
             now.totals = np.zeros([2, world.num_envs], np.float32)  # return and length of the episodes under way
-        time_steps, decisions, won = [now.time_step], [], []
+        time_steps, decisions, info = [now.time_step], [], []
         for t in range(self._num_steps):
             decision = self._act(time_steps[-1], np.array([*seed, t], np.int32), now.policy_state)
             now.policy_state = decision.state
             decisions.append(decision._replace(state=()))
-            time_steps.append(world.play(decision.action.numpy()))
-            won.append(world.battle_won)
+            time_steps.append(world.step(decision.action.numpy()))
+            info.append(world.info())
         now.time_step = time_steps[-1]
 
         def stack(leaves: list) -> np.ndarray:
@@ -139,22 +127,26 @@ class LiveCollector(tf.Module):
             reward=shown.reward[:, 1:],
             discount=shown.discount[:, 1:],
         )
-        tally, now.totals = _tally(rows, np.stack(won, axis=1), now.totals)
+        outcomes = {name: np.stack([facts[name] for facts in info], axis=1) for name in world.outcomes}
+        tally, now.totals = _tally(rows, outcomes, now.totals)
         rows = without_broken(rows, self._whole_episodes)
-        return Rollout(*tf.nest.map_structure(tf.convert_to_tensor, (rows, now.time_step, tally)))
+        rows, final, tally = tf.nest.map_structure(tf.convert_to_tensor, (rows, now.time_step, tally))
+        return Rollout(rows, final), tally
 
     def metrics(self) -> dict[str, float]:
-        """The world's, and `sc2/busy`: the share of the collecting since it was last asked for that games were at work.
+        """The world's, and `live/busy`: of the collecting since this was last asked, the share that games were at work.
 
         What a game does between two collections, such as coming back after a failure, does not count.
         """
         busy = self._now.at_work / self._now.seconds
         self._now.seconds = self._now.at_work = 0.0
-        return self._core.metrics() | {"sc2/busy": busy}
+        return self._core.metrics() | {"live/busy": busy}
 
 
-def _tally(rows: trajectory.Trajectory, won: np.ndarray, totals: np.ndarray) -> tuple[Tally, np.ndarray]:
-    """Sums over rows [B, T], and the totals [2, B] of the episodes under way after them. Args: won [B, T]."""
+def _tally(
+    rows: trajectory.Trajectory, outcomes: dict[str, np.ndarray], totals: np.ndarray
+) -> tuple[Tally, np.ndarray]:
+    """Sums over rows [B, T], and the totals [2, B] of the episodes under way after them. Args: outcomes [B, T] each."""
     first = rows.next_step_type == ts.StepType.FIRST
     rests = (rows.step_type == ts.StepType.LAST) & ~first
     ended = (rows.next_step_type == ts.StepType.LAST) & ~rests
@@ -163,9 +155,9 @@ def _tally(rows: trajectory.Trajectory, won: np.ndarray, totals: np.ndarray) -> 
         totals = totals + np.stack([rows.reward[:, t], ~rests[:, t]])
         totals[:, first[:, t]] = 0.0
         sums += (totals * ended[:, t]).sum(axis=1)
-    counts = [np.float32(mask.sum()) for mask in (~first & ~rests, ended, ended & won)]
-    env_steps, episodes, battles_won = counts
-    return Tally(env_steps, episodes, sums[0], battles_won, sums[1]), totals
+    env_steps, episodes = np.float32((~first & ~rests).sum()), np.float32(ended.sum())
+    came_to = {name: np.float32((ended & outcome).sum()) for name, outcome in outcomes.items()}
+    return Tally(env_steps, episodes, sums[0], sums[1], came_to), totals
 
 
 def without_broken(rows: trajectory.Trajectory, only_whole: bool) -> trajectory.Trajectory:

@@ -12,13 +12,12 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.typing import types
 
-from tf_marl.agents.ppo.agent import PPOAgent
+from tf_marl.agents.learner import Learner
 
 _PROGRAMS = 0.5  # gigabytes: what a run compiles to, however small it is
 _COPIES = 2.5  # of a rollout: as it is collected, as a whole and in minibatches
 _STEP = 5  # times what the battles show: what is made on the way from one env step to the next
 _PASS = 3  # outputs of the widest layer, at once, where nobody asks for gradients
-_LEARN = {"none": 1.2, "gru": 2.7}  # outputs of all layers, of a minibatch, where gradients need them: PPOConfig.rnn
 _CONTAINER = [pathlib.Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory/memory.limit_in_bytes")]
 
 
@@ -46,11 +45,10 @@ def check(gigabytes: float, limit: float | None, what: str) -> None:
         )
 
 
-def of_training(agent: PPOAgent, num_envs: int, num_steps: int) -> float:
+def of_training(learner: Learner, num_envs: int, num_steps: int) -> float:
     """Gigabytes that collecting and learning take. Args: num_envs, B; num_steps, T of a rollout."""
-    policy, config = agent.collect_policy, agent.config
-    widths = _widths(policy)
-    units = max(_PASS * max(widths), _LEARN[config.rnn] * sum(widths) / config.num_minibatches)
+    policy = learner.collect_policy
+    units = max(_PASS * max(_widths(policy)), learner.memory_per_row())
     row = _COPIES * _bytes(policy.trajectory_spec) + _bytes(policy.action_spec) * units
     return _PROGRAMS + num_envs * num_steps * row / 1e9 + of_episodes(policy, num_envs)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from tf_marl.agents.ppo.clip_range import ClipRange
-from tf_marl.agents.ppo.restraints import Rules
+from tf_marl.agents.ppo.restraints import AdaptEpsilon, Restraints
 from tf_marl.config import STRICT, Count
 from tf_marl.networks import Architecture
 
@@ -20,12 +20,14 @@ class PPOConfig(Architecture):
     # Who shares weights: all agents, those of one unit type, or nobody.
     parameter_sharing: Literal["all", "unit_type", "none"] = "all"
     share_torso: bool = False  # of actor and critic, which then have one optimiser, the actor's, on one loss
-    critic_input: Literal["obs", "state", "state+obs"] = "obs"
+    critic_input: Literal["obs", "state", "state+obs"] | None = None  # None: as the algorithm has it
 
     gamma: Fraction = 0.99  # per env step
     lambda_: Fraction = 0.95  # per env step
-    clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = 0.2  # of the ratio: see clip_range.py
-    enforce: Rules = ()  # what holds the trust region, in this order: see restraints.py
+    clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = (
+        0.2  # of the ratio; None is none: see clip_range.py
+    )
+    enforce: Restraints = ()  # what holds the trust region, in this order: see restraints.py
     entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
     entropy_schedule: Schedule = "constant"
     value_loss: Literal["squared", "huber"] = "squared"
@@ -60,8 +62,10 @@ class PPOConfig(Architecture):
             raise ValueError('num_critic_epochs needs order = "critic_first"')
         if self.share_torso and self.order == "critic_first":
             raise ValueError('share_torso needs order = "together"')
-        if self.share_torso and self.critic_input != "obs":
+        if self.share_torso and self.critic_input not in (None, "obs"):
             raise ValueError('share_torso needs critic_input = "obs", which is what the actor sees')
         if self.sequence_length and self.rnn == "none":
             raise ValueError('sequence_length needs rnn = "gru"')
+        if self.clip_range is None and any(isinstance(held, AdaptEpsilon) for held in self.enforce):
+            raise ValueError("adapt_epsilon needs a clip_range to adapt")
         return self

@@ -1,12 +1,12 @@
-"""Holding the trust region: rules that keep an update's total variation at or below alpha, to be put together in gin.
+"""Holding the trust region: hooks that keep an update's total variation at or below alpha, to be put together in gin.
 
-    ippo.enforce = [@early_stop(), @backtrack()]
+    ppo.enforce = [@early_stop(), @backtrack()]
     early_stop.alpha = 0.3
     backtrack.alpha = 0.3
     backtrack.quantity = "joint_tv"
 
 Clipping alone bounds nothing: a clipped ratio has no gradient of its own, but it moves with the weights it shares with
-others. These rules measure instead. Each holds the largest value, over the states of the rollout, of its quantity:
+others. These measure instead. Each holds the largest value, over the states of the rollout, of its quantity:
 
     sum_bound       sum_k TV_k, the paper's Proposition 2
     product_bound   1 - prod_k (1 - TV_k): tighter, as cheap, and a bound all the same
@@ -21,18 +21,17 @@ for weights in between as well.
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import pydantic
 import tensorflow as tf
 from tf_agents.trajectories import trajectory
 
-from tf_marl import diagnostics
+from tf_marl.agents.ppo.hooks import Actor, Hook
 from tf_marl.compile import graph
 from tf_marl.config import maker
 from tf_marl.ops import total_variation
 
-Metrics = dict[str, tf.Tensor]
 Quantity = Literal["sum_bound", "product_bound", "joint_tv"]
 
 _QUANTITIES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
@@ -45,25 +44,13 @@ _MAX_FACTOR = 1.5  # that epsilon changes by, from one update to the next
 _SCALES = (0.01, 10.0)  # of epsilon, as a multiple of what the clip range's own rule says
 
 
-class Learner(Protocol):
-    """What a rule knows of an agent."""
-
-    actor_weights: list[tf.Variable]
-    epsilon_scale: tf.Variable
-
-    def policy_change(self, experience: trajectory.Trajectory) -> diagnostics.PolicyChange: ...
-
-
-class Rule:
-    """What all rules have; by itself it does nothing.
-
-    Python loops and conditions on tensors need `graph.converted`, as in all that is called in a compiled function.
-    """
+class Restraint(Hook):
+    """What all of them have; by itself it does nothing."""
 
     def __init__(self, alpha: float, quantity: Quantity):
         self.alpha, self.quantity = alpha, quantity
 
-    def tv(self, agent: Learner, experience: trajectory.Trajectory) -> tf.Tensor:
+    def tv(self, agent: Actor, experience: trajectory.Trajectory) -> tf.Tensor:
         """Of the policy as it is now from the one that collected a rollout: the largest over its states, [].
 
         Infinite where the policy is not a number any more.
@@ -71,25 +58,18 @@ class Rule:
         tv = tf.reduce_max(_QUANTITIES[self.quantity](*agent.policy_change(experience).teams()))
         return tf.where(tf.math.is_nan(tv), math.inf, tv)
 
-    def stops(self, agent: Learner, experience: trajectory.Trajectory) -> tf.Tensor:
-        """After each epoch: whether it is the last, [] bool."""
-        del agent, experience
-        return tf.constant(False)
 
-    def settle(self, agent: Learner, experience: trajectory.Trajectory, before: list[tf.Tensor]) -> Metrics:
-        """After the last epoch. Args: before, what the actor's weights were at first. Returns: scalars to record."""
-        del agent, experience, before
-        return {}
+class EarlyStop(Restraint):
+    def after_epoch(self, agent, experience, epochs, memory):
+        return memory, self.tv(agent, experience) > self.alpha
 
 
-class EarlyStop(Rule):
-    def stops(self, agent, experience):
-        return self.tv(agent, experience) > self.alpha
+class Backtrack(Restraint):
+    def begin(self, agent, experience):
+        return [tf.identity(weight) for weight in agent.actor_weights]
 
-
-class Backtrack(Rule):
     @graph.converted
-    def settle(self, agent, experience, before):
+    def end(self, agent, experience, epochs, memory):
         weights = agent.actor_weights
         after = [tf.identity(weight) for weight in weights]
         tv, share, tries = self.tv(agent, experience), tf.constant(1.0), tf.constant(0)
@@ -98,28 +78,28 @@ class Backtrack(Rule):
             share *= tf.clip_by_value(0.95 * self.alpha / tv, 0.1, 0.9)  # for small steps the two are proportional
             if tries == _MAX_BACKTRACKS or tf.math.is_inf(tv):
                 share = tf.constant(0.0)
-            for weight, old, new in zip(weights, before, after, strict=True):
+            for weight, old, new in zip(weights, memory, after, strict=True):
                 weight.assign(tf.where(share > 0.0, old + share * (new - old), old))
             tv = self.tv(agent, experience)
-        return {"trust_region/step_share": share, "trust_region/backtracks": tf.cast(tries, tf.float32)}
+        return memory, {"trust_region/step_share": share, "trust_region/backtracks": tf.cast(tries, tf.float32)}
 
 
-class AdaptEpsilon(Rule):
-    def settle(self, agent, experience, before):
+class AdaptEpsilon(Restraint):
+    def end(self, agent, experience, epochs, memory):
         factor = tf.sqrt(self.alpha / tf.maximum(self.tv(agent, experience), 1e-6))
         scale = agent.epsilon_scale * tf.clip_by_value(factor, 1.0 / _MAX_FACTOR, _MAX_FACTOR)
         agent.epsilon_scale.assign(tf.clip_by_value(scale, *_SCALES))
-        return {"trust_region/epsilon_scale": tf.identity(agent.epsilon_scale)}
+        return memory, {"trust_region/epsilon_scale": tf.identity(agent.epsilon_scale)}
 
 
 @maker("restraints")
-def early_stop(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
+def early_stop(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
     """Ends the epochs once the total variation is above alpha: by how much is left to chance, and one epoch's steps."""
     return EarlyStop(alpha, quantity)
 
 
 @maker("restraints")
-def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
+def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
     """After the last epoch, goes back on the line to the old weights until the total variation is at most alpha.
 
     So the bound holds at every state of the rollout, whatever the epochs did. Records `trust_region/step_share`, of the
@@ -129,7 +109,7 @@ def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound
 
 
 @maker("restraints")
-def adapt_epsilon(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Rule:
+def adapt_epsilon(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
     """After every update, widens or narrows the clip range so that the next one's total variation comes near alpha.
 
     It scales what the clip range's own rule says, by sqrt(alpha / total variation) and at most 1.5 at a time, within
@@ -138,10 +118,10 @@ def adapt_epsilon(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_b
     return AdaptEpsilon(alpha, quantity)
 
 
-def _rule(given: Any) -> Rule:
-    if isinstance(given, Rule):
+def _restraint(given: Any) -> Restraint:
+    if isinstance(given, Restraint):
         return given
-    raise ValueError("should hold rules such as @backtrack()")
+    raise ValueError("should hold restraints such as @backtrack()")
 
 
-Rules = Annotated[tuple[Annotated[Any, pydantic.AfterValidator(_rule)], ...], pydantic.Field(strict=False)]
+Restraints = Annotated[tuple[Annotated[Any, pydantic.AfterValidator(_restraint)], ...], pydantic.Field(strict=False)]

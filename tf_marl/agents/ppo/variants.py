@@ -4,6 +4,8 @@
 IPPO      what its agent sees              each agent's                               each agent's
 MAPPO     the battle's state               each agent's                               each agent's
 JR-PPO    the battle's state               the joint one, product over the living     the team's
+
+All else is set in one gin scope, `ppo`, whichever of them `train.agent` names.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import numpy as np
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
+from tf_marl import diagnostics
 from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.config import naming
@@ -21,6 +24,7 @@ from tf_marl.networks import Actor, ActorCritic, Critic
 from tf_marl.ops import surrogate
 
 _GIVEN_IN_CODE = ["time_step_spec", "action_spec", "seed", "unit_types"]
+_OF_THE_STATE = ("state", "state+obs")
 
 
 @gin.configurable(denylist=_GIVEN_IN_CODE)
@@ -36,13 +40,11 @@ def ippo(
         time_step_spec: of one environment.
         action_spec: int32 [N].
         unit_types: [N] names, for `parameter_sharing = "unit_type"`.
-        **options: fields of `PPOConfig`; `critic_input` is "obs".
+        **options: fields of `PPOConfig`, before what gin has for `ppo`; `critic_input` is "obs".
     Raises:
         ValueError: unknown option or unfit value; names it.
     """
-    if options.get("critic_input", "obs") != "obs":
-        raise ValueError('ippo.critic_input: is "obs"; with another input the algorithm is mappo')
-    return _agent("ippo", time_step_spec, action_spec, unit_types, options, joint=False)
+    return ppo("ippo", time_step_spec, action_spec, unit_types, ("obs",), False, **options)
 
 
 @gin.configurable(denylist=_GIVEN_IN_CODE)
@@ -54,9 +56,9 @@ def mappo(
 ) -> PPOAgent:
     """Multi-agent PPO (Yu et al. 2022): the critic sees the battle's state; each agent's ratio is clipped.
 
-    Args, Raises: as `ippo`; `critic_input` is "state" by default.
+    Args, Raises: as `ippo`; `critic_input` is "state" by default, or "state+obs".
     """
-    return _agent("mappo", time_step_spec, action_spec, unit_types, {"critic_input": "state"} | options, joint=False)
+    return ppo("mappo", time_step_spec, action_spec, unit_types, _OF_THE_STATE, False, **options)
 
 
 @gin.configurable(denylist=_GIVEN_IN_CODE)
@@ -68,26 +70,46 @@ def jr_ppo(
 ) -> PPOAgent:
     """Joint-ratio PPO (the paper's Algorithm 1): one value and advantage for the team; the joint ratio is clipped.
 
-    Args, Raises: as `ippo`; `critic_input` is "state" by default.
+    Args, Raises: as `mappo`.
     """
-    return _agent("jr_ppo", time_step_spec, action_spec, unit_types, {"critic_input": "state"} | options, joint=True)
+    return ppo("jr_ppo", time_step_spec, action_spec, unit_types, _OF_THE_STATE, True, **options)
 
 
-def _agent(
-    name: str,
+@gin.configurable(denylist=["algorithm", *_GIVEN_IN_CODE, "critic_inputs", "joint"])
+def ppo(
+    algorithm: str,
     time_step_spec: ts.TimeStep,
     action_spec: types.NestedTensorSpec,
     unit_types: Sequence[str] | None,
-    options: dict[str, Any],
+    critic_inputs: Sequence[str],
     joint: bool,
+    **options: Any,
 ) -> PPOAgent:
-    """Args: joint, whether the ratio, the value and the advantage are the team's."""
-    with naming(name):
+    """What all variants share.
+
+    Args:
+        algorithm: the variant's name.
+        time_step_spec, action_spec, unit_types: as for `ippo`.
+        critic_inputs: that the variant may have; the first is its default.
+        joint: whether the ratio, the value and the advantage are the team's.
+        **options: fields of `PPOConfig`.
+    Raises:
+        ValueError: as `ippo`.
+    """
+    if options.get("critic_input") is None:
+        options["critic_input"] = critic_inputs[0]
+    with naming("ppo"):
         config = PPOConfig(**options)
+    if config.critic_input not in critic_inputs:
+        known = " or ".join(f'"{known}"' for known in critic_inputs)
+        others = "ippo" if config.critic_input == "obs" else "mappo or jr_ppo"
+        raise ValueError(
+            f'ppo.critic_input: {algorithm} sees {known}, not "{config.critic_input}", which is for {others}'
+        )
     num_agents = action_spec.shape[0]
     if config.parameter_sharing == "unit_type":
         if unit_types is None:
-            raise ValueError(f'{name}.parameter_sharing: "unit_type" needs the argument unit_types, a name per agent')
+            raise ValueError('ppo.parameter_sharing: "unit_type" needs the argument unit_types, a name per agent')
         groups = [sorted(set(unit_types)).index(unit_type) for unit_type in unit_types]
     else:
         groups = [0] * num_agents if config.parameter_sharing == "all" else list(range(num_agents))
@@ -99,11 +121,12 @@ def _agent(
         groups,
         config,
         critic_seed,
-        inputs=config.critic_input.split("+"),
+        inputs=str(config.critic_input).split("+"),
         team=joint,
         fills_dead=config.death_masking,
         value_decay=config.value_statistics_decay if config.normalize_values else None,
         torso=actor.torso if config.share_torso else None,
     )
     ratio = surrogate.joint_ratio if joint else surrogate.independent_ratio
-    return PPOAgent(time_step_spec, action_spec, ActorCritic(actor, critic), ratio, config)
+    networks = ActorCritic(actor, critic)
+    return PPOAgent(time_step_spec, action_spec, networks, ratio, config, diagnostics.Full())

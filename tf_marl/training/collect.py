@@ -3,7 +3,8 @@
 On a CPU the environments are dealt out in shards, one compiled rollout each (`shards.py`).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 from tf_agents.policies import tf_policy
@@ -11,6 +12,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
+from tf_marl.agents.learner import Rollout
 from tf_marl.compile import graph, shards
 from tf_marl.environments.world import CompiledWorld, State
 
@@ -21,8 +23,21 @@ class Tally(NamedTuple):
     env_steps: tf.Tensor  # joint actions; starting an episode is none
     episodes: tf.Tensor
     returns: tf.Tensor
-    battles_won: tf.Tensor
     env_steps_of_episodes: tf.Tensor
+    outcomes: dict[str, tf.Tensor]  # how many came to each of the world's outcomes
+
+
+class AnyCollector(Protocol):
+    """What collects, in worlds of any kind. It is a `tf.Module`: a checkpoint holds what there is to hold of it."""
+
+    num_shards: int
+    variables: Sequence[tf.Variable]
+
+    def collect(self) -> tuple[Rollout, Tally]:
+        """The next rollout of all environments."""
+
+    def metrics(self) -> dict[str, float]:
+        """What there is to record of the environments besides the rollouts."""
 
 
 class Progress(NamedTuple):
@@ -32,14 +47,6 @@ class Progress(NamedTuple):
     policy_state: types.NestedTensor  # [B, ...]
     episode_return: tf.Tensor  # [B], of the episode under way
     episode_length: tf.Tensor  # [B] env steps
-
-
-class Rollout(NamedTuple):
-    """B environments, T rows; some rows are boundaries between episodes."""
-
-    experience: trajectory.Trajectory  # [B, T, ...]
-    final_time_step: ts.TimeStep  # [B, ...]
-    tally: Tally
 
 
 def start(world: CompiledWorld, policy: tf_policy.TFPolicy, seed: tf.Tensor) -> Progress:
@@ -55,7 +62,7 @@ def collect(
     seed: tf.Tensor,
     num_steps: int,
     one_episode: bool = False,
-) -> tuple[Progress, Rollout]:
+) -> tuple[Progress, Rollout, Tally]:
     """Plays `num_steps` steps in every environment; a pure function, made to be compiled.
 
     Args:
@@ -67,7 +74,7 @@ def collect(
         one_episode: whether only the first episode of each environment counts: rows after it are boundaries, like the
             one that holds its last observation, and are in no tally.
     Returns:
-        Where the environments stand now, and the rollout.
+        Where the environments stand now, the rollout, and what came of it.
     """
 
     def step(t, progress, time_step, over, tally):
@@ -90,18 +97,23 @@ def collect(
         ended = tf.cast(last & ~over, tf.float32)
         episode_return = tf.where(first, 0.0, progress.episode_return + next_time_step.reward)
         episode_length = tf.where(first, 0.0, progress.episode_length + 1.0)
+        info = world.info(state)
         tally = Tally(
             env_steps=tally.env_steps + tf.reduce_sum(played),
             episodes=tally.episodes + tf.reduce_sum(ended),
             returns=tally.returns + tf.reduce_sum(ended * episode_return),
-            battles_won=tally.battles_won + tf.reduce_sum(ended * tf.cast(world.info(state)["battle_won"], tf.float32)),
             env_steps_of_episodes=tally.env_steps_of_episodes + tf.reduce_sum(ended * episode_length),
+            outcomes={
+                name: count + tf.reduce_sum(ended * tf.cast(info[name], tf.float32))
+                for name, count in tally.outcomes.items()
+            },
         )
         progress = Progress(state, action_step.state, episode_return, episode_length)
         return progress, next_time_step, over, tally, row
 
     time_step = world.time_step(progress.state)
-    tally = Tally(*[tf.constant(0.0)] * len(Tally._fields))
+    zero = tf.constant(0.0)
+    tally = Tally(zero, zero, zero, zero, dict.fromkeys(world.outcomes, zero))
     row_spec = policy.trajectory_spec
     rows = tf.nest.map_structure(
         lambda spec: tf.TensorArray(spec.dtype, num_steps, element_shape=[world.num_envs, *spec.shape]), row_spec
@@ -122,7 +134,7 @@ def collect(
         return tf.transpose(stacked, [1, 0, *range(2, len(stacked.shape))])
 
     experience = tf.nest.map_structure(batch_first, rows)
-    return progress, Rollout(experience, time_step, tally)
+    return progress, Rollout(experience, time_step), tally
 
 
 class Collector(tf.Module):
@@ -156,7 +168,7 @@ class Collector(tf.Module):
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
 
         @graph.function(jit_compile=True)
-        def collect_shard(progress: Progress, seed: tf.Tensor) -> tuple[Progress, Rollout]:
+        def collect_shard(progress: Progress, seed: tf.Tensor) -> tuple[Progress, Rollout, Tally]:
             if whole_episodes:
                 start_seed, seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
                 progress = start(shard, policy, start_seed)
@@ -175,21 +187,15 @@ class Collector(tf.Module):
         return fold_in(fold_in(self._seed, self._count), shard)
 
     def metrics(self) -> dict[str, float]:
-        """What there is to record of the environments besides the rollouts: nothing."""
         return {}
 
-    def collect(self) -> Rollout:
-        """The next rollout of all environments."""
+    def collect(self) -> tuple[Rollout, Tally]:
         self._count.assign_add(1)
-        rollouts = []
+        rollouts, tallies = [], []
         for i, variables in enumerate(self._progress):
             before = tf.nest.map_structure(tf.convert_to_tensor, variables)
-            after, rollout = self._collect(before, self._shard_seed(i))
+            after, rollout, tally = self._collect(before, self._shard_seed(i))
             tf.nest.map_structure(lambda variable, leaf: variable.assign(leaf), variables, after)
             rollouts.append(rollout)
-        experience, final_time_step, tallies = zip(*rollouts, strict=True)
-        return Rollout(
-            shards.concat(experience),
-            shards.concat(final_time_step),
-            tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies),
-        )
+            tallies.append(tally)
+        return shards.concat(rollouts), tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies)

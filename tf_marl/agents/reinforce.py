@@ -1,0 +1,142 @@
+"""REINFORCE with a baseline: the plain policy gradient, one step per rollout; the least that a learner can be.
+
+    gradient of   sum_k log pi_k(a_k | o_k) (G - V)         Williams 1992; the baseline, Sutton & Barto 2018, 13.4
+
+G is the return that the episode still brought, discounted; where a rollout ends before its episode, the baseline's
+value of what was seen then stands in for the rest. It is a yardstick for what PPO's machinery is worth, and a
+template: a learner of one's own needs no more than this file and its gin file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gin
+import numpy as np
+import pydantic
+import tensorflow as tf
+from tf_agents.trajectories import time_step as ts
+from tf_agents.typing import types
+
+from tf_marl.agents.learner import Learner, Metrics, Rollout
+from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
+from tf_marl.config import STRICT, fields, naming
+from tf_marl.networks import Actor, ActorCritic, Architecture, Critic
+from tf_marl.ops import categorical, masked, returns
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class ReinforceConfig(Architecture):
+    """The architecture's fields, and these."""
+
+    gamma: float = pydantic.Field(default=0.99, ge=0, le=1)  # per env step
+    entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
+    learning_rate: pydantic.PositiveFloat = 3e-3  # Adam's, of policy and baseline each
+    max_grad_norm: pydantic.PositiveFloat = 0.5  # of each
+    seed: pydantic.NonNegativeInt = 0  # of the weights
+
+    @pydantic.model_validator(mode="after")
+    def _has_no_memory(self):
+        if self.rnn != "none":
+            raise ValueError('rnn: only "none"; recurrent teams learn by ppo')
+        return self
+
+
+class ReinforceAgent(Learner):
+    """A team with shared weights that climbs the gradient of its return.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        config: the rest.
+    """
+
+    def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, config: ReinforceConfig):
+        self.config = config
+        seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(2)]
+        everyone = [0] * action_spec.shape[0]  # one group: all share weights
+        self.actor = Actor(time_step_spec.observation, everyone, config, seeds[0])
+        self.baseline = Critic(time_step_spec.observation, everyone, config, seeds[1], inputs=["state"])
+        networks = ActorCritic(self.actor, self.baseline)
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            policy=TeamPolicy(time_step_spec, action_spec, self.actor, greedy=True),
+            collect_policy=TeamPolicy(time_step_spec, action_spec, self.actor),
+            weights={"actor": self.actor, "baseline": self.baseline},
+            watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
+        )
+        self._optimizers = [tf.keras.optimizers.legacy.Adam(config.learning_rate) for _ in range(2)]
+        for optimizer, network in zip(self._optimizers, (self.actor, self.baseline), strict=True):
+            optimizer._create_all_weights(network.trainable_variables)
+
+    def learn(self, rollout: Rollout) -> Metrics:
+        """One gradient step. Records `loss/policy`, `loss/value`, `loss/entropy` (nats) and `grad_norm/..`."""
+        experience, final = rollout
+        learns = ~experience.is_boundary()[..., None] & experience.observation["alive"]  # [B, T, N]
+        bootstrap, _ = self.baseline(final.observation, step_type=final.step_type)
+        with tf.GradientTape(persistent=True) as tape:
+            team, _ = self.actor(experience.observation, step_type=experience.step_type)
+            value, _ = self.baseline(experience.observation, step_type=experience.step_type)
+            agents = categorical.agent_distribution(team)
+            # With a trace decay of 1, the advantage is the whole rest of the return, less the baseline.
+            advantage = tf.stop_gradient(
+                returns.gae(
+                    experience.reward,
+                    experience.discount,
+                    value,
+                    bootstrap,
+                    self.config.gamma,
+                    1.0,
+                    boundary=experience.is_boundary(),
+                )
+            )
+            gain = agents.log_prob(experience.action) * masked.normalise(advantage, learns)
+            policy_loss, entropy = -masked.mean(gain, learns), masked.mean(agents.entropy(), learns)
+            objective = policy_loss - self.config.entropy_coefficient * entropy
+            value_loss = masked.mean(0.5 * tf.square(value - tf.stop_gradient(value + advantage)), learns)
+        metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/entropy": entropy}
+        losses = {"actor": objective, "baseline": value_loss}
+        for (name, loss), optimizer in zip(losses.items(), self._optimizers, strict=True):
+            variables = self.weights[name].trainable_variables
+            gradients = tape.gradient(loss, variables)
+            gradients, metrics[f"grad_norm/{name}"] = tf.clip_by_global_norm(gradients, self.config.max_grad_norm)
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        for torso in dict.fromkeys([self.actor.torso, self.baseline.torso]):
+            torso.observe(experience.observation, learns)
+        self.train_step_counter.assign_add(1)
+        return metrics
+
+    @property
+    def learning_variables(self) -> list[tf.Variable]:
+        return [*self.variables, *(variable for optimizer in self._optimizers for variable in optimizer.variables())]
+
+    def settings(self) -> dict[str, Any]:
+        options = fields("reinforce", self.config)
+        del options["reinforce.seed"]  # the run's
+        return options
+
+    def memory_per_row(self) -> float:
+        return 2.0 * sum(weight.shape[-1] for weight in self.variables if weight.shape.rank > 1)
+
+
+@gin.configurable(denylist=["time_step_spec", "action_spec", "seed", "unit_types"])
+def reinforce(
+    time_step_spec: ts.TimeStep,
+    action_spec: types.NestedTensorSpec,
+    unit_types: Sequence[str] | None = None,
+    **options: Any,
+) -> ReinforceAgent:
+    """REINFORCE with a baseline that sees the state.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        unit_types: not asked for: all agents share weights.
+        **options: fields of `ReinforceConfig`.
+    Raises:
+        ValueError: unknown option or unfit value; names it.
+    """
+    del unit_types
+    with naming("reinforce"):
+        config = ReinforceConfig(**options)
+    return ReinforceAgent(time_step_spec, action_spec, config)
