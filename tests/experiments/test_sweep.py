@@ -107,6 +107,17 @@ def test_tables_refuse_runs_of_other_settings(tmp_path):
         sweep.missing([run._replace(bindings=("train.num_env_steps = 1",))], tables)
 
 
+@pytest.mark.parametrize(
+    ("rule", "old"),
+    [("none", "mappo.rnn = 'none'; mappo.clip_range = 10"), ("0.1", "jr_ppo.rnn = 'none'; jr_ppo.clip_range = 0.1")],
+)
+def test_older_tables_are_understood(rule, old, tmp_path):
+    (run, *_) = (run for run in runs("sweep.bindings = [\"ppo.rnn = 'none'\"]") if run.rule == rule)
+    row = dict(zip(("algorithm", "map", "rule", "seed"), run.key, strict=True))
+    pd.DataFrame([row | {"settings": old}]).to_csv(tmp_path / "runs.csv", index=False)
+    assert sweep.missing([run], sweep.open_tables(tmp_path)) == []
+
+
 def test_what_is_left_may_take_what_its_like_took(tmp_path):
     short, long, other, unknown = (
         sweep.Run(algorithm, name, "0.1", 0, ())

@@ -153,12 +153,18 @@ def missing(runs: Sequence[Run], tables: Tables) -> list[Run]:
         rows = tables.select("runs", [run.key])
         if rows.empty:
             left.append(run)
-        elif (found := rows.settings.iloc[0]) != run.settings:
+        elif (found := _as_named_now(rows.settings.iloc[0])) != run.settings:
             raise ValueError(
                 f"{tables.paths[0]} has {run.name} with other settings: {found} instead of {run.settings};"
                 " name another folder"
             )
     return left
+
+
+def _as_named_now(settings: str) -> str:
+    """A run's settings as they are called now: older tables name PPO's variants, and have 10 for no clipping."""
+    named = re.sub(r"\b(ippo|mappo|jr_ppo)\.", "ppo.", settings)
+    return re.sub(r"ppo\.clip_range = 10(?=;|$)", "ppo.clip_range = None", named)
 
 
 def time_left(runs: Sequence[Run], tables: Tables, processes: int) -> str:
