@@ -20,41 +20,19 @@ flags.DEFINE_string("out", str(RESULTS), "Folder for win_rates.csv and win_rates
 def main() -> int:
     folder = app.writable_folder(FLAGS.out, "out")
     app.import_quietly()
-    import tensorflow as tf
-
     from tf_marl import environments
-    from tf_marl.environments.combat.scripts import SCRIPTS, ScriptedPolicy
-    from tf_marl.training.evaluate import Evaluator, win_interval
+    from tf_marl.experiments import baselines
 
     with app.bad_input():
-        cores = [environments.make(name, num_envs=FLAGS.episodes) for name in FLAGS.map or environments.map_names()]
-    csv = ["map,policy,episodes,battle_won_mean,battle_won_low,battle_won_high,return_mean,episode_length_mean"]
-    page = [
-        f"Share of battles won, with 95% interval (Wilson), over {FLAGS.episodes} episodes each:",
-        f"`python -m launch.baselines --episodes={FLAGS.episodes} --seed={FLAGS.seed}`. The teams are those of",
-        "`tf_marl/environments/combat/scripts.py`; the battles are ours, not StarCraft II's.",
-        "",
-        "| map | " + " | ".join(SCRIPTS) + " |",
-        "|---|" + "---|" * len(SCRIPTS),
-    ]
-    for world in cores:
-        cells = []
-        for script in SCRIPTS:
-            policy = ScriptedPolicy(world.time_step_spec, world.action_spec, script, world.task)
-            result = Evaluator(world, policy)(tf.constant([FLAGS.seed, 6]))
-            won = result["battle_won_mean"]
-            low, high = win_interval(won, FLAGS.episodes)
-            numbers = (won, low, high, result["return_mean"], result["episode_length_mean"])
-            csv.append(f"{world.scenario.name},{script},{FLAGS.episodes}," + ",".join(f"{x:.4f}" for x in numbers))
-            cells.append(f"{won:.2f} ({low:.2f} to {high:.2f})")
-        page.append(f"| {world.scenario.name} | " + " | ".join(cells) + " |")
-        print(page[-1], flush=True)
-    (folder / "win_rates.csv").write_text("\n".join(csv) + "\n", "utf-8")
-    (folder / "win_rates.md").write_text("\n".join(page) + "\n", "utf-8")
+        worlds = [environments.make(name, num_envs=FLAGS.episodes) for name in FLAGS.map or environments.map_names()]
+    rows = []
+    for world in worlds:
+        rows += (of_world := list(baselines.play(world, FLAGS.seed)))
+        print(baselines.line(of_world), flush=True)
+    table = baselines.report(rows, FLAGS.seed, folder)
     print(f"written to {folder}")
     if FLAGS.json:
-        header, *rows = (line.split(",") for line in csv)
-        app.print_json({"win_rates": [dict(zip(header, row, strict=True)) for row in rows]})
+        app.print_json({"win_rates": table.to_dict("records")})
     return 0
 
 

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
-from launch.warm import Warm
+from tf_marl.experiments import scheduler
 
 TINY = (
     "--gin_file=ippo.gin",
@@ -73,19 +73,6 @@ def start(
     return Outcome(process.returncode, stdout, "".join(seen) + stderr)
 
 
-class WarmLauncher:
-    """Runs launchers to their end, each in a fork of a process that has TensorFlow imported already."""
-
-    def __init__(self, warm: Warm, folder: pathlib.Path):
-        self._warm = warm
-        self._folder = folder
-
-    def __call__(self, module: str, *arguments: str) -> Outcome:
-        stdout, stderr = self._folder / "stdout", self._folder / "stderr"
-        code, _ = self._warm(module, self._folder, stdout, stderr, *arguments)
-        return Outcome(code, stdout.read_text(), stderr.read_text())
-
-
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Flags of a training run of seconds."""
@@ -113,7 +100,14 @@ def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def warm_launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmLauncher]:
-    warm = Warm()
-    yield WarmLauncher(warm, tmp_path_factory.mktemp("warm_launch"))
-    warm.close()
+def warm_launch(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+    """(module, *arguments) -> Outcome, in a fork of a process that has TensorFlow imported already."""
+    folder = tmp_path_factory.mktemp("warm_launch")
+
+    def run(module: str, *arguments: str) -> Outcome:
+        stdout, stderr = folder / "stdout", folder / "stderr"
+        process = scheduler.start(scheduler.Command(module, arguments, folder, stdout, stderr))
+        process.join()
+        return Outcome(process.exitcode, stdout.read_text(), stderr.read_text())
+
+    return run

@@ -8,8 +8,8 @@ import pytest
 
 SMALL = (
     "--gin_bindings=environment.num_envs = 2",
-    "--gin_bindings=ippo.hidden = (8,)",
-    "--gin_bindings=ippo.rnn = 'none'",
+    "--gin_bindings=ppo.hidden = (8,)",
+    "--gin_bindings=ppo.rnn = 'none'",
 )
 
 

@@ -1,292 +1,21 @@
-"""The embedded battle held against StarCraft II: teams by script, of which ten games a map are published.
+"""The embedded battle held against StarCraft II: results of scripted teams here and in the game, cell by cell.
 
-The games were played with the scripts of SCMM (github.com/caiyangcy/SCMM, its plots of November 2020): `AC` each agent
-attacks the nearest enemy, `AW` all the one with the least health, `FF` all the one nearest to their middle; `AF`,
-`WallOff` and `Pos` know one map or two. What was recorded of a game is who won, and its *final reward*: the share of
-both sides' health at the start that the agents kept or took (`final_reward`).
-
-Their rules were not SMAC's, and are kept here: orders come every two game loops and reach any distance, nothing ends a
-battle but the end of one side (healers apart, as in SMAC), and whenever an agent dies all enemies are given the map's
-opening order again, which makes them choose their targets anew. The game lists its units in an order of its own,
-another one each time, so which of equals a script names first is drawn here for each battle.
-
-Shapes: N agents, M enemies, U = N + M units; B battles, last, as in `environments.combat.physics`.
+A cell is a script on a map. What was played, and by which rules: `scripted_games`.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
+from matplotlib import figure
 from scipy import stats
 
-from tf_marl.compile import graph
-from tf_marl.environments.combat import physics
-from tf_marl.environments.combat.scenarios import Scenario
+from tf_marl import tracking
+from tf_marl.plots import MARKERS, colors, panels, write
 
-LOOPS_PER_ORDER = 2
-MAX_LOOPS = 16 * 600  # game loops; where nobody can win
-_STEP = 2.0  # map units that a move order aims at
-_NORTH, _SOUTH, _EAST, _WEST = (0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)
-
-
-class View(NamedTuple):
-    """What scripts look at; the dead are infinitely far from everyone."""
-
-    x: tf.Tensor  # [N, B] map units
-    y: tf.Tensor
-    shield: tf.Tensor
-    fights: tf.Tensor  # [N, B] bool: alive, and no healer
-    enemy_x: tf.Tensor  # [M, B]
-    enemy_y: tf.Tensor
-    enemy_health: tf.Tensor
-    enemy_rank: tf.Tensor  # [M, B] where it comes in the game's list
-    distance: tf.Tensor  # [N, M, B] map units between centres
-    begun: tf.Tensor  # [B] bool: what the script said last of whether its second part has begun
-
-
-class Command(NamedTuple):
-    """What a script orders: whom to attack or where to go, and who does neither stops."""
-
-    target: tf.Tensor  # [N, B] int32: an enemy, or NOBODY
-    dx: tf.Tensor  # [N, B] -1, 0 or 1, of those who attack nobody
-    dy: tf.Tensor
-    begun: tf.Tensor  # [B] bool
-
-
-Script = Callable[[View], Command]
-
-
-def _attack(view: View, cost: tf.Tensor) -> Command:
-    """Everyone attacks whom it costs least, the first of equals. Args: cost [N or 1, M, B]."""
-    best = tf.argmin(cost, axis=1, output_type=tf.int32)
-    target = tf.where(tf.reduce_min(cost, axis=1) < np.inf, best, physics.NOBODY)
-    nowhere = tf.zeros_like(view.x)
-    return Command(tf.broadcast_to(target, tf.shape(view.x)), nowhere, nowhere, view.begun)
-
-
-def _go(view: View, dx: tf.Tensor | float, dy: tf.Tensor | float) -> Command:
-    nowhere = tf.zeros_like(view.x)
-    return Command(tf.fill(tf.shape(view.x), physics.NOBODY), nowhere + dx, nowhere + dy, view.begun)
-
-
-def _choose(condition: tf.Tensor, one: Command, other: Command) -> Command:
-    """Args: condition bool, [N, B] or [B]."""
-    target, dx, dy = (tf.where(condition, *pair) for pair in zip(one[:3], other[:3], strict=True))
-    return Command(target, dx, dy, one.begun)
-
-
-def attack_closest(view: View) -> Command:
-    return _attack(view, view.distance)
-
-
-def attack_weakest(view: View) -> Command:
-    alive = tf.reduce_min(view.distance, axis=0) < np.inf
-    health = tf.where(alive, view.enemy_health, np.inf)
-    weakest = alive & (health == tf.reduce_min(health, axis=0))
-    return _attack(view, tf.where(weakest, view.enemy_rank, np.inf)[None])
-
-
-def focus_fire(view: View) -> Command:
-    count = tf.maximum(tf.reduce_sum(tf.cast(view.fights, tf.float32), axis=0), 1.0)
-    middle_x, middle_y = (tf.reduce_sum(tf.where(view.fights, a, 0.0), axis=0) / count for a in (view.x, view.y))
-    distance = tf.square(view.enemy_x - middle_x) + tf.square(view.enemy_y - middle_y)
-    alive = tf.reduce_min(view.distance, axis=0) < np.inf
-    return _attack(view, tf.where(alive, distance, np.inf)[None])
-
-
-def alternate_fire_at_crawler(view: View) -> Command:
-    """2s_vs_1sc: who has lost its shield leaves the spine crawler's reach."""
-    away = _choose(view.distance[:, 0] < 9.0, _go(view, *_SOUTH), _go(view, 0.0, 0.0))
-    return _choose(view.shield < 30.0, away, attack_closest(view))
-
-
-def alternate_fire_at_zealot(view: View) -> Command:
-    """2m_vs_1z: who does not have the zealot after it fires."""
-    distance = view.distance[:, 0]
-    begun = view.begun | tf.reduce_any(distance < 6.0, axis=0)
-    nearer = distance <= distance[::-1]
-    nearer = tf.stack([nearer[0], ~nearer[0]])  # of equals, the first
-    chased = distance <= 1.0
-    fires = tf.where(view.begun, tf.where(tf.reduce_any(chased, axis=0), ~chased, ~nearer), nearer)
-    alone = tf.reduce_sum(tf.cast(view.fights, tf.int32), axis=0) == 1
-    fires = begun & (fires | alone)
-    return _choose(fires, attack_closest(view), _go(view, 0.0, 0.0))._replace(begun=begun)
-
-
-def wall_off(view: View) -> Command:
-    """corridor: into the corner, where few can come at them."""
-    count = tf.maximum(tf.reduce_sum(tf.cast(view.fights, tf.float32), axis=0), 1.0)
-    x, y = (tf.reduce_sum(tf.where(view.fights, a, 0.0), axis=0) / count for a in (view.x, view.y))
-    begun = view.begun | (tf.square(x - 9.5) + tf.square(y - 9.5) <= 2.0**2)
-    march = _choose(x > y, _go(view, *_WEST), _go(view, *_SOUTH))
-    return _choose(begun, attack_closest(view), march)._replace(begun=begun)
-
-
-def stand_apart(view: View) -> Command:
-    """so_many_baneling: each at a place of its own, so that no burst hits two."""
-    places = np.array([(10, 18.5), (19.5, 12.5), (7.5, 15), (15, 8), (4, 12), (12, 4), (3, 3.5)], np.float32)
-    dx, dy = places[:, :1] - view.x, places[:, 1:] - view.y
-    along_x = tf.abs(dx) >= tf.abs(dy)
-    go = _go(view, tf.where(along_x, tf.sign(dx), 0.0), tf.where(along_x, 0.0, tf.sign(dy)))
-    there = tf.square(dx) + tf.square(dy) <= 0.5**2
-    near = tf.reduce_min(view.distance, axis=1) <= 2.5
-    return _choose(near, attack_closest(view), _choose(there, _go(view, 0.0, 0.0), go))
-
-
-def change_sides(view: View) -> Command:
-    """2c_vs_64zg: always on the side of the cliff where the zerglings are not."""
-    alive = tf.reduce_min(view.distance, axis=0) < np.inf
-    above = tf.reduce_sum(tf.cast(alive & (view.enemy_y > 12.5), tf.float32), axis=0)
-    share = above / tf.maximum(tf.reduce_sum(tf.cast(alive, tf.float32), axis=0), 1.0)
-    fight = attack_closest(view)
-    north = _choose(view.y >= 13.0, fight, _go(view, *_NORTH))
-    south = _choose(view.y < 12.0, fight, _go(view, *_SOUTH))
-    return _choose(share < 0.25, north, _choose(share > 0.75, south, fight))
-
-
-def script(name: str, map_name: str) -> Script:
-    """The script of that name on that map.
-
-    Raises: ValueError: there is none.
-    """
-    everywhere = {"AC": attack_closest, "AW": attack_weakest, "FF": focus_fire}
-    for_a_map = {
-        ("AF", "2s_vs_1sc"): alternate_fire_at_crawler,
-        ("AF", "2m_vs_1z"): alternate_fire_at_zealot,
-        ("WallOff", "corridor"): wall_off,
-        ("Pos", "so_many_baneling"): stand_apart,
-        ("Pos", "2c_vs_64zg"): change_sides,
-    }
-    found = everywhere.get(name) or for_a_map.get((name, map_name))
-    if not found:
-        known = ", ".join([*everywhere, *(f"{one} on {where}" for one, where in for_a_map)])
-        raise ValueError(f"script {name} on {map_name}: there is none; choose one of: {known}")
-    return found
-
-
-class Outcome(NamedTuple):
-    """What battles came to, [S, B] each, for S scripts."""
-
-    final_reward: np.ndarray
-    won: np.ndarray  # bool
-
-
-class Games:
-    """Battles of one map by several scripts, side by side, compiled into one program."""
-
-    def __init__(self, scenario: Scenario, scripts: Sequence[str], num_battles: int):
-        """
-        Args:
-            scenario: with the units of the client that the games were played on.
-            scripts: names.
-            num_battles: of each script.
-        Raises:
-            ValueError: a script that there is not.
-        """
-        self._scenario = scenario
-        self._scripts = [script(name, scenario.name) for name in scripts]
-        self._num_battles = num_battles
-        self._physics = physics.Physics(scenario)
-        self._fights = np.array([[unit.heal is None] for unit in scenario.units])
-        self._orders_again = scenario.enemy_order != "none"
-
-    def play(self, seed: Sequence[int]) -> Outcome:
-        """Plays all battles to their end. Args: seed, two whole numbers."""
-        reward, won = graph.function(self._play, jit_compile=True)(tf.constant(seed, tf.int32))
-        shape = len(self._scripts), self._num_battles
-        return Outcome(reward.numpy().reshape(shape), won.numpy().reshape(shape))
-
-    def _play(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        scenario, n = self._scenario, self._scenario.num_agents
-        num_units, b = len(scenario.units), len(self._scripts) * self._num_battles
-        spawn, rally, listed, jitter = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-        units = self._physics.spawn(tf.random.stateless_uniform([num_units, b], spawn, -1.0, 1.0))
-        theirs = self._physics.opening_orders(*self._rally(tf.random.stateless_uniform([b], rally)))
-        rank = tf.random.stateless_uniform([scenario.num_enemies, b], listed)
-        low, high = physics.COOLDOWN_JITTER
-
-        def going_on(units: physics.Units) -> tf.Tensor:
-            alive = units.alive & self._fights
-            return tf.reduce_any(alive[:n], axis=0) & tf.reduce_any(alive[n:], axis=0)
-
-        def turn(count, units, begun):
-            command = self._command(units, begun, rank)
-            orders = tf.nest.map_structure(
-                lambda ours, others: tf.concat([ours, others], axis=0), self._orders(units, command), theirs
-            )
-            seed = tf.random.experimental.stateless_fold_in(jitter, count)
-            draws = tf.random.stateless_uniform([num_units, b], seed, low, high)
-            after = self._physics.advance(units, orders, draws, LOOPS_PER_ORDER, ~going_on(units), count)
-            if self._orders_again:
-                died = tf.reduce_any(units.alive[:n] & ~after.alive[:n], axis=0)
-                after = self._physics.order_again(after, died)
-            return count + LOOPS_PER_ORDER, after, command.begun
-
-        _, units, _ = tf.while_loop(
-            lambda count, units, _: (count < MAX_LOOPS) & tf.reduce_any(going_on(units)),
-            turn,
-            (0, units, tf.zeros([b], tf.bool)),
-        )
-        alive = units.alive & self._fights
-        return final_reward(units, n, self._physics.max_health), ~tf.reduce_any(alive[n:], axis=0)
-
-    def _rally(self, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Where an attack-move goes, x and y [B]. Args: share [B], in [0, 1), of the way between its two ends."""
-        segment = self._scenario.attack_segment
-        start, end = (np.zeros([2, 2]) if segment is None else segment).astype(np.float32)
-        return start[0] + share * (end - start)[0], start[1] + share * (end - start)[1]
-
-    def _command(self, units: physics.Units, begun: tf.Tensor, rank: tf.Tensor) -> Command:
-        """Each battle's own script's."""
-        n = self._scenario.num_agents
-        distance = tf.sqrt(physics.squared_distance(units.x[:n], units.y[:n], units.x[n:], units.y[n:]))
-        heals = np.array([[unit.heal is not None] for unit in self._scenario.agents])
-        view = View(
-            x=units.x[:n],
-            y=units.y[:n],
-            shield=units.shield[:n],
-            fights=units.alive[:n] & ~heals,
-            enemy_x=units.x[n:],
-            enemy_y=units.y[n:],
-            enemy_health=units.health[n:],
-            enemy_rank=rank,
-            distance=tf.where(units.alive[:n][:, None] & units.alive[n:][None], distance, np.inf),
-            begun=begun,
-        )
-        commands = [each(view) for each in self._scripts]
-        return tf.nest.map_structure(lambda *values: _own(values, self._num_battles), *commands)
-
-    def _orders(self, units: physics.Units, command: Command) -> physics.Orders:
-        """What that is to the agents; a healer heals the most hurt agent by share of health, and not itself."""
-        n = self._scenario.num_agents
-        target = tf.where(command.target == physics.NOBODY, physics.NOBODY, n + command.target)
-        moves = (command.target == physics.NOBODY) & ((command.dx != 0) | (command.dy != 0))
-        for i, unit in enumerate(self._scenario.agents):
-            if unit.heal:
-                share = units.health[:n] / self._physics.max_health[:n]
-                can = np.array([[unit.can_heal(friend) and j != i] for j, friend in enumerate(self._scenario.agents)])
-                share = tf.where(units.alive[:n] & can, share, 1.0)
-                patient = tf.where(tf.reduce_min(share, axis=0) < 1.0, tf.argmin(share, 0, tf.int32), physics.NOBODY)
-                me = np.arange(n)[:, None] == i
-                target, moves = tf.where(me, patient, target), moves & ~me
-        return physics.Orders(target, moves, units.x[:n] + _STEP * command.dx, units.y[:n] + _STEP * command.dy)
-
-
-def _own(values: Sequence[tf.Tensor], num_battles: int) -> tf.Tensor:
-    """Of each script's values [.., S * B] those of its own battles."""
-    columns = (value[..., i * num_battles : (i + 1) * num_battles] for i, value in enumerate(values))
-    return tf.concat(list(columns), axis=-1)
-
-
-def final_reward(units: physics.Units, num_agents: int, max_health: np.ndarray) -> tf.Tensor:
-    """Of both sides' health at the start, the share that the agents have left or took: [B], in [0, 1]."""
-    kept = tf.reduce_sum(units.health[:num_agents], axis=0)
-    taken = tf.reduce_sum(max_health[num_agents:] - units.health[num_agents:], axis=0)
-    return (kept + taken) / max_health.sum()
+LEVEL = 0.05  # of the tests
 
 
 def read_games(path: str | pathlib.Path | None = None) -> pd.DataFrame:
@@ -347,3 +76,86 @@ def compare(games: pd.DataFrame, ours: Mapping[tuple[str, str], tuple[np.ndarray
             }
         )
     return pd.DataFrame(rows)
+
+
+def summarise(table: pd.DataFrame) -> dict[str, float]:
+    """How close they are, in four numbers."""
+    differences = table.difference.abs()
+    return {
+        "not_refuted": float((table.p_won >= LEVEL).mean()),
+        "rewards_not_refuted": float((table.p_reward >= LEVEL).mean()),
+        "mean_difference": float(differences.mean()),
+        "max_difference": float(differences.max()),
+    }
+
+
+def beside_the_game(table: pd.DataFrame) -> figure.Figure:
+    """Win rates and final rewards of scripted teams, ours against StarCraft II's: a point for each script on each map.
+
+    Args: table, as `compare` makes it.
+    """
+    drawing, plots = panels(1, 2)
+    ends = {
+        "won": (np.abs(table[["won_low", "won_high"]].sub(table.won, axis=0)).T.to_numpy(), "battles won"),
+        "reward": (table.reward_std, "final reward"),
+    }
+    scripts = list(dict.fromkeys(table.script))
+    for plot, (name, (spread, label)) in zip(plots, ends.items(), strict=True):
+        plot.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        plot.errorbar(table[name], table[f"our_{name}"], xerr=spread, fmt="none", ecolor="0.85", zorder=1)
+        for script, color, marker in zip(scripts, colors(len(scripts)), MARKERS, strict=False):
+            rows = table[table.script == script]
+            plot.plot(rows[name], rows[f"our_{name}"], marker, color=color, label=script)
+        plot.set(xlabel=f"{label}, StarCraft II", ylabel=f"{label}, ours")
+    for row in table[table.difference.abs() > 0.1].itertuples():
+        place = row.reward, row.our_reward
+        plots[1].annotate(row.map, place, fontsize=7, xytext=(5, -9), textcoords="offset points")
+    plots[1].legend(fontsize=8)
+    return drawing
+
+
+def report(table: pd.DataFrame, profile: str, battles: int, seed: int, folder: pathlib.Path) -> None:
+    """Writes the table, `cells.csv`, its figure and a page for people to read.
+
+    Args:
+        table: as `compare` makes it.
+        profile: of unit values.
+        battles: of ours in each cell.
+        seed: of them.
+        folder: where to.
+    """
+    table.to_csv(folder / "cells.csv", index=False, float_format="%.4g")
+    write(beside_the_game(table), folder, "cells")
+    (folder / "README.md").write_text(_page(table, profile, battles, seed), "utf-8")
+
+
+def _page(table: pd.DataFrame, profile: str, battles: int, seed: int) -> str:
+    summary = summarise(table)
+    lines = [
+        "# The embedded battle beside StarCraft II",
+        "",
+        f"`python -m launch.calibrate --profile={profile} --battles={battles} --seed={seed}`, code of"
+        f" {tracking.git_commit()}. Whose games they are, and by which rules:"
+        " `tf_marl/experiments/scripted_games.py`.",
+        "",
+        f"- Win rates that the games do not refute at {LEVEL:.0%} (exact binomial test): {summary['not_refuted']:.0%}.",
+        f"- Distributions of the final reward likewise (Kolmogorov-Smirnov): {summary['rewards_not_refuted']:.0%}.",
+        f"- Mean difference of the final reward {summary['mean_difference']:.3f}, the largest"
+        f" {summary['max_difference']:.3f}.",
+        "",
+        "![a point for each script on each map](cells.png)",
+        "",
+        "Win rates with 95% intervals (Wilson), final rewards with standard deviations; what is refuted in bold:",
+        "",
+        "| map | script | won, game | won, ours | p | final reward, game | final reward, ours | difference | p |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        p_won, p_reward = (f"**{p:.2g}**" if p < LEVEL else f"{p:.2g}" for p in (row.p_won, row.p_reward))
+        won = f"{row.won:.2f} ({row.won_low:.2f} to {row.won_high:.2f})"
+        lines.append(
+            f"| {row.map} | {row.script} | {won} | {row.our_won:.2f} | {p_won} |"
+            f" {row.reward:.3f} ± {row.reward_std:.3f} | {row.our_reward:.3f} ± {row.our_reward_std:.3f} |"
+            f" {row.difference:+.3f} | {p_reward} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tf_marl.training.train import Trainer
 
 CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
+TRACKING_NAME = "tracking"  # in its root_dir: what is on its way to MLflow
 SHARDS = "train.num_shards"
 
 

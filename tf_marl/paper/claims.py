@@ -16,7 +16,7 @@ import pandas as pd
 
 from tf_marl.experiments import statistics
 from tf_marl.experiments.statistics import Estimate
-from tf_marl.paper.figures import NO_CLIPPING
+from tf_marl.paper.published import NO_CLIPPING
 
 RETURN = "eval/return_mean"
 SETTING = ["algorithm", "map", "num_agents", "rule"]
@@ -54,8 +54,8 @@ def verdicts(curves: pd.DataFrame, first_updates: pd.DataFrame, percentiles: pd.
     """All claims.
 
     Args:
-        curves: `curves.csv` of `launch.runs.Tables`.
-        first_updates, percentiles: `table.csv` and `percentiles.csv` of figure 1.
+        curves: of `sweep.open_tables`.
+        first_updates, percentiles: of `figure_1.open_tables`.
     """
     # Settings of our own, as figure alpha's, are held against each other alone.
     paper, ours = (curves[curves.algorithm.str.startswith("paper/") == of_paper] for of_paper in (True, False))

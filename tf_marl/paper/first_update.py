@@ -32,10 +32,10 @@ class FirstUpdate:
         self._agent = agent = trainer.agent
         collect = graph.function(trainer.collector.collect)
         # As in the paper's code, whose running statistics of observations are under way when the rollout begins.
-        seen = collect().experience
+        seen, _ = collect()
         for torso in (agent.actor.torso, agent.critic.torso):
-            torso.observe(seen.observation, agent.learning_mask(seen))
-        rollout = collect()
+            torso.observe(seen.experience.observation, agent.learning_mask(seen.experience))
+        rollout, _ = collect()
         played = tf.reduce_any(~rollout.experience.is_boundary(), axis=0)
         longest = int(tf.reduce_max(tf.where(played))) + 2  # rows; beyond are boundaries, which nobody learns from
         experience = tf.nest.map_structure(lambda leaf: leaf[:, :longest], rollout.experience)

@@ -1,14 +1,12 @@
 """Scripted teams' battles in the rules of the games that they are held against."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
-from scipy import stats
 
 from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.experiments import calibration
+from tf_marl.experiments import scripted_games
 
 
 def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, begun=False, rank=None):
@@ -22,7 +20,7 @@ def view(x, y, enemy_x, enemy_y, health=None, enemy_health=None, shield=None, be
     shield = np.zeros_like(x) if shield is None else np.array(shield, np.float32)[:, None]
     rank = np.arange(len(enemy_x), dtype=np.float32)[:, None] if rank is None else np.array(rank, np.float32)[:, None]
     leaves = (x, y, shield, health > 0, enemy_x, enemy_y, enemy_health, rank, distance, np.array([begun]))
-    return calibration.View(*map(tf.constant, leaves))
+    return scripted_games.View(*map(tf.constant, leaves))
 
 
 def targets(script, seen) -> list[int]:
@@ -38,23 +36,23 @@ def moves(script, seen) -> list[tuple[float, float]]:
 def test_each_attacks_whom_its_script_names():
     # Two agents, of whom the second is dead for some; three enemies at distances 2, 1 and 4 of the first.
     seen = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], enemy_health=[9, 5, 5])
-    assert targets(calibration.attack_closest, seen) == [1, 0]  # of the second's equals at 1, the first listed
-    assert targets(calibration.attack_weakest, seen) == [1, 1]  # of equals, the first listed
+    assert targets(scripted_games.attack_closest, seen) == [1, 0]  # of the second's equals at 1, the first listed
+    assert targets(scripted_games.attack_weakest, seen) == [1, 1]  # of equals, the first listed
     listed = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], enemy_health=[9, 5, 5], rank=[0, 2, 1])
-    assert targets(calibration.attack_weakest, listed) == [2, 2]  # which is another in each battle
-    assert targets(calibration.focus_fire, seen) == [0, 0]  # nearest to (1.5, 0)
+    assert targets(scripted_games.attack_weakest, listed) == [2, 2]  # which is another in each battle
+    assert targets(scripted_games.focus_fire, seen) == [0, 0]  # nearest to (1.5, 0)
     alone = view([0, 3], [0, 0], [2, 0, 4], [0, 1, 0], health=[1, 0], enemy_health=[9, 5, 0])
-    assert targets(calibration.focus_fire, alone)[0] == 1  # nearest to (0, 0)
-    assert targets(calibration.attack_closest, alone)[1] == NOBODY
+    assert targets(scripted_games.focus_fire, alone)[0] == 1  # nearest to (0, 0)
+    assert targets(scripted_games.attack_closest, alone)[1] == NOBODY
 
 
 def test_who_lost_its_shield_leaves_the_crawlers_reach():
     seen = view([0, 0], [0, 0], [0], [8.0], shield=[29, 30])
-    command = calibration.alternate_fire_at_crawler(seen)
+    command = scripted_games.alternate_fire_at_crawler(seen)
     assert command.target.numpy()[:, 0].tolist() == [NOBODY, 0]
     assert command.dy.numpy()[0, 0] == -1.0  # south
     out_of_reach = view([0, 0], [0, 0], [0], [9.5], shield=[29, 29])
-    assert moves(calibration.alternate_fire_at_crawler, out_of_reach) == [(0, 0), (0, 0)]
+    assert moves(scripted_games.alternate_fire_at_crawler, out_of_reach) == [(0, 0), (0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -68,42 +66,42 @@ def test_who_lost_its_shield_leaves_the_crawlers_reach():
 )
 def test_who_does_not_have_the_zealot_after_it_fires(zealot, begun, fires):
     seen = view([0, 1], [0, 0], [-zealot], [0], begun=begun)
-    command = calibration.alternate_fire_at_zealot(seen)
+    command = scripted_games.alternate_fire_at_zealot(seen)
     assert [i for i, target in enumerate(command.target.numpy()[:, 0]) if target == 0] == fires
     assert bool(command.begun.numpy()[0]) == (zealot < 6.0)
 
 
 def test_the_wall_is_in_the_corner():
-    assert moves(calibration.wall_off, view([20, 22], [12, 12], [0], [0])) == [(-1, 0)] * 2  # west
-    assert moves(calibration.wall_off, view([11, 11], [18, 20], [0], [0])) == [(0, -1)] * 2  # south
+    assert moves(scripted_games.wall_off, view([20, 22], [12, 12], [0], [0])) == [(-1, 0)] * 2  # west
+    assert moves(scripted_games.wall_off, view([11, 11], [18, 20], [0], [0])) == [(0, -1)] * 2  # south
     there = view([9, 11], [9, 10], [0, 20], [0, 20])
-    assert targets(calibration.wall_off, there) == [0, 1]  # each its nearest
-    assert targets(calibration.wall_off, view([20, 22], [12, 12], [0], [0], begun=True)) == [0, 0]
+    assert targets(scripted_games.wall_off, there) == [0, 1]  # each its nearest
+    assert targets(scripted_games.wall_off, view([20, 22], [12, 12], [0], [0], begun=True)) == [0, 0]
 
 
 def test_everyone_stands_at_a_place_of_its_own():
     x, y = [10.0, 19.5, 7.5, 15.0, 4.0, 12.0, 3.0], [18.5, 12.5, 15.0, 8.0, 12.0, 4.0, 3.5]
-    assert moves(calibration.stand_apart, view(x, y, [30], [30])) == [(0, 0)] * 7
-    assert moves(calibration.stand_apart, view([0, *x[1:]], y, [30], [30]))[0] == (1, 0)
-    assert moves(calibration.stand_apart, view(x, [0, *y[1:]], [30], [30]))[0] == (0, 1)
-    assert targets(calibration.stand_apart, view(x, y, [10], [20.5]))[:2] == [0, NOBODY]
+    assert moves(scripted_games.stand_apart, view(x, y, [30], [30])) == [(0, 0)] * 7
+    assert moves(scripted_games.stand_apart, view([0, *x[1:]], y, [30], [30]))[0] == (1, 0)
+    assert moves(scripted_games.stand_apart, view(x, [0, *y[1:]], [30], [30]))[0] == (0, 1)
+    assert targets(scripted_games.stand_apart, view(x, y, [10], [20.5]))[:2] == [0, NOBODY]
 
 
 def test_colossi_stay_where_the_zerglings_are_not():
     below, above = [2.0] * 4, [20.0] * 4
-    assert moves(calibration.change_sides, view([16, 16], [12, 12], [16] * 4, below)) == [(0, 1)] * 2
-    assert moves(calibration.change_sides, view([16, 16], [14, 14], [16] * 4, above)) == [(0, -1)] * 2
-    assert targets(calibration.change_sides, view([16, 16], [14, 11], [16] * 4, [*below[:2], *above[:2]])) == [2, 0]
+    assert moves(scripted_games.change_sides, view([16, 16], [12, 12], [16] * 4, below)) == [(0, 1)] * 2
+    assert moves(scripted_games.change_sides, view([16, 16], [14, 14], [16] * 4, above)) == [(0, -1)] * 2
+    assert targets(scripted_games.change_sides, view([16, 16], [14, 11], [16] * 4, [*below[:2], *above[:2]])) == [2, 0]
 
 
 def test_a_script_is_of_its_map():
     with pytest.raises(ValueError, match=r"script WallOff on 3m: there is none; choose one of: AC, AW, FF, .*corridor"):
-        calibration.script("WallOff", "3m")
+        scripted_games.script("WallOff", "3m")
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    return calibration.Games(scenario("3m"), ["AC", "FF"], 16).play([3, 0])
+    return scripted_games.Games(scenario("3m"), ["AC", "FF"], 16).play([3, 0])
 
 
 def test_battles_are_played_to_the_end_of_one_side(outcome):
@@ -120,48 +118,14 @@ def test_fire_at_one_wins_more_than_at_the_nearest(outcome):
 
 def test_healers_alone_do_not_fight_on():
     """As in SMAC: of a lost battle on MMM2 the agents keep their medivac, 150 of 1,600 hit points."""
-    rewards, won = calibration.Games(scenario("MMM2", "multiplayer"), ["AW"], 16).play([3, 0])
+    rewards, won = scripted_games.Games(scenario("MMM2", "multiplayer"), ["AW"], 16).play([3, 0])
     assert not won.any()
     assert (rewards > 150 / 1600).all()
     assert np.mean(rewards) == pytest.approx(0.207, abs=0.03)  # the mean of ten games in StarCraft II
 
 
 def test_equal_seeds_play_equal_battles(outcome):
-    again = calibration.Games(scenario("3m"), ["AC", "FF"], 16).play([3, 0])
+    again = scripted_games.Games(scenario("3m"), ["AC", "FF"], 16).play([3, 0])
     assert (again.final_reward == outcome.final_reward).all()
-    other = calibration.Games(scenario("3m"), ["AC", "FF"], 16).play([4, 0])
+    other = scripted_games.Games(scenario("3m"), ["AC", "FF"], 16).play([4, 0])
     assert (other.final_reward != outcome.final_reward).any()
-
-
-def test_the_published_games_are_ten_a_cell():
-    games = calibration.read_games()
-    assert len(games) == 560
-    assert (games.groupby(["script", "map"]).size() == 10).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("script,map,won\nAC,3m,1\n", "has no column final_reward"),
-        ("script,map,final_reward,won\nAC,3m,0.5,1\nAC,3m,1.5,1\n", "line 3: final_reward is 1.5"),
-        ("script,map,final_reward,won\nAC,3m,0.5,yes\n", "line 2: won is yes"),
-    ],
-)
-def test_a_table_that_is_none_is_named(text, says, tmp_path):
-    (tmp_path / "games.csv").write_text(text)
-    with pytest.raises(ValueError, match=says):
-        calibration.read_games(tmp_path / "games.csv")
-
-
-def test_a_cell_is_refuted_where_chance_would_hardly_give_the_games():
-    rewards = np.linspace(0.4, 0.6, 10)
-    games = pd.DataFrame({"script": "AC", "map": "3m", "final_reward": rewards, "won": [1] * 2 + [0] * 8})
-    ours = np.repeat([0.0, 1.0], 500), np.repeat([False, True], 500)
-    row = calibration.compare(games, {("AC", "3m"): ours}).iloc[0]
-    # 2 of 10 where a half is won: (1 + 10 + 45) / 1024 to either side.
-    assert row.p_won == pytest.approx(2 * 56 / 1024, rel=0.01)
-    assert row.p_reward == pytest.approx(stats.ks_2samp(rewards, ours[0]).pvalue)
-    assert (row.won, row.our_won, row.difference) == pytest.approx((0.2, 0.5, 0.0))
-    none = calibration.compare(games, {("AC", "3m"): (rewards, np.zeros(500, bool))}).iloc[0]
-    assert none.p_won < 0.001  # none of 500, two of 10
-    assert none.p_reward > 0.99

@@ -1,0 +1,76 @@
+"""Plots of one PPO run: how far its updates moved the policy. Tables in, plots out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib import figure, ticker
+
+from tf_marl import plots
+
+_PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+
+
+def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
+    """A run's trust region over training.
+
+    Args:
+        updates: a row per update: `env_steps` and the metrics `trust_region/alpha`, `trust_region/joint_tv_max`,
+            `trust_region/joint_tv_product_max`, `trust_region/joint_tv_sum_max`, `trust_region/agent_tv_max`.
+        title: of the plot.
+    """
+    drawing, [plot] = plots.panels(1, 1)
+    names = {
+        "joint_tv_sum_max": "sum bound",
+        "joint_tv_product_max": "product bound",
+        "joint_tv_max": "joint TV",
+        "agent_tv_max": "one agent's TV",
+    }
+    for (name, label), style in zip(names.items(), plots.STYLES, strict=False):
+        column = updates[f"trust_region/{name}"]
+        smooth = column.rolling(max(len(column) // 50, 1), min_periods=1).max()
+        plot.plot(updates.env_steps, smooth, linestyle=style, color=plots.grey(name == "joint_tv_max"), label=label)
+    plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
+    plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
+    plot.set_title(title, parse_math=False)  # a run's name is no formula
+    plot.xaxis.set_major_formatter("{x:,.0f}")
+    plot.yaxis.set_major_formatter("{x:g}")
+    plot.yaxis.set_minor_formatter("")
+    plot.legend(fontsize="small")
+    return drawing
+
+
+def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
+    """One update epoch by epoch: the distribution of each quantity over states, as percentiles.
+
+    Args:
+        history: of `diagnostics.Full.distribution`, [epochs + 1, 101] for each quantity.
+        title: of the plot.
+    """
+    names = {"agent_tv": "one agent's TV"} | plots.JOINT_TVS
+    drawing, panels = plots.panels(1, len(names), sharey=True)
+    for plot, (name, label) in zip(panels, names.items(), strict=True):
+        for percentile, style in zip((100, 99, 90, 50), plots.STYLES, strict=False):
+            color = plots.grey(percentile == 100)
+            plot.plot(history[name][:, percentile], linestyle=style, color=color, label=_percentile(percentile))
+        plot.set(xlabel="epochs of the update", title=label)
+        plot.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    panels[0].set_ylabel("total variation")
+    panels[0].legend(fontsize="small")
+    drawing.suptitle(title, parse_math=False)
+    return drawing
+
+
+def epochs_table(history: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The same as a table: a row per epoch; some percentiles of each distribution, and the scalars as they are."""
+    columns = {}
+    for name, values in history.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_p{percentile}": values[:, percentile] for percentile in _PERCENTILES}
+    return pd.DataFrame(columns).rename_axis("epoch")
+
+
+def _percentile(percentile: int) -> str:
+    return "largest" if percentile == 100 else f"{percentile}% are below"

@@ -1,0 +1,246 @@
+"""The paper's theorems in an exact laboratory: which hold, which have counterexamples, and what updates really do."""
+
+import multiprocessing
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tf_marl import plots
+from tf_marl.dec_mdp import falsify, learning
+from tf_marl.dec_mdp.model import DecMDP
+from tf_marl.experiments.progress import tell
+from tf_marl.paper import theory_plots
+
+EPSILONS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, float("inf"))  # the last is none
+ALPHAS = (0.1, 0.3, 0.5)
+DRAWN = {  # of the learning curves
+    ("fixed", float("inf")): "no clipping",
+    ("fixed", 0.3): "clip 0.3",
+    ("fixed", 0.1): "clip 0.1",
+    ("per_agent", 0.3): "clip 0.3 / N",
+    ("backtrack", 0.3): "backtrack 0.3",
+}
+
+
+class Effort(NamedTuple):
+    """How much is tried."""
+
+    instances: int  # random ones of each statement
+    steps: int  # of the ascent, from 32 starts in each of two spaces
+    minimises: bool  # the counterexamples that it keeps
+    agents: tuple[int, ...]  # that learn
+    algorithms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    learners: int  # of each task and rule
+    updates: int
+    samples: int  # in the rollouts of a further run of IPPO with sampled advantages; 0: none such
+
+
+FULL = Effort(10_000, 100, True, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256)
+QUICK = Effort(200, 0, False, (2, 3), ("ippo",), ("random",), 4, 5, 0)
+
+
+class Study(NamedTuple):
+    """What came of it."""
+
+    rows: list[dict[str, Any]]  # of each reading of a statement: what was tried, and the verdict
+    files: list[pathlib.Path]  # tables, page, plots and witnesses
+
+
+def study(effort: Effort, seed: int, folder: pathlib.Path) -> Study:
+    """Tries the statements and lets exact learners learn, side by side in two processes. Progress goes to stderr.
+
+    Args:
+        effort: how much is tried.
+        seed: root of all chance.
+        folder: for tables, plots and, in `witnesses`, counterexamples; those that are there are removed.
+    """
+    witnesses = folder / "witnesses"
+    witnesses.mkdir(exist_ok=True)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        learners = pool.apply_async(learn, (effort, seed))
+        rows = pool.apply_async(try_statements, (effort, seed, witnesses)).get()
+        learned, curves = learners.get()
+    rows.append(_clipped_updates(learned))
+    return Study(rows, [*_write(rows, learned, curves, effort, seed, folder), *sorted(witnesses.glob("*.json"))])
+
+
+def try_statements(effort: Effort, seed: int, witnesses: pathlib.Path) -> list[dict[str, Any]]:
+    """A row for each reading; counterexamples are kept."""
+    tallies = falsify.search(effort.instances, effort.steps, seed, tell)
+    for stale in witnesses.glob("*.json"):
+        stale.unlink()
+    return [_row(tally, witnesses, effort.minimises) for tally in tallies]
+
+
+def _row(tally: falsify.Tally, witnesses: pathlib.Path, minimises: bool) -> dict[str, Any]:
+    verdict = tally.verdict
+    if tally.witness is not None:
+        witness = tally.witness
+        if minimises:
+            tell(f"minimising: {tally.reading.statement}, {tally.reading.name}")
+            witness = falsify.minimise(witness)
+        path = falsify.save(witness, witnesses)
+        verdict += f" (witness {path.name})"
+    return {
+        "statement": tally.reading.statement,
+        "reading": tally.reading.name,
+        "instances": tally.tried,
+        "on_the_way_up": tally.climbed,
+        "smallest_slack": tally.slack,
+        "bound_used": tally.used if tally.used == tally.used else None,  # NaN is no JSON
+        "violated": tally.violated,
+        "verdict": verdict,
+    }
+
+
+def learn(effort: Effort, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What exact updates do: a row for each task, team, algorithm and rule, and the same for each update."""
+    rules = [learning.Rule("fixed", epsilon) for epsilon in EPSILONS]
+    rules += [learning.Rule(name, alpha) for name in ("per_agent", "backtrack") for alpha in ALPHAS]
+    settings = [(algorithm, 0) for algorithm in effort.algorithms]
+    settings += [("ippo", effort.samples)] if effort.samples else []
+    rows, curves = [], []
+    for task in effort.tasks:
+        for num_agents in effort.agents:
+            mdp = learning.task(task, num_agents, effort.learners, seed)
+            for algorithm, samples in settings:
+                began = time.perf_counter()
+                history = learning.learn(mdp, algorithm, rules, effort.updates, seed, samples)
+                name = f"{algorithm}, {samples} samples" if samples else algorithm
+                for i, rule in enumerate(rules):
+                    setting = {"task": task, "num_agents": num_agents, "algorithm": name}
+                    setting |= {"rule": rule.name, "value": rule.value}
+                    of_rule = learning.History(*(column[:, i :: len(rules)] for column in history))
+                    rows.append(setting | _summary(of_rule, rule, num_agents, mdp))
+                    for update, eta in enumerate(of_rule.eta.mean(axis=1)):
+                        curves.append(setting | {"update": update, "eta": eta})
+                seconds = time.perf_counter() - began
+                tell(f"learning: {task}, {num_agents} agents, {name}: {seconds:.0f} s")
+    return pd.DataFrame(rows), pd.DataFrame(curves)
+
+
+def _summary(history: learning.History, rule: learning.Rule, num_agents: int, mdp: DecMDP) -> dict[str, float]:
+    reward_max = np.abs(mdp.reward).max(axis=(1, 2))
+    # Where the clip range is eps, the total variation of the joint policy is to be at most N eps.
+    alpha = rule.value * num_agents if rule.name == "fixed" else rule.value
+    return {
+        "updates": history.joint_tv.size,
+        "lowered": history.lowered(reward_max).mean(),
+        "joint_tv_mean": history.joint_tv.mean(),
+        "joint_tv_largest": history.joint_tv.max(),
+        "ratio_deviation_largest": history.ratio_deviation.max(),
+        "beyond_alpha": (history.joint_tv > alpha + 1e-6).mean(),
+        "alpha_slack": alpha - history.joint_tv.max(),
+        "certified": (history.lower_bound > 0).mean(),
+        "eta_first": history.eta[0].mean(),
+        "eta_last": history.eta[-1].mean(),
+    }
+
+
+def _clipped_updates(learned: pd.DataFrame) -> dict[str, Any]:
+    """Theorem 3 as practice has it: a clip range of alpha / N is to hold the joint policy within alpha."""
+    rows = learned[learned.rule == "per_agent"]
+    violated = round((rows.beyond_alpha * rows.updates).sum())
+    return {
+        "statement": "Theorem 3",
+        "reading": "PPO's updates with clip range alpha / N: joint TV <= alpha",
+        "instances": int(rows.updates.sum()),
+        "on_the_way_up": 0,
+        "smallest_slack": float(rows.alpha_slack.min()),
+        "bound_used": float((rows.joint_tv_largest / rows.value).max()),
+        "violated": violated,
+        "verdict": "violated (witness learning.csv)" if violated else "held",
+    }
+
+
+def _write(
+    rows: list[dict[str, Any]],
+    learned: pd.DataFrame,
+    curves: pd.DataFrame,
+    effort: Effort,
+    seed: int,
+    folder: pathlib.Path,
+) -> list[pathlib.Path]:
+    tables = {"statements": pd.DataFrame(rows), "learning": learned, "curves": curves}
+    files = [folder / f"{name}.csv" for name in tables]
+    for path, table in zip(files, tables.values(), strict=True):
+        table.to_csv(path, index=False, float_format="%.4g")
+    files.append(folder / "theory.md")
+    files[-1].write_text(_page(rows, learned, effort, seed), "utf-8")
+    exact = learned[~learned.algorithm.str.contains("samples")]
+    of_tasks = exact.groupby(["algorithm", "rule", "value", "num_agents"], sort=False)
+    lowered, largest = of_tasks.lowered.mean().reset_index(), of_tasks.joint_tv_largest.max().reset_index()
+    discounted = exact[exact.task == "random"]  # a game of one step has no penalty
+    ends = curves.num_agents.isin([curves.num_agents.min(), curves.num_agents.max()])
+    drawings = {
+        "monotonicity": theory_plots.exact_updates(lowered, "lowered", "updates that lower the return"),
+        "joint_tv": theory_plots.exact_updates(largest, "joint_tv_largest", "largest joint TV", limit=True),
+        "certificate": theory_plots.exact_updates(discounted, "certified", "updates with a bound above 0"),
+        "curves": theory_plots.exact_curves(curves[(curves.algorithm == "ippo") & ends], DRAWN),
+    }
+    return files + [path for name, drawing in drawings.items() for path in plots.write(drawing, folder, name)]
+
+
+def _page(rows: list[dict[str, Any]], learned: pd.DataFrame, effort: Effort, seed: int) -> str:
+    uphill = f"{effort.steps} steps from 32 starts with 2 and with 5 agents"
+    lines = [
+        "# The paper's statements, tried on tabular Dec-MDPs",
+        "",
+        f"`python -m launch.theory{' --quick' * (effort == QUICK)} --seed={seed}`. Each statement, in each of its",
+        "readings, says lhs <= rhs of a Dec-MDP with an old and a new policy. Slack is the smallest rhs - lhs: below 0",
+        "the claim is false, but 1e-9 counts as rounding, which is all there is to an identity's. Returns are times",
+        "1 - gamma, rewards at most 1. `used` is the most of lhs / rhs, 1 where the bound is reached. `instances` are",
+        "random; where those do not clearly refute a reading, a gradient ascent on the violation follows,",
+        f"{uphill}, and every tenth step's instances are checked (`uphill`;",
+        "identities are not climbed). Held means: no counterexample found, which is no proof; holds only if: none",
+        "where the condition is met, and some elsewhere.",
+        "",
+        "The paper's text was not at hand: statements and numbers are as this project reads them",
+        "(`tf_marl/dec_mdp/statements.py`), least surely those of Propositions 1, 3 and 4 and of equation 9. A reading",
+        "that fails may be ours alone. `(ours)` and `Sharper facts` are no claims of the paper.",
+        "",
+        "| statement | reading | instances | uphill | smallest slack | used | violated | verdict |",
+        "|" + "---|" * 8,
+    ]
+    for row in rows:
+        verdict = row["verdict"].replace("(witness ", "([witness](witnesses/").replace(".json)", ".json))")
+        verdict = verdict.replace("[witness](witnesses/learning.csv)", "[witness](learning.csv))")
+        used = "" if row["bound_used"] is None else f"{row['bound_used']:.3g}"
+        cells = [row["statement"], row["reading"].replace("|", "\\|"), f"{row['instances']:,}"]
+        cells += [f"{row['on_the_way_up']:,}", f"{row['smallest_slack']:.2g}", used, f"{row['violated']:,}", verdict]
+        lines.append("| " + " | ".join(cells) + " |")
+    columns = ["algorithm", "rule", "N", "lowered", "joint TV: mean", "largest", "beyond", "certified", "first", "last"]
+    lines += [
+        "",
+        "# What exact updates do",
+        "",
+        "Tabular softmax policies, all states and joint actions by their probability, advantages exact (or of sampled",
+        f"rollouts, where it says so); {effort.learners} learners of each setting, {effort.updates} updates of 30",
+        "epochs of Adam at 0.1. `lowered`: updates that lower the true return, by 1e-6 of the largest reward or more.",
+        "`beyond`: updates whose joint total variation, exact, at the worst state, is above alpha (above N epsilon,",
+        "for a fixed clip range). `certified`: Theorem 2's bound with the joint surrogate, all of it exact, is above 0",
+        "(the volunteer game has gamma = 0, so no penalty; random Dec-MDPs' gammas lie between 0 and 0.99). `first`,",
+        f"`last`: return times 1 - gamma. Means over the tasks, {' and '.join(effort.tasks)}: random Dec-MDPs with two",
+        "local states and actions; the volunteer game, in which exactly one agent should act. `learning.csv` has each",
+        "task by itself, `curves.csv` each update.",
+        "",
+        "![Share of updates that lower the true return, mean of the tasks](monotonicity.png)",
+        "![The largest joint total variation of any update](joint_tv.png)",
+        "![Share of updates that the bound certifies, random Dec-MDPs](certificate.png)",
+        "![The return after each update of IPPO](curves.png)",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    keys = ["algorithm", "rule", "value", "num_agents"]
+    for (algorithm, rule, value, num_agents), group in learned.groupby(keys, sort=False):
+        mean = group.mean(numeric_only=True)
+        label = "no clipping" if value == float("inf") else f"{rule} {value:g}"
+        cells = [algorithm, label, str(num_agents), f"{mean.lowered:.1%}", f"{mean.joint_tv_mean:.3f}"]
+        cells += [f"{group.joint_tv_largest.max():.3f}", f"{mean.beyond_alpha:.0%}", f"{mean.certified:.1%}"]
+        lines.append("| " + " | ".join([*cells, f"{mean.eta_first:.3f}", f"{mean.eta_last:.3f}"]) + " |")
+    return "\n".join(lines) + "\n"
