@@ -31,7 +31,7 @@ class FolderSink(Sink):
 
     def __init__(self, tracking_uri: str):
         _, _, path = tracking_uri.partition(":")
-        if not path or path.startswith("//"):
+        if not path or re.match(r"//(?!/)", path):  # a host, which no folder has
             raise SinkError(f"{tracking_uri!r} names no folder; write folder:DIR, such as folder:runs or folder:/data")
         self._root = pathlib.Path(path).expanduser().absolute()
         super().__init__(f"folder:{self._root}")
