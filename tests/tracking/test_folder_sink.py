@@ -28,6 +28,12 @@ def test_its_metrics_are_a_table(run_folder):
     assert table.pivot(index="env_steps", columns="metric", values="value")["loss/value"].to_dict() == {1: 1.0, 2: 2.0}
 
 
+def test_a_run_without_metrics_has_an_empty_table(folder, start_run):
+    tracker = start_run(folder)
+    assert tracker.finish("FINISHED") is None
+    assert pd.read_csv(pathlib.Path(tracker.page()) / "metrics.csv").empty
+
+
 def test_its_name_is_one_for_a_file_and_no_other_runs(folder, start_run, tmp_path):
     pages = []
     for i in range(2):

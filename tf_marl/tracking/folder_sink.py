@@ -58,7 +58,7 @@ class FolderSink(Sink):
         _write_json(run / "run.json", page | {"start_time_ms": time, "end_time_ms": None})
         (run / _METRICS).touch()
         self.experiment_id, self.run_id = experiment_id, run_id
-        self._size = 0
+        self._take_up()
 
     def resume(self, tags: dict[str, str]) -> None:
         self._change("tags.json", tags)
@@ -115,7 +115,7 @@ class FolderSink(Sink):
             path.unlink()
             raise
         self._size = len(whole) + 1 if whole else 0
-        if not whole:
+        if not self._size:
             self._append([_COLUMNS])
 
     def _append(self, lines: Sequence[Sequence[Any]]) -> None:
