@@ -100,7 +100,7 @@ class Journal:
         return events
 
     def _damaged(self, line: int, what: str) -> ValueError:
-        remedy = f"move {self._path.parent} elsewhere, and the same command goes on, as a new run in MLflow"
+        remedy = f"move {self._path.parent} elsewhere, and the same command goes on, as a new run"
         return ValueError(f"{self._path}, line {line}: {what}; the file was damaged; {remedy}")
 
 

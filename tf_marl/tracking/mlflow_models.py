@@ -15,74 +15,73 @@ import tempfile
 from importlib import metadata
 from typing import Any
 
-from tf_marl.tracking import address
-from tf_marl.tracking.journal import Event
+from tf_marl.tracking import address, mlflow_store
+from tf_marl.tracking.sink import SAVED_MODEL, Model
 
-SAVED_MODEL = "saved_model"  # in the folder of a model
 _SIGNATURE = "serving_default"
 
 
-def send(client: Any, experiment_id: str | None, run_id: str | None, folder: pathlib.Path, event: Event) -> None:
+def send(client: Any, experiment_id: str | None, run_id: str | None, model: Model) -> None:
     """Logs a model to its run and registers it, as far as that is not done.
 
     Args:
         client: of the store.
         experiment_id: of the run.
         run_id: of the run that it is an output of; there by now, as its journal starts with it.
-        folder: what goes into the model, `saved_model` among it.
-        event: `name` to register it by, with a `description` if it is new; `step` that it was saved at; `signature` of
-            inputs and outputs; and `values`, metrics that tell its worth.
+        model: to log; its description is for a name that is new.
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.exceptions import MlflowException
 
-    name, step = event["name"], event["step"]
+    name, step = model.name, model.step
     run = client.get_run(run_id)
-    logged = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND tags.step = '{step}'")
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND tags.step = '{step}'")
     # MLflow forbids dots in the name of a logged model, though not of a registered one.
-    model = (
-        logged[0]
-        if logged
+    logged = (
+        found[0]
+        if found
         else client.create_logged_model(
             experiment_id, name.replace(".", "_"), run_id, {"step": str(step)}, run.data.params, "policy"
         )
     )
     outputs = run.outputs.model_outputs if run.outputs else []
-    if model.model_id not in [output.model_id for output in outputs]:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
-    metrics = [Metric(k, v, event["time"], step, model.model_id) for k, v in event["values"].items()]
+    if logged.model_id not in [output.model_id for output in outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+    metrics = [Metric(k, v, model.time, step, logged.model_id) for k, v in model.metrics.items()]
     client.log_batch(run_id, metrics=metrics)
     with tempfile.TemporaryDirectory() as whole:
-        _write(pathlib.Path(whole), folder, event["signature"], run_id, model.model_id)
-        client.log_model_artifacts(model.model_id, whole)
-    client.finalize_logged_model(model.model_id, "READY")
+        _write(pathlib.Path(whole), model, run_id, logged.model_id)
+        client.log_model_artifacts(logged.model_id, whole)
+    client.finalize_logged_model(logged.model_id, "READY")
 
     try:
-        client.create_registered_model(name, description=event["description"])
+        client.create_registered_model(name, description=model.description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     # By its place: MLflow would look for models:/ID in the store that the process has set, not in this one.
-    place = model.artifact_location
+    place = logged.artifact_location
     registered = [
         version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.source == place
     ]
     version = (
         registered[0]
         if registered
-        else client.create_model_version(name, place, run_id, {"env_steps": str(step)}, model_id=model.model_id)
+        else client.create_model_version(name, place, run_id, {"env_steps": str(step)}, model_id=logged.model_id)
     )
     link = json.dumps([{"name": name, "version": str(version.version)}])
-    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})  # for MLflow's pages
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})  # for MLflow's pages
 
 
 def versions(tracking_uri: str, name: str, run_id: str | None = None) -> list[int]:
     """The versions of a registered model, ascending; those that a run made if one is given.
 
-    Raises: ValueError: there are none.
+    Raises:
+        SinkError: the address is none of MLflow's.
+        ValueError: there are none.
     """
     of_run = f" AND run_id = '{run_id}'" if run_id else ""
-    found = address.client(tracking_uri).search_model_versions(f"name = '{name}'{of_run}")
+    found = mlflow_store.client(tracking_uri).search_model_versions(f"name = '{name}'{of_run}")
     if not found:
         raise ValueError(f"no version of {name} is registered" + " by this run" * bool(run_id))
     return sorted(int(version.version) for version in found)
@@ -92,12 +91,14 @@ def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib
     """Fetches a policy's model, where it is not at hand, into `folder`. Returns the SavedModel's folder.
 
     Raises:
+        SinkError: the address is none of MLflow's.
         ValueError: the store has no such model, or it is none of ours: only SavedModels are loaded.
     """
+    uri = mlflow_store.signed_in(tracking_uri)
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(address.signed_in(tracking_uri))  # MLflow resolves models:/ in no other store
+    mlflow.set_tracking_uri(uri)  # MLflow resolves models:/ in no other store
     try:
         found = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
     except (MlflowException, OSError) as error:
@@ -109,35 +110,32 @@ def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib
     return saved_model
 
 
-def _write(
-    whole: pathlib.Path, folder: pathlib.Path, signature: dict[str, Any], run_id: str | None, model_id: str
-) -> None:
-    """Makes a model in MLflow's form of what is in `folder`."""
+def _write(whole: pathlib.Path, model: Model, run_id: str | None, model_id: str) -> None:
+    """Makes a model in MLflow's form."""
     import numpy as np
-    from mlflow import pyfunc
-    from mlflow.models import Model, ModelSignature
+    from mlflow import models, pyfunc
     from mlflow.types import Schema, TensorSpec
 
     def schema(specs: dict[str, Any]) -> Schema:
         shapes = {name: [-1 if size is None else size for size in spec["shape"]] for name, spec in specs.items()}
         return Schema([TensorSpec(np.dtype(spec["dtype"]), shapes[name], name) for name, spec in specs.items()])
 
-    model = Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
+    page = models.Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
     # What MLflow calls SavedModels that it did not make; of these it serves a signature with inputs by name.
-    model.add_flavor(
+    page.add_flavor(
         "tensorflow",
         saved_model_dir=SAVED_MODEL,
         model_type="tf1-estimator",
         meta_graph_tags=["serve"],
         signature_def_key=_SIGNATURE,
     )
-    inputs = signature["inputs"]
+    inputs = model.signature["inputs"]
     shapes = {name: [1 if size is None else size for size in spec["shape"]] for name, spec in inputs.items()}
     pyfunc.save_model(
         whole,
         loader_module="mlflow.tensorflow",
-        mlflow_model=model,
-        signature=ModelSignature(schema(inputs), schema(signature["outputs"])),
+        mlflow_model=page,
+        signature=models.ModelSignature(schema(inputs), schema(model.signature["outputs"])),
         # Of one agent that sees nothing and may do everything.
         input_example={
             name: (np.ones if spec["dtype"] == "bool" else np.zeros)(shapes[name], spec["dtype"])
@@ -145,4 +143,4 @@ def _write(
         },
         pip_requirements=[f"tensorflow=={metadata.version('tensorflow')}"],
     )
-    shutil.copytree(folder, whole, dirs_exist_ok=True)
+    shutil.copytree(model.folder, whole, dirs_exist_ok=True)
