@@ -73,10 +73,11 @@ def main() -> int:
     trainer.world.close()  # a challenge needs games of its own
     registers = FLAGS.register and not result.interrupted
     verdict = _challenge(registered_name, tracker.run_id) if registers else ""
+    look = _page(tracker)
     print(
         f"\n{algorithm} on {map_name}, seed {FLAGS.seed}: {_outcome(result, trainer)} in {seconds:.0f} s\n"
         f"  run       {name} ({tracker.run_id}) in experiment {tracker.experiment}\n"
-        f"  look      {_server(FLAGS.tracking_uri)}/#/experiments/{tracker.experiment_id}/runs/{tracker.run_id}\n"
+        + (f"  look      {look}\n" if look else "")
         + (f"  watch     {replay} among its artifacts\n" if replay else "")
         + f"  model     {registered_name}: {verdict}\n" * registers
         + f"  evaluate  python -m launch.evaluate --root_dir={_shown(root_dir)}",
@@ -227,6 +228,8 @@ def _challenge(name: str, run_id: str | None) -> str:
     from tf_marl.experiments import champion
     from tf_marl.experiments.recorded import reason
 
+    if not tracking.is_mlflow(app.tracking_uri()):
+        return "kept beside the run; only MLflow has champions"
     try:
         if run_id is None:
             raise ValueError("the store has nothing of this run yet")
@@ -241,18 +244,15 @@ def _challenge(name: str, run_id: str | None) -> str:
 
 def _tell(what_is_left: str | None) -> None:
     if what_is_left:
-        print(f"MLflow: {what_is_left}", file=sys.stderr, flush=True)
+        print(f"tracking: {what_is_left}", file=sys.stderr, flush=True)
 
 
-def _server(tracking_uri: str | None) -> str:
-    """What to open, after what to start, to look at runs in that store."""
-    from tf_marl import tracking
-
-    if tracking_uri is None:
-        return "make ui, then http://127.0.0.1:5000"
-    if tracking_uri.startswith("http"):
-        return tracking.shown(tracking_uri).rstrip("/")
-    return f"mlflow ui --backend-store-uri {tracking.shown(tracking_uri)}, then http://127.0.0.1:5000"
+def _page(tracker: "Tracker") -> str | None:
+    """What to open to look at the run, after what to start for that; of the local store, the Makefile's way."""
+    page = tracker.page()
+    if page and FLAGS.tracking_uri is None:
+        return f"make ui, then {page.partition(', then ')[2]}"
+    return page
 
 
 def _shown(path: pathlib.Path) -> str:

@@ -179,17 +179,18 @@ class TestRecurrent:
         ]
         collector = Collector(battle.world, made[0].collect_policy, 40, seed=0)
         collector.collect()
-        return made, collector.collect()
+        rollout, _ = collector.collect()
+        return made, rollout
 
     def test_the_rollout_begins_mid_episode_and_holds_episode_starts(self, rollout):
-        _, (experience, _, _) = rollout
+        _, (experience, _) = rollout
         assert (experience.step_type[:, 0] != ts.StepType.FIRST).numpy().any()
         assert (experience.step_type[:, 1:] == ts.StepType.FIRST).numpy().any()
         assert np.any(experience.policy_info["policy_state"]["actor"][:, 0])
 
     @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
     def test_training_passes_start_from_ratio_1_and_the_values_on_record(self, rollout, which):
-        made, (experience, final_time_step, _) = rollout
+        made, (experience, final_time_step) = rollout
         agent = made[which]
         batch = agent.batch(experience, final_time_step)
         assert batch.action.shape[:2] == ((4, 40), (20, 8))[which]
@@ -208,7 +209,7 @@ class TestRecurrent:
 
     @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
     def test_an_episode_leaks_nothing_into_the_next_ones_gradient(self, rollout, which, rng):
-        made, (experience, final_time_step, _) = rollout
+        made, (experience, final_time_step) = rollout
         agent = made[which]
         rows = np.arange(40)
         starts = np.array([np.flatnonzero(row == ts.StepType.FIRST)[-1] for row in experience.step_type.numpy()])
@@ -368,15 +369,15 @@ def test_collect_policy_samples_and_records_the_logits_it_acted_with():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hiden": (8,)}, r"ippo\.hiden"),
-        ({"clip_range": "0.2"}, r"ippo\.clip_range: .*'0\.2'"),
-        ({"clip_range": -0.2}, r"ippo\.clip_range: .*-0\.2"),
-        ({"gamma": 1.5}, r"ippo\.gamma: .*1\.5"),
-        ({"num_epochs": 2.5}, r"ippo\.num_epochs: .*2\.5"),
-        ({"hidden": ()}, r"ippo\.hidden"),
-        ({"hidden": (8, "8")}, r"ippo\.hidden"),
-        ({"activation": "sigmoid"}, r"ippo\.activation: .*sigmoid"),
-        ({"seed": -1}, r"ippo\.seed: .*-1"),
+        ({"hiden": (8,)}, r"ppo\.hiden"),
+        ({"clip_range": "0.2"}, r"ppo\.clip_range: .*'0\.2'"),
+        ({"clip_range": -0.2}, r"ppo\.clip_range: .*-0\.2"),
+        ({"gamma": 1.5}, r"ppo\.gamma: .*1\.5"),
+        ({"num_epochs": 2.5}, r"ppo\.num_epochs: .*2\.5"),
+        ({"hidden": ()}, r"ppo\.hidden"),
+        ({"hidden": (8, "8")}, r"ppo\.hidden"),
+        ({"activation": "sigmoid"}, r"ppo\.activation: .*sigmoid"),
+        ({"seed": -1}, r"ppo\.seed: .*-1"),
     ],
 )
 def test_unfit_option_is_named(options, message, small_agent):

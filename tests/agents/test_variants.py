@@ -118,23 +118,19 @@ def test_policy_loss_and_gradient_are_those_of_tf_agents(rng, algorithm, num_age
 
 
 @pytest.mark.parametrize("options", [{}, {"rnn": "gru", "rnn_units": 8, "num_minibatches": 1}], ids=["dense", "gru"])
-def test_of_one_agent_with_one_critic_input_all_three_are_the_same(experience, options):
+def test_of_one_agent_that_sees_the_state_all_three_are_the_same(experience, options):
     one = slice(0, 1)
+    seen = {name: leaf[:, :, one] for name, leaf in experience.observation.items() if name != "state"}
     rows = experience._replace(
         action=experience.action[..., one],
-        observation={
-            name: leaf if name == "state" else leaf[:, :, one] for name, leaf in experience.observation.items()
-        },
+        observation=seen | {"state": seen["obs"][:, :, 0]},
         policy_info={"logits": experience.policy_info["logits"][:, :, one]},
     )
     spec = ts.time_step_spec(
         {name: tf.TensorSpec(leaf.shape[2:], leaf.dtype) for name, leaf in rows.observation.items()}
     )
     action_spec = MatrixGame(np.zeros([rows.observation["avail_actions"].shape[-1]]), num_envs=1).action_spec
-    made = [
-        algorithm(spec, action_spec, **{"hidden": (16,), "num_epochs": 2, "critic_input": "obs"} | options)
-        for algorithm in ALGORITHMS
-    ]
+    made = [algorithm(spec, action_spec, **{"hidden": (16,), "num_epochs": 2} | options) for algorithm in ALGORITHMS]
     before = weights(made[0])
     if options:  # recurrent: what the rollout left on record
         zeros = tf.zeros([*rows.reward.shape, 1, 8])

@@ -91,12 +91,12 @@ def test_records_are_finite_numbers_under_known_names(uninterrupted):
     _, _, record = uninterrupted
     for _, metrics in record.updates():
         assert {"loss/policy", "loss/value", "loss/entropy", "grad_norm/actor", "grad_norm/critic"} <= metrics.keys()
-        assert {"trust_region/agent_tv_max", "train/return_mean", "train/battle_won_mean"} <= metrics.keys()
+        assert {"trust_region/agent_tv_max", "train/return_mean", "train/optimal_mean"} <= metrics.keys()
         assert metrics["train/episode_length_mean"] == 3
         assert metrics["trust_region/ratio_min"] < 1 < metrics["trust_region/ratio_max"]
         assert 0 < metrics["trust_region/agent_tv_max"] <= metrics["trust_region/joint_tv_sum_max"]
     for _, metrics in record.evaluations():
-        assert metrics.keys() == {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
+        assert metrics.keys() == {"eval/optimal_mean", "eval/return_mean", "eval/episode_length_mean"}
     for _, metrics in record:
         assert all(type(value) is float and np.isfinite(value) for value in metrics.values()), metrics
 
@@ -282,7 +282,7 @@ def test_evaluations_repeat_with_the_seed():
     results = [evaluate(tf.constant([0, seed])) for seed in (0, 0, 1)]
     assert results[0] == results[1] != results[2]
     assert results[0]["episode_length_mean"] == 3
-    assert results[0]["battle_won_mean"] * 64 == int(results[0]["battle_won_mean"] * 64)
+    assert results[0]["optimal_mean"] * 64 == int(results[0]["optimal_mean"] * 64)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_evaluations_repeat_with_the_seed():
         ("seed", -1),
         ("seed", 0.5),
         ("agent", "ippo"),
-        ("environment", "3m"),
+        ("world", "3m"),
         ("root_dir", 7),
         ("rollout_step", 8),
     ],

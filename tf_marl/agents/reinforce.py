@@ -97,7 +97,8 @@ class ReinforceAgent(Learner):
         metrics = {"loss/policy": policy_loss, "loss/value": value_loss, "loss/entropy": entropy}
         losses = {"actor": objective, "baseline": value_loss}
         for (name, loss), optimizer in zip(losses.items(), self._optimizers, strict=True):
-            variables = self.weights[name].trainable_variables
+            network: Any = self.weights[name]
+            variables = network.trainable_variables
             gradients = tape.gradient(loss, variables)
             gradients, metrics[f"grad_norm/{name}"] = tf.clip_by_global_norm(gradients, self.config.max_grad_norm)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -42,7 +42,7 @@ def test_what_was_played_of_an_episode_that_broke_off_is_a_boundary():
         np.testing.assert_array_equal(rows.reward, np.array(expected) | was_boundary)
 
 
-def make_trainer(environment, root_dir, **options):
+def make_trainer(world, root_dir, **options):
     options = {
         "agent": SMALL_AGENT,
         "num_env_steps": 100,
@@ -55,7 +55,7 @@ def make_trainer(environment, root_dir, **options):
 
 def test_a_run_counts_its_faults_and_is_taken_up_again_with_new_episodes(smac, stand_in, load, tmp_path):
     stand_in(faults=[[0, 10, "die"], [2, 3, "drop"]])
-    trainer = make_trainer(load("3m", num_envs=2), tmp_path / "run", num_env_steps=5_000)
+    trainer = make_trainer(load("3m", num_envs=2).world, tmp_path / "run", num_env_steps=5_000)
     updates = []
     result = trainer.run(
         lambda _, metrics: updates.append(metrics), stop=lambda: bool(updates) and updates[-1]["sc2/restarts"] == 2
@@ -63,23 +63,23 @@ def test_a_run_counts_its_faults_and_is_taken_up_again_with_new_episodes(smac, s
     assert result.interrupted  # how long a game takes to be back is not said in steps
     assert updates[-1]["sc2/dropped_episodes"] == 2
     assert updates[-1]["sc2/hangs"] == 0
-    assert all(0 < metrics["sc2/busy"] <= 1 for metrics in updates)
+    assert all(0 < metrics["live/busy"] <= 1 for metrics in updates)
 
-    again = make_trainer(load("3m", num_envs=2), tmp_path / "run", num_env_steps=5_000)
+    again = make_trainer(load("3m", num_envs=2).world, tmp_path / "run", num_env_steps=5_000)
     assert again.restore()
     assert int(again.env_steps) == result.env_steps
-    assert again.collector.collect().experience.step_type.numpy()[:, 0].tolist() == [FIRST, FIRST]
+    assert again.collector.collect()[0].experience.step_type.numpy()[:, 0].tolist() == [FIRST, FIRST]
 
 
 def test_a_game_that_comes_back_between_two_collections_is_not_busy_for_it(smac, stand_in, load, tmp_path):
     stand_in(faults=[[0, 2, "die"]], start_seconds=2.0)
-    trainer = make_trainer(load("3m", num_envs=2, pause_seconds=0.0), tmp_path / "run", rollout_steps=4)
+    trainer = make_trainer(load("3m", num_envs=2, pause_seconds=0.0).world, tmp_path / "run", rollout_steps=4)
     trainer.collector.collect()
     trainer.collector.metrics()
-    (back,) = (game for game in trainer.collector._core._games if game.recovering)
+    (back,) = (game for game in trainer.world.games if game.recovering)
     connection.wait([back.channel])
     trainer.collector.collect()
-    assert 0 < trainer.collector.metrics()["sc2/busy"] <= 1
+    assert 0 < trainer.collector.metrics()["live/busy"] <= 1
 
 
 def test_evaluations_play_one_whole_episode_a_row_however_few_the_games(smac, stand_in, load):
@@ -108,18 +108,17 @@ def test_evaluations_play_one_whole_episode_a_row_however_few_the_games(smac, st
 def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, stand_in, load, group, tmp_path):
     """2 games, 20,000 env steps, a fault every 300 on average."""
     books = stand_in(fault_rate=1 / 300, fault_kinds=["die", "drop", "hang", "garble"])
-    environment = load("3m", num_envs=2, step_seconds=3.0)
-    world = environment.world
+    world = load("3m", num_envs=2, step_seconds=3.0).world
     trainer = make_trainer(
-        environment, tmp_path / "run", num_env_steps=20_000, rollout_steps=64, whole_episodes=whole_episodes
+        world, tmp_path / "run", num_env_steps=20_000, rollout_steps=64, whole_episodes=whole_episodes
     )
     collect, dropped, leaders = trainer.collector.collect, [], set()
 
     def checked():
         before = world.counts.dropped_episodes
-        rollout = collect()
+        rollout, tally = collect()
         dropped.append(world.counts.dropped_episodes - before)
-        leaders.update(game._process.pid for game in world._games if game._process)
+        leaders.update(game.pid for game in world.games if game.pid)
         types, boundary = rollout.experience.step_type.numpy(), rollout.experience.is_boundary().numpy()
         after = rollout.experience.next_step_type.numpy()
         assert not boundary.all()
@@ -132,7 +131,7 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
             if whole_episodes and learned.size:
                 assert (types[row, learned[0]], after[row, learned[-1]]) == (FIRST, LAST)
                 assert (np.diff(learned) == 1).all()
-        return rollout
+        return rollout, tally
 
     trainer.collector.collect = checked
     record = []
@@ -148,7 +147,7 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
     )
     assert told["at_once"] == 1
     assert sum(dropped) > 0
-    environment.world.close()
+    world.close()
     assert not [pid for leader in leaders for pid in group(leader)]
     assert not list(tmp_path.glob("tf_marl_sc2_*"))
 
@@ -157,12 +156,12 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
 def test_two_games_that_take_20_ms_a_step_are_kept_busy(any_smac, stand_in, load, tmp_path):
     """On free cores: where others take them, one game is done late and the other waits for it."""
     stand_in(step_seconds=0.02)
-    trainer = make_trainer(load("3m", num_envs=2), tmp_path / "run", rollout_steps=128)
+    trainer = make_trainer(load("3m", num_envs=2).world, tmp_path / "run", rollout_steps=128)
     trainer.collector.collect()
     trainer.collector.metrics()
     busy = []
     for _ in range(5):
         trainer.collector.collect()
-        busy.append(trainer.collector.metrics()["sc2/busy"])
+        busy.append(trainer.collector.metrics()["live/busy"])
     print(any_smac, busy)
     assert np.median(busy) >= 0.9
