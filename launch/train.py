@@ -173,7 +173,7 @@ def _say_so(trainer: "Trainer", tracker: "Tracker", root_dir: pathlib.Path, regi
 
 
 def _train(run: "RecordedRun", trainer: "Trainer", registered_name: str) -> "tuple[Result, int, str | None]":
-    """Trains, and keeps what comes of it. Returns: the result, the exit code, and the replay's name, if there is any."""
+    """Trains, and keeps what comes of it. Returns: the result, the exit code, and the name of the replay or None."""
     from launch.progress import ProgressBar
 
     with ProgressBar(trainer.num_env_steps, int(trainer.env_steps)) as progress, app.first_signal() as stop:

@@ -41,7 +41,7 @@ def test_an_algorithms_file_makes_a_trainer(path, tmp_path):
     """Every setting in it is known and fits the others."""
     bindings = ["environment.num_envs = 4", "train.num_shards = 1"]
     gin.parse_config_files_and_bindings([str(path), str(GIN_FOLDER / "maps" / "3m.gin")], bindings)
-    trainer = Trainer(environment=environments.load(), root_dir=str(tmp_path))
+    trainer = Trainer(world=environments.make(), root_dir=str(tmp_path))
     assert path.stem.endswith(gin.query_parameter("train.agent").configurable.name) or path.stem.endswith("_rnn")
     assert bool(trainer.agent.networks.state_spec) == ("rnn" in path.stem or path.parent != GIN_FOLDER)
 

@@ -16,7 +16,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_marl import agents, environments
 from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import categorical
-from tf_marl.training.rollout import Collector
+from tf_marl.training.collect import Collector
 
 # One best joint action out of nine, and a step of one agent alone never leads away from it.
 EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])

@@ -374,7 +374,7 @@ def test_the_first_of_two_early_stops_ends_the_epochs(small_agent, rollout):
 
 
 def test_a_rule_of_its_own_does_nothing(small_agent, rollout, tmp_path):
-    agent, plain = small_agent(enforce=[restraints.Rule(1e-6, "joint_tv")], **FAST), small_agent(**FAST)
+    agent, plain = small_agent(enforce=[restraints.Restraint(1e-6, "joint_tv")], **FAST), small_agent(**FAST)
     rows = rollout(plain)
     agent.update(*rows)
     plain.update(*rows)
@@ -438,7 +438,7 @@ def ippo(*bindings):
 @pytest.mark.usefixtures("_clean_gin")
 def test_gin_puts_rules_together():
     agent = ippo(
-        "ippo.enforce = [@early_stop(), @backtrack(), @adapt_epsilon()]",
+        "ppo.enforce = [@early_stop(), @backtrack(), @adapt_epsilon()]",
         "early_stop.alpha = 0.3",
         "backtrack.alpha = 0.2",
         "backtrack.quantity = 'joint_tv'",
@@ -476,14 +476,14 @@ def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule, co
 @pytest.mark.parametrize(
     ("bindings", "says"),
     [
-        (["ippo.enforce = [@backtrack()]"], "backtrack.alpha: missing required argument"),
-        (["ippo.enforce = [@backtrack()]", "backtrack.alpha = -1.0"], "backtrack.alpha: "),
-        (["ippo.enforce = [@early_stop()]", "early_stop.alpha = 'small'"], "early_stop.alpha: "),
-        (["ippo.enforce = [0.3]"], "ippo.enforce.0: should hold rules such as @backtrack(), not 0.3"),
-        (["ippo.enforce = [@backtrack]"], "ippo.enforce.0: should hold rules such as @backtrack(), not "),
-        (["ippo.enforce = 0.3"], "ippo.enforce: "),
-        (["ippo.enforce = 'backtrack'"], "ippo.enforce: "),
-        (["ippo.enforce = @backtrack()", "backtrack.alpha = 0.3"], "ippo.enforce: "),
+        (["ppo.enforce = [@backtrack()]"], "backtrack.alpha: missing required argument"),
+        (["ppo.enforce = [@backtrack()]", "backtrack.alpha = -1.0"], "backtrack.alpha: "),
+        (["ppo.enforce = [@early_stop()]", "early_stop.alpha = 'small'"], "early_stop.alpha: "),
+        (["ppo.enforce = [0.3]"], "ppo.enforce.0: should hold restraints such as @backtrack(), not 0.3"),
+        (["ppo.enforce = [@backtrack]"], "ppo.enforce.0: should hold restraints such as @backtrack(), not "),
+        (["ppo.enforce = 0.3"], "ppo.enforce: "),
+        (["ppo.enforce = 'backtrack'"], "ppo.enforce: "),
+        (["ppo.enforce = @backtrack()", "backtrack.alpha = 0.3"], "ppo.enforce: "),
     ],
 )
 @pytest.mark.usefixtures("_clean_gin")

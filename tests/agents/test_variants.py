@@ -12,7 +12,6 @@ from tf_agents.trajectories import time_step as ts
 from tf_marl import agents
 from tf_marl.agents.ppo.agent import Batch
 from tf_marl.environments.matrix_game import MatrixGame
-from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.ops import categorical
 from tf_marl.training.train import Trainer
 
@@ -196,7 +195,7 @@ def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_age
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_solves_the_matrix_game(algorithm, tmp_path):
     trainer = Trainer(
-        environment=CompiledEnvironment(MatrixGame(EASY_GAME, num_envs=16)),
+        world=MatrixGame(EASY_GAME, num_envs=16),
         root_dir=str(tmp_path),
         agent=functools.partial(algorithm, hidden=(32,), actor_learning_rate=1e-2),
         num_env_steps=5_000,
@@ -205,23 +204,24 @@ def test_it_solves_the_matrix_game(algorithm, tmp_path):
         eval_episodes=4,
     )
     won = []
-    result = trainer.run(lambda _, metrics: won.append(metrics.get("train/battle_won_mean")))
+    result = trainer.run(lambda _, metrics: won.append(metrics.get("train/optimal_mean")))
     assert won[0] < 0.5
-    assert result.evaluation["eval/battle_won_mean"] == 1.0
+    assert result.evaluation["eval/optimal_mean"] == 1.0
     assert result.evaluation["eval/return_mean"] == 8.0
 
 
 @pytest.mark.parametrize(
     ("algorithm", "options", "message"),
     [
-        (agents.ippo, {"critic_input": "state"}, r"ippo\.critic_input: is \"obs\""),
-        (agents.mappo, {"critic_input": "states"}, r"mappo\.critic_input: .*'states'"),
-        (agents.jr_ppo, {"clip_range": 0}, r"jr_ppo\.clip_range: .*not 0"),
-        (agents.jr_ppo, {"parameter_sharing": "unit_type"}, r"jr_ppo\.parameter_sharing: .*unit_types"),
-        (agents.mappo, {"share_torso": True}, r"mappo: share_torso needs critic_input"),
-        (agents.ippo, {"share_torso": True, "order": "critic_first"}, r"ippo: share_torso needs order"),
-        (agents.ippo, {"num_critic_epochs": 3}, r"ippo: num_critic_epochs needs order"),
-        (agents.ippo, {"sequence_length": 8}, r"ippo: sequence_length needs rnn"),
+        (agents.ippo, {"critic_input": "state"}, r"ppo\.critic_input: ippo sees .*, not \"state\""),
+        (agents.mappo, {"critic_input": "obs"}, r"ppo\.critic_input: mappo sees .*, not \"obs\""),
+        (agents.mappo, {"critic_input": "states"}, r"ppo\.critic_input: .*'states'"),
+        (agents.jr_ppo, {"clip_range": 0}, r"ppo\.clip_range: .*not 0"),
+        (agents.jr_ppo, {"parameter_sharing": "unit_type"}, r"ppo\.parameter_sharing: .*unit_types"),
+        (agents.mappo, {"share_torso": True}, r"ppo: share_torso needs critic_input"),
+        (agents.ippo, {"share_torso": True, "order": "critic_first"}, r"ppo: share_torso needs order"),
+        (agents.ippo, {"num_critic_epochs": 3}, r"ppo: num_critic_epochs needs order"),
+        (agents.ippo, {"sequence_length": 8}, r"ppo: sequence_length needs rnn"),
     ],
 )
 def test_what_does_not_fit_together_is_named(algorithm, options, message, small_agent):

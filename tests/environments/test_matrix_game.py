@@ -31,18 +31,18 @@ def test_reward_is_the_payoff_of_the_joint_action():
     np.testing.assert_array_equal(step.reward, np.arange(27))
 
 
-def test_climbing_game_is_won_by_both_climbing():
+def test_both_climbing_is_optimal_in_the_climbing_game():
     joint = [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2]]
     (_, step), (before, after) = play(MatrixGame(CLIMBING_GAME, num_envs=5), joint)
     np.testing.assert_array_equal(step.reward, [11, -30, -30, 7, 5])
-    np.testing.assert_array_equal(after["battle_won"], [True, False, False, False, False])
-    assert not np.any(before["battle_won"])
+    np.testing.assert_array_equal(after["optimal"], [True, False, False, False, False])
+    assert not np.any(before["optimal"])
 
 
-def test_nothing_is_won_before_the_first_action_even_if_the_best_payoff_is_0():
+def test_nothing_is_optimal_before_the_first_action_even_if_the_best_payoff_is_0():
     _, (before, after) = play(MatrixGame(-THREE_AGENTS, num_envs=1), [[0, 0, 0]])
-    assert not before["battle_won"][0]
-    assert after["battle_won"][0]
+    assert not before["optimal"][0]
+    assert after["optimal"][0]
 
 
 @pytest.mark.parametrize(("time_limit", "last_discount"), [(False, 0.0), (True, 1.0)])
@@ -54,7 +54,7 @@ def test_episode_ends_and_the_step_after_it_starts_the_next(time_limit, last_dis
     np.testing.assert_array_equal([step.step_type[0] for step in steps], [first, mid, last, first, mid])
     np.testing.assert_array_equal([step.reward for step in steps], [[0, 0], [11, 7], [5, -30], [0, 0], [6, -30]])
     np.testing.assert_array_equal([step.discount[0] for step in steps], [1, 1, last_discount, 1, 1])
-    np.testing.assert_array_equal([info["battle_won"][0] for info in infos], [False, True, False, False, False])
+    np.testing.assert_array_equal([info["optimal"][0] for info in infos], [False, True, False, False, False])
     tf.nest.map_structure(np.testing.assert_array_equal, steps[3], steps[0])
 
 
@@ -96,5 +96,5 @@ def test_it_serves_tf_agents_drivers_compiled():
     step = environment.step(tf.constant([[0, 0], [1, 1], [2, 2]]))
     assert np.all(step.is_last())
     np.testing.assert_array_equal(step.reward, [11, 7, 5])
-    np.testing.assert_array_equal(environment.info()["battle_won"], [True, False, False])
+    np.testing.assert_array_equal(environment.info()["optimal"], [True, False, False])
     assert np.all(environment.step(tf.zeros([3, 2], tf.int32)).is_first())

@@ -21,7 +21,7 @@ TINY = (
     "--gin_bindings=train.rollout_steps = 8",
     "--gin_bindings=train.eval_every_env_steps = 300",
     "--gin_bindings=train.eval_episodes = 2",
-    "--gin_bindings=ippo.hidden = (16,)",
+    "--gin_bindings=ppo.hidden = (16,)",
 )
 NOISE = re.compile(r"^[IWEF]0000|oneDNN|Gym|SyntaxWarning|cuda", re.MULTILINE)
 

@@ -20,7 +20,7 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
         "--map=3m",
         "--num_envs=4",
         "--repeats=2",
-        "--gin_bindings=ippo.hidden = (16,)",
+        "--gin_bindings=ppo.hidden = (16,)",
         "--gin_bindings=train.rollout_steps = 8",
         "--json",
     ).json()
@@ -38,7 +38,7 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
 
 
 def test_export_writes_a_module_with_its_arguments(warm_launch, tmp_path):
-    small = ("--gin_bindings=ippo.hidden = (16,)", "--gin_bindings=train.rollout_steps = 8", "--num_envs=4")
+    small = ("--gin_bindings=ppo.hidden = (16,)", "--gin_bindings=train.rollout_steps = 8", "--num_envs=4")
     outcome = warm_launch("launch.benchmark", "--what=export", "--map=3m", f"--out={tmp_path}", *small, "--json")
     assert outcome.json()["module_bytes"] == (tmp_path / "module.mlir").stat().st_size
     main = re.search(r"func\.func (?:public )?@main\((.*?)\) -> \((.*?)\) \{", (tmp_path / "module.mlir").read_text())

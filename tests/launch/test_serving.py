@@ -72,7 +72,7 @@ def beginner(store, tmp_path_factory):
 def trained(store, beginner, launch, tmp_path_factory):
     """A training run of a recurrent team that wins battles of 3m: its folder and how it ended."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = ["ippo.hidden = (64,)", f"ippo.rnn_units = {UNITS}", "train.num_env_steps = 60_000"]
+    settings = ["ppo.hidden = (64,)", f"ppo.rnn_units = {UNITS}", "train.num_env_steps = 60_000"]
     flags = [f"--gin_bindings={line}" for line in [*settings, "train.eval_every_env_steps = 20_000"]]
     flags += [f"--root_dir={folder}/run", f"--tracking_uri={store}"]
     outcome = launch("launch.train", "--gin_file=ippo_rnn.gin", "--gin_file=maps/3m.gin", *flags, cwd=folder)

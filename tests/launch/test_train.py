@@ -136,8 +136,8 @@ def test_params_are_the_flat_gin_configuration(finished):
     assert params["train.agent"] == "@ippo"
     assert params["environment.map_name"] == "'3m'"
     assert params["environment.num_envs"] == "4"
-    assert params["ippo.gamma"] == "0.99"
-    assert params["ippo.hidden"] == "(16,)"
+    assert params["ppo.gamma"] == "0.99"
+    assert params["ppo.hidden"] == "(16,)"
 
 
 def test_tags_tell_what_ran(finished):
@@ -195,14 +195,14 @@ def test_the_configuration_tells_what_was_left_at_its_default(interrupted):
     for name, value in {
         "train.checkpoint_every_env_steps": "50000",
         "diagnostics.full_every": "0",
-        "ippo.clip_range": "0.2",
-        "ippo.value_loss": "'squared'",
-        "ippo.enforce": "()",
+        "ppo.clip_range": "0.2",
+        "ppo.value_loss": "'squared'",
+        "ppo.enforce": "()",
         "environment.reward_win": "200.0",
     }.items():
         assert settings[name] == params[name] == value
     assert int(settings["train.num_shards"]) > 0
-    assert "ippo.seed" not in settings  # the flag's
+    assert "ppo.seed" not in settings  # the flag's
 
 
 def test_battles_of_the_best_policy_are_logged_to_watch(finished):
@@ -341,7 +341,7 @@ def test_a_second_start_of_a_finished_run_only_sees_to_a_champion(finished, tiny
 @pytest.mark.parametrize(
     ("flag", "difference"),
     [
-        ("--gin_bindings=ippo.gamma = 0.9", "ippo.gamma = 0.9 (was 0.99)"),
+        ("--gin_bindings=ppo.gamma = 0.9", "ppo.gamma = 0.9 (was 0.99)"),
         ("--seed=4", "seed = 4 (was 3)"),
         ("--gin_bindings=train.num_shards = 4", "train.num_shards = 4 (was "),
     ],
@@ -360,7 +360,7 @@ def test_a_second_start_with_other_settings_names_them_and_changes_nothing(
     assert finished.store.checkpoints() == before
     assert finished.store.only_run().info.status == "FINISHED"
     with open(os.path.join(finished.store.root_dir, "config.gin")) as config:
-        assert "ippo.gamma = 0.99\n" in config.read()
+        assert "ppo.gamma = 0.99\n" in config.read()
 
 
 def rewrite(finished, change) -> str:
@@ -384,7 +384,7 @@ def test_a_default_that_changed_since_the_first_start_is_named(finished, tiny, w
     was = rewrite(finished, lambda text: text.replace("value_coefficient = 0.5", "value_coefficient = 0.25"))
     outcome = again(finished, tiny, warm_launch)
     assert outcome.code == 2
-    assert "began with other settings: ippo.value_coefficient = 0.5 (was 0.25);" in outcome.stderr
+    assert "began with other settings: ppo.value_coefficient = 0.5 (was 0.25);" in outcome.stderr
     rewrite(finished, lambda text: was)
 
 
@@ -398,8 +398,8 @@ def test_a_run_that_told_nothing_of_its_defaults_goes_on(finished, tiny, warm_la
     was = rewrite(finished, without_defaults)
     shards = "--gin_bindings=train.num_shards = {}".format
     assert again(finished, tiny, warm_launch, shards(1)).code == 0
-    outcome = again(finished, tiny, warm_launch, shards(1), "--gin_bindings=ippo.value_coefficient = 0.25")
-    assert "began with other settings: ippo.value_coefficient = 0.25 (was unset);" in outcome.stderr
+    outcome = again(finished, tiny, warm_launch, shards(1), "--gin_bindings=ppo.value_coefficient = 0.25")
+    assert "began with other settings: ppo.value_coefficient = 0.25 (was unset);" in outcome.stderr
     outcome = again(finished, tiny, warm_launch, shards(4))  # as on a machine that has four cores
     assert outcome.code == 2
     assert "if it began on another number of cores, set train.num_shards to that;" in outcome.stderr
@@ -407,7 +407,7 @@ def test_a_run_that_told_nothing_of_its_defaults_goes_on(finished, tiny, warm_la
 
 
 def test_a_second_start_refuses_networks_that_do_not_fit_the_checkpoint(finished, tiny, warm_launch):
-    outcome = again(finished, tiny, warm_launch, "--gin_bindings=ippo.hidden = (8,)", "--allow_config_change")
+    outcome = again(finished, tiny, warm_launch, "--gin_bindings=ppo.hidden = (8,)", "--allow_config_change")
     assert outcome.code == 2
     assert f"error: --root_dir={finished.store.root_dir}: its checkpoint does not suit these" in outcome.stderr
     assert "Traceback" not in outcome.stderr
@@ -456,8 +456,8 @@ def test_two_processes_do_not_train_in_one_folder(finished, tiny, warm_launch):
 @pytest.mark.slow  # compiles all there is
 def test_a_recurrent_joint_ratio_team_with_a_rule_for_its_clip_range_trains(tiny, warm_launch, store_in, tmp_path):
     store = Store(str(tmp_path / "root"), store_in(tmp_path))
-    rules = ("jr_ppo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 0.6")
-    sizes = ("jr_ppo.rnn_units = 8", "jr_ppo.hidden = (8,)", "jr_ppo.num_epochs = 1", "train.num_env_steps = 60")
+    rules = ("ppo.clip_range = @linear()", "linear.rule = @per_agent()", "per_agent.alpha = 0.6")
+    sizes = ("ppo.rnn_units = 8", "ppo.hidden = (8,)", "ppo.num_epochs = 1", "train.num_env_steps = 60")
     bindings = [f"--gin_bindings={binding}" for binding in (*rules, *sizes)]
     result = warm_launch("launch.train", *tiny, "--gin_file=jr_ppo_rnn.gin", *bindings, *store.flags).json()
     run = store.only_run()

@@ -148,7 +148,7 @@ def test_two_agents_of_two_actions_worked_by_hand(old, new, joint_tv, lower, pro
 @pytest.mark.parametrize("table", [2**20, 50], ids=["one batch", "many batches"])
 @pytest.mark.parametrize("num_agents", range(1, 6))
 def test_exact_joint_tv_is_that_of_enumeration(num_agents, table, compiled, monkeypatch):
-    monkeypatch.setattr(total_variation, "_TABLE", table)
+    monkeypatch.setattr(total_variation, "TABLE_SIZE", table)
     exact = tf.function(total_variation.joint_tv_exact) if compiled else total_variation.joint_tv_exact
     old, new = random_teams(num_agents, 60, num_agents, num_actions=5)
     expected = joint_tv_by_enumeration(old, new)
@@ -190,19 +190,19 @@ def test_tables_stay_within_the_memory_meant_for_them(monkeypatch):
     rng = np.random.default_rng(0)
     avail = np.arange(16) < counts[..., None]
     old, new = (np.where(avail, rng.normal(size=avail.shape), -1e9).astype(np.float32) for _ in range(2))
-    sizes, joint = [], total_variation._joint
+    sizes, joint = [], total_variation.joint_probabilities
 
     def spied(*args):
         made = joint(*args)
         sizes.append(made[0].shape.num_elements())
         return made
 
-    monkeypatch.setattr(total_variation, "_joint", spied)
-    monkeypatch.setattr(total_variation, "_TABLE", 8 * 16**2)
+    monkeypatch.setattr(total_variation, "joint_probabilities", spied)
+    monkeypatch.setattr(total_variation, "TABLE_SIZE", 8 * 16**2)
     few = total_variation.joint_tv_exact(old, new)
     assert max(sizes) <= 8 * 16**2
     assert len(sizes) > 2
-    monkeypatch.setattr(total_variation, "_TABLE", 1)
+    monkeypatch.setattr(total_variation, "TABLE_SIZE", 1)
     np.testing.assert_allclose(few, total_variation.joint_tv_exact(old, new), rtol=1e-6)
 
 
@@ -340,7 +340,7 @@ def test_as_many_samples_are_drawn_as_asked_for(table, monkeypatch):
 
     And where the two have no action in common each counts 1, so that the estimate is 1 if there are n.
     """
-    monkeypatch.setattr(total_variation, "_TABLE", table)
+    monkeypatch.setattr(total_variation, "TABLE_SIZE", table)
     never = categorical.MASKED_LOGIT
     old = np.float32([[[0.0, 0.0, never]], [[0.0, 0.0, never]]])
     new = np.float32([[[0.0, never, never]], [[never, never, 0.0]]])

@@ -6,7 +6,6 @@ import sys
 
 from tf_marl import agents, tracking
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
-from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.training.train import Trainer
 
 
@@ -14,7 +13,7 @@ def main(root_dir: str, tracking_uri: str) -> None:
     # Recurrent states, running statistics and the optimisers' own are all to be in the checkpoint.
     memory = {"rnn": "gru", "rnn_units": 4, "normalize_observations": True, "normalize_values": True}
     trainer = Trainer(
-        environment=CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3)),
+        world=MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3),
         root_dir=root_dir,
         agent=functools.partial(agents.mappo, hidden=(8,), num_epochs=2, num_minibatches=2, **memory),
         num_env_steps=24 * 400,

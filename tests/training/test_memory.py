@@ -24,13 +24,13 @@ def test_a_container_may_have_less_memory_than_the_machine(tmp_path, monkeypatch
 @pytest.mark.parametrize("rnn", ["none", "gru"])
 def test_a_run_takes_about_as_much_memory_as_expected(rnn, tmp_path):
     """Of a thousand environments more than a few, so that what TensorFlow takes for itself does not count."""
-    flags = ["--what=train", "--map=2s3z", "--repeats=1", "--json", f"--gin_bindings=ippo.rnn = '{rnn}'"]
+    flags = ["--what=train", "--map=2s3z", "--repeats=1", "--json", f"--gin_bindings=ppo.rnn = '{rnn}'"]
     peaks, expected = [], []
     for num_envs in (16, 1040):
         command = [sys.executable, "-m", "launch.benchmark", *flags, f"--num_envs={num_envs}"]
         said = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path).stdout.splitlines()[-1]
         peaks.append(json.loads(said)["peak_memory_mib"] * 2**20 / 1e9)
-        world = environments.load("2s3z", num_envs=num_envs).world
+        world = environments.make("2s3z", num_envs=num_envs)
         agent = variants.ippo(world.time_step_spec, world.action_spec, rnn=rnn)
         expected.append(memory.of_training(agent, num_envs, 64))
     assert expected[1] - expected[0] == pytest.approx(peaks[1] - peaks[0], rel=0.4)

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tf_marl import agents
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
-from tf_marl.environments.tf_environments import CompiledEnvironment
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.train import Trainer
 
@@ -27,8 +26,8 @@ def make_trainer(root_dir, seed=0, **options):
         "eval_every_env_steps": EVAL_EVERY,
         "eval_episodes": 3,
     } | options
-    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3), seed)
-    return Trainer(environment=environment, root_dir=str(root_dir), seed=seed, **options)
+    world = MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3)
+    return Trainer(world=world, root_dir=str(root_dir), seed=seed, **options)
 
 
 class Record(list):
@@ -219,9 +218,9 @@ def evaluate_as(trainer, *ranks):
         for variable in trainer.agent.actor.variables + trainer.agent.critic.variables:
             variable.assign_add(tf.ones_like(variable))
         seen.append(weights(trainer))
-        outcome = {"battle_won_mean": won, "return_mean": total, "episode_length_mean": 3.0}
-        trainer._evaluator = lambda _, outcome=outcome: outcome
-        trainer._evaluate(lambda *_: None)
+        outcome = {"optimal_mean": won, "return_mean": total, "episode_length_mean": 3.0}
+        trainer.evaluator = lambda _, outcome=outcome: outcome
+        trainer.evaluate(lambda *_: None)
         trainer.save()
     return seen
 
@@ -305,8 +304,8 @@ def test_evaluations_repeat_with_the_seed():
     ],
 )
 def test_unfit_option_is_named(tmp_path, option, value):
-    environment = CompiledEnvironment(MatrixGame(CLIMBING_GAME, num_envs=4))
-    options = {"environment": environment, "root_dir": str(tmp_path), "agent": SMALL_AGENT} | {option: value}
+    world = MatrixGame(CLIMBING_GAME, num_envs=4)
+    options = {"world": world, "root_dir": str(tmp_path), "agent": SMALL_AGENT} | {option: value}
     with pytest.raises(ValueError, match=rf"^train\.{option}: "):
         Trainer(**options)
 

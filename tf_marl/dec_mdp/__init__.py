@@ -3,7 +3,7 @@
 model.py       what a Dec-MDP is, and the team's policy in it
 exact.py       its values, advantages and state distributions, by linear solves; what one agent sees, by marginalisation
 generators.py  random ones by the thousand, and games with known answers
-statements.py  the paper's statements, reading by reading: lhs <= rhs on an instance
+statements/    the paper's statements, reading by reading: lhs <= rhs on an instance
 falsify.py     the search for a counterexample, its minimisation, and the file that keeps it
 learning.py    IPPO, MAPPO and joint-ratio PPO with exact advantages: the true return after every update
 

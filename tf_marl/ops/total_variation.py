@@ -24,7 +24,7 @@ from tf_marl.ops import categorical
 
 Team: TypeAlias = tf.Tensor | tfd.Distribution
 
-_TABLE = 2**20  # numbers worked on at a time, which bounds the memory: a dozen tables of them, 8 bytes each
+TABLE_SIZE = 2**20  # numbers worked on at a time, which bounds the memory: a dozen tables of them, 8 bytes each
 _LARGEST_HALF = 2**26  # joint actions of half a team; more fit no memory
 
 
@@ -96,15 +96,15 @@ def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
     def too_large(states: tf.Tensor) -> tf.Tensor:
         num_states = tf.shape(states)[0]
         table = tf.cast(num_states, size.dtype) * _larger_half(tf.reduce_max(tf.gather(counts, states), axis=0))
-        return (table > _TABLE) & (num_states > 1)
+        return (table > TABLE_SIZE) & (num_states > 1)
 
     def batch(start: tf.Tensor, joint_tv: tf.Tensor):
-        most = tf.maximum(1, tf.cast(_TABLE / size[order[start]], tf.int32))
+        most = tf.maximum(1, tf.cast(TABLE_SIZE / size[order[start]], tf.int32))
         # Fewer, where states of like size owe it to other agents and would fill each other's tables up.
         (states,) = tf.while_loop(
             too_large, lambda states: (states[: (tf.shape(states)[0] + 1) // 2],), (order[start : start + most],)
         )
-        (p1, q1), (p2, q2) = (_joint(*(tf.gather(leaf, states) for leaf in half)) for half in halves)
+        (p1, q1), (p2, q2) = (joint_probabilities(*(tf.gather(leaf, states) for leaf in half)) for half in halves)
         by_ratio = tf.argsort(tf.where(p2 > 0, q2 / p2, math.inf))
         p2, q2 = (tf.gather(leaf, by_ratio, batch_dims=1) for leaf in (p2, q2))
         before = tf.searchsorted(tf.where(p2 > 0, q2 / p2, math.inf), tf.where(q1 > 0, p1 / q1, math.inf))
@@ -138,7 +138,7 @@ def joint_tv_monte_carlo(old: Team, new: Team, num_samples: int, seed: tf.Tensor
     old_log_prob = tf.reshape(old_log_prob, [-1, num_actions])
     log_ratio = tf.reshape(new_log_prob, [-1, num_actions]) - old_log_prob
     rows = tf.shape(log_ratio)[0]
-    per_turn = tf.clip_by_value(_TABLE // tf.maximum(rows, 1), 1, num_samples)
+    per_turn = tf.clip_by_value(TABLE_SIZE // tf.maximum(rows, 1), 1, num_samples)
 
     def turn(i: tf.Tensor, total: tf.Tensor, total_of_squares: tf.Tensor):
         turn_seed = tf.random.experimental.stateless_fold_in(seed, i)
@@ -216,7 +216,7 @@ def _larger_half(counts: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(halves, axis=0)
 
 
-def _joint(p: tf.Tensor, q: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def joint_probabilities(p: tf.Tensor, q: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """[S, J] each, of the joint actions of some agents; where an agent has fewer actions than at other states, 0.
 
     Args: p, q [S, N, A] and counts [S, N], as of `_support`.

@@ -108,7 +108,7 @@ class Trainer:
         self.world = world
         self.collector = _collector(world, self.agent, num_steps, seed, num_shards, whole_episodes)
         self._eval_episodes = eval_episodes
-        self._evaluator = Evaluator(world.resize(eval_episodes), self.agent.policy)
+        self.evaluator = Evaluator(world.resize(eval_episodes), self.agent.policy)
         self._root_dir = pathlib.Path(root_dir)
         self._checkpoint_every = checkpoint_every_env_steps
         weights = self.agent.weights
@@ -187,12 +187,12 @@ class Trainer:
             if seen:
                 keep(int(self.env_steps), {name: values.numpy() for name, values in seen.items()})
             if before // self._eval_every < int(self.env_steps) // self._eval_every:
-                evaluation, evaluated = self._evaluate(record), int(self.env_steps)
+                evaluation, evaluated = self.evaluate(record), int(self.env_steps)
             if before // self._checkpoint_every < int(self.env_steps) // self._checkpoint_every:
                 saved = self.save()
         interrupted = int(self.env_steps) < self.num_env_steps
         if not interrupted and evaluated != int(self.env_steps):
-            evaluation = self._evaluate(record)
+            evaluation = self.evaluate(record)
         if saved != int(self.env_steps):
             self.save()
         return Result(int(self.env_steps), evaluation, interrupted)
@@ -201,7 +201,7 @@ class Trainer:
         """Plays `episodes` greedy episodes, or a few more, by which no weights were chosen. Returns as an Evaluator."""
         rounds = -(-episodes // self._eval_episodes)
         seeds = [tf.random.experimental.stateless_fold_in([self._seed, 6], i) for i in range(rounds)]
-        results = [self._evaluator(seed) for seed in seeds]
+        results = [self.evaluator(seed) for seed in seeds]
         return {name: sum(result[name] for result in results) / rounds for name in results[0]}
 
     def iteration(self) -> tuple[dict[str, tf.Tensor], Tally]:
@@ -233,10 +233,10 @@ class Trainer:
         self.env_steps.assign_add(tf.cast(tally.env_steps, tf.int64))
         return (metrics, tally), seen
 
-    def _evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
+    def evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
         """Evaluates, and keeps the weights if there were no better ones."""
         seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)
-        evaluation = {f"eval/{name}": value for name, value in self._evaluator(seed).items()}
+        evaluation = {f"eval/{name}": value for name, value in self.evaluator(seed).items()}
         record(int(self.env_steps), evaluation)
         rank = [evaluation[name] for name in self._ranked_by]
         if rank >= self._best_rank.numpy().tolist():

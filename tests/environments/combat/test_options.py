@@ -431,7 +431,7 @@ def _clean_gin():
 @pytest.mark.usefixtures("_clean_gin")
 def test_options_can_be_bound_in_gin():
     gin.parse_config(["environment.map_name = '3m'", "environment.reward_sparse = True", "environment.step_mul = 4"])
-    world = environments.load().world
+    world = environments.make()
     assert (world.options.reward_sparse, world.options.step_mul) == (True, 4)
     assert world.options == Options(reward_sparse=True, step_mul=4)
 
@@ -440,4 +440,4 @@ def test_options_can_be_bound_in_gin():
 def test_wrong_option_in_gin_is_refused_by_name():
     gin.parse_config(["environment.map_name = '3m'", "environment.reward_spars = True"])
     with pytest.raises(ValueError, match=r"environment\.reward_spars"):
-        environments.load()
+        environments.make()

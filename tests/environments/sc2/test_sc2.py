@@ -44,7 +44,7 @@ def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac
         pytest.skip("smac's double knows no medivacs")
     stand_in()
     world, twin = load(map_name, seed=7).world, CombatEnv(map_name, seed=7, continuing_episode=True)
-    shown = world.begin()
+    shown = world.reset()
     for episode in range(4):
         twin.reset()
         assert shown.step_type[0] == ts.StepType.FIRST
@@ -57,13 +57,13 @@ def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac
             np.testing.assert_array_equal(shown.observation["alive"][0], [u.health > 0 for u in twin.agents.values()])
             anything = np.array([rng.choice(np.flatnonzero(agent)) for agent in available], np.int32)
             actions = attack_or_advance(available) if episode % 2 else anything
-            shown = world.play(actions[None])
+            shown = world.step(actions[None])
             reward, terminated, info = twin.step(actions)
             assert shown.reward[0] == pytest.approx(reward, abs=1e-6)
             assert shown.step_type[0] == (ts.StepType.LAST if terminated else ts.StepType.MID)
-            assert world.battle_won[0] == info["battle_won"]
+            assert world.info()["battle_won"][0] == info["battle_won"]
         assert shown.discount[0] == float("episode_limit" in info)  # a time limit is no defeat
-        shown = world.play(actions[None])
+        shown = world.step(actions[None])
     assert world.counts == games.Counts()
 
 
@@ -90,7 +90,7 @@ def test_enemies_can_be_sorted(smac, stand_in, load):
     first_enemy, columns = 3 * 4, 3
     y = {}
     for name, world in (("unsorted", unsorted), ("sorted", in_order)):
-        state = world.begin().observation["state"][0]
+        state = world.reset().observation["state"][0]
         y[name] = state[first_enemy : first_enemy + 3 * columns].reshape(3, columns)[:, 1:].tolist()
     assert y["sorted"] == sorted(y["unsorted"]) != y["unsorted"]
 
@@ -102,11 +102,11 @@ def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load,
     faults = [[0, 3, "die"], [1, 2, "drop"], [2, 4, "hang"], [3, 2, "garble"]]
     books = stand_in(faults=faults)
     world = load("3m", step_seconds=5.0).world
-    shown = world.begin()
-    broken, leaders = [], {world._games[0]._process.pid}
+    shown = world.reset()
+    broken, leaders = [], {world.games[0].pid}
     for t in range(20):
-        before, shown = shown, world.play(stop(shown))
-        leaders.add(world._games[0]._process.pid)
+        before, shown = shown, world.step(stop(shown))
+        leaders.add(world.games[0].pid)
         if shown.step_type[0] == ts.StepType.FIRST and before.step_type[0] != ts.StepType.LAST:
             broken.append(t)
     assert broken == [3, 6, 11, 14]  # and the steps after each are counted from 0 again
@@ -123,10 +123,10 @@ def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load,
 def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
     stand_in(faults=[[0, 5, "die"]])
     world = load("3m", num_envs=2, pause_seconds=3.0).world
-    shown = world.begin()
+    shown = world.reset()
     seen = []
     for _ in range(12):
-        shown = world.play(stop(shown))
+        shown = world.step(stop(shown))
         seen.append(shown.step_type.tolist())
     assert seen[:5] == [[ts.StepType.MID] * 2] * 5
     row = seen[5].index(ts.StepType.FIRST)
@@ -138,7 +138,7 @@ def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
 def test_a_game_that_never_starts_ends_the_run_with_its_reason(smac, stand_in, load):
     books = stand_in(faults=[[i, -1, "refuse"] for i in range(9)])
     with pytest.raises(games.GameError, match=r"game 0 failed 2 times in a row, .*websocket.*max_failures"):
-        load("3m", max_failures=1).world.begin()
+        load("3m", max_failures=1).world.reset()
     assert books()["launches"] == 2
 
 
@@ -146,11 +146,11 @@ def test_a_game_without_units_is_given_up(any_smac, stand_in, load):
     """smac raises where there never were any; where the next battle's do not come, it waits for them for ever."""
     stand_in(faults=[[0, -1, "no_units"], [1, -1, "one_battle"]])
     world = load("3m", step_seconds=5.0).world
-    shown = world.begin()
+    shown = world.reset()
     assert world.counts == games.Counts(restarts=1)
     while shown.step_type[0] != ts.StepType.LAST:
-        shown = world.play(stop(shown))
-    world.play(stop(shown))
+        shown = world.step(stop(shown))
+    world.step(stop(shown))
     assert world.counts == games.Counts(restarts=2, hangs=1)
 
 
@@ -158,7 +158,7 @@ def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand
     stand_in()
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(games, "time", clock)
-    (game,) = load("3m").world._games
+    (game,) = load("3m").world.games
     assert game.seconds_at_work(100.0) == 0.0
     game.tend()  # is started, and asked for a battle
     assert game.seconds_at_work(105.0) == 5.0
@@ -176,12 +176,12 @@ def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, 
     books = stand_in()
     limit = 60 * 8 + 64  # game loops of the longest episode
     world = load("3m", max_loops=limit + 100).world
-    shown, episodes, types = world.begin(), 0, []
+    shown, episodes, types = world.reset(), 0, []
     while episodes < 2:
-        shown = world.play(stop(shown))
+        shown = world.step(stop(shown))
         types.append(int(shown.step_type[0]))
         episodes += types[-1] == ts.StepType.LAST
-    world.play(stop(shown))
+    world.step(stop(shown))
     begun = [before for before, after in itertools.pairwise(types) if after == ts.StepType.FIRST]
     assert begun == [ts.StepType.LAST]
     assert world.counts == games.Counts(restarts=2)
@@ -191,11 +191,11 @@ def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, 
 def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_first(any_smac, stand_in, load):
     books = stand_in()
     world = load("3m").world
-    first = world.begin()
-    world.begin()
+    first = world.reset()
+    world.reset()
     assert books()["launches"] == 1  # nothing was played, so nothing is to be begun anew
-    world.play(stop(first))
-    again = world.begin()
+    world.step(stop(first))
+    again = world.reset()
     assert again.step_type[0] == ts.StepType.FIRST
     np.testing.assert_array_equal(again.observation["obs"], first.observation["obs"])  # a new game, of the same seed
     assert (books()["launches"], books()["at_once"]) == (2, 1)
@@ -203,15 +203,14 @@ def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_fi
 
 
 LEARNER = """
-import sys, time
+import time
 from tf_marl.environments.sc2 import games
 sizes = {"N": 3, "A": 9, "O": 30, "S": 48}
 settings = {"sizes": sizes, "env": {"map_name": "3m", "obs_timestep_number": False}, "max_reward": 365}
 settings |= {"step_mul": 8, "max_loops": 2**19, "sort_enemies": False}
 team = [games.Game(i, settings, games.Patience(60, 60, 1, 1), games.Counts()) for i in range(2)]
 games.wait(team)
-assert "tensorflow" not in sys.modules
-print(*[game._process.pid for game in team], flush=True)
+print(*[game.pid for game in team], flush=True)
 time.sleep(600)
 """
 
@@ -247,8 +246,8 @@ def test_nothing_outlives_a_learner_that_is_killed(smac, stand_in, group, tmp_pa
 def test_the_game_writes_its_replays(any_smac, stand_in, load, tmp_path):
     stand_in()
     world = load("3m").world
-    world.play(stop(world.begin()))
-    world.save_replay(tmp_path / "battle.SC2Replay")
+    world.step(stop(world.reset()))
+    world.write_replay(tmp_path / "battle.SC2Replay", policy=None, seed=None, num_episodes=1, title="")
     assert (tmp_path / "battle.SC2Replay").read_bytes() == b"a replay of 8 game loops"
 
 

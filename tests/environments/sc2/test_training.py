@@ -50,7 +50,7 @@ def make_trainer(environment, root_dir, **options):
         "eval_every_env_steps": 10_000,
         "eval_episodes": 3,
     } | options
-    return Trainer(environment=environment, root_dir=str(root_dir), **options)
+    return Trainer(world=world, root_dir=str(root_dir), **options)
 
 
 def test_a_run_counts_its_faults_and_is_taken_up_again_with_new_episodes(smac, stand_in, load, tmp_path):

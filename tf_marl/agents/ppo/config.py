@@ -24,9 +24,8 @@ class PPOConfig(Architecture):
 
     gamma: Fraction = 0.99  # per env step
     lambda_: Fraction = 0.95  # per env step
-    clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = (
-        0.2  # of the ratio; None is none: see clip_range.py
-    )
+    # Of the ratio; None is none: see clip_range.py.
+    clip_range: Annotated[ClipRange, pydantic.Field(validate_default=True)] = 0.2
     enforce: Restraints = ()  # what holds the trust region, in this order: see restraints.py
     entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
     entropy_schedule: Schedule = "constant"

@@ -1,10 +1,7 @@
-"""StarCraft II itself as a TF-Agents environment: SMAC's own environment in worker processes, one game each.
+"""StarCraft II itself as a live world: SMAC's own environment in worker processes, one game each.
 
-To the learner it is a functional world like the others (`functional.py`), but for three things. Its steps are no tensor
-operations, so nothing compiles that they are part of (see `training/live.py`). Its state is what the games showed
-last: it can be neither copied nor taken back. And an episode can break off, because the game died or hung: then the
-next time step is a FIRST one though the last was no LAST, and what came before it in that row is void. A row whose game
-is not there yet, or plays another row's episode, waits: it shows such FIRST steps, of a team that is dead.
+An episode breaks off when its game dies or hangs. A row whose game is not there yet, or plays another row's episode,
+waits, as `world.LiveWorld` says.
 
 With more rows than games a game plays one row's episode after the other's.
 """
@@ -76,6 +73,9 @@ class StarCraft2(LiveWorld):
     `resize` share as many games of their own as this one has: so an evaluation leaves the episodes of training alone.
     """
 
+    outcomes = ("battle_won",)
+    replay_suffixes = (".SC2Replay",)
+
     def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
         model = Combat(battle, num_envs, Options(**smacs))  # says what everything looks like, and plays nothing
@@ -115,20 +115,20 @@ class StarCraft2(LiveWorld):
             ]
 
         games.tidy()
-        self._games = make_games(0)
+        self.games = make_games(0)  # what plays the rows
         self._others = make_games(num_envs)  # of the resized
         self._begin()
 
     def resize(self, num_envs: int) -> "StarCraft2":
         """Another B, on games that all the resized share, for episodes by the batch: a row rests after its first."""
         other = copy.copy(self)
-        other.num_envs, other.one_episode, other._games = num_envs, True, self._others
+        other.num_envs, other.one_episode, other.games = num_envs, True, self._others
         other._begin()
         return other
 
     def _begin(self) -> None:
         """Deals the rows out to the games."""
-        self._queues = [list(range(i, self.num_envs, len(self._games))) for i in range(len(self._games))]
+        self._queues = [list(range(i, self.num_envs, len(self.games))) for i in range(len(self.games))]
         blank = tf.nest.map_structure(
             lambda spec: np.zeros([self.num_envs, *spec.shape], spec.dtype.as_numpy_dtype), self.time_step_spec
         )
@@ -147,7 +147,7 @@ class StarCraft2(LiveWorld):
         """
         assert self.installed
         self._begin()
-        for game in self._games:
+        for game in self.games:
             game.playing = False  # what it is at is of no interest any more
         return self.step(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
 
@@ -164,7 +164,7 @@ class StarCraft2(LiveWorld):
                 done = queue.pop(0)
                 if not self.one_episode:
                     queue.append(done)
-        active = [(game, queue[0]) for game, queue in zip(self._games, self._queues, strict=True) if queue]
+        active = [(game, queue[0]) for game, queue in zip(self.games, self._queues, strict=True) if queue]
         for game, row in active:
             if game.playing:
                 game.shows["action"][:] = action[row]
@@ -203,7 +203,7 @@ class StarCraft2(LiveWorld):
 
     def seconds_at_work(self, now: float) -> float:
         """A game's on average, all so far: see `games.Game.seconds_at_work`."""
-        return float(np.mean([game.seconds_at_work(now) for game in self._games]))
+        return float(np.mean([game.seconds_at_work(now) for game in self.games]))
 
     def metrics(self) -> dict[str, float]:
         """What went wrong so far in all games of this process.
@@ -232,7 +232,7 @@ class StarCraft2(LiveWorld):
         Raises:
             games.GameError: it does not.
         """
-        game = self._games[0]
+        game = self.games[0]
         with tempfile.TemporaryDirectory() as folder:
             game.ask(worker.REPLAY + str(folder).encode())
             games.wait([game])
@@ -244,7 +244,7 @@ class StarCraft2(LiveWorld):
 
     def close(self) -> None:
         """Ends all games, the resized cores' too."""
-        for game in self._games + self._others:
+        for game in self.games + self._others:
             game.stop()
 
 

@@ -100,6 +100,11 @@ class Game:
         self.asked = None
 
     @property
+    def pid(self) -> int | None:
+        """Of the worker, which leads the process group that the game is in; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def down(self) -> bool:
         """Whether it is still to be started."""
         return self._process is None

@@ -15,6 +15,7 @@ from tf_marl.compile import graph
 from tf_marl.environments.combat import replay
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
+from tf_marl.environments.combat.replay import layout, pictures, recording
 from tf_marl.environments.combat.scenarios import scenario
 from tf_marl.environments.combat.scripts import ScriptedPolicy
 from tf_marl.training.evaluate import Evaluator
@@ -148,7 +149,7 @@ def test_an_episode_is_cut_at_its_first_end(episodes, health, won, terminated, o
         "terminated": np.array([False, False, terminated, False, True]),
         "won": np.array([False, False, won, False, True]),
     }
-    episode = replay._episode(episodes[0].battle, film)
+    episode = recording.cut(episodes[0].battle, film)
     assert episode.outcome == outcome
     assert episode.action.tolist() == [[1], [2]]
     assert episode.reward.tolist() == [0.5, 2]
@@ -161,11 +162,11 @@ def test_attackers_aim_at_the_target_they_kill(episodes):
     health = np.array([[45, 45, 45, 45, 6, 45], [45, 45, 45, 45, 0, 45.0]])
     ordered = np.array([[6 + 1, 2, 6 + 2]])
     episode = episodes[0]._replace(target=nobody, health=health, action=ordered)
-    assert replay._aims(episode, 0) == [4, -1, -1, -1, -1, -1]
+    assert episode.aims(0) == [4, -1, -1, -1, -1, -1]
     nobody[1] = [-1, -1, 5, 0, -1, 1]
-    assert replay._aims(episode._replace(target=nobody), 0) == [4, -1, 5, 0, -1, 1]
+    assert episode._replace(target=nobody).aims(0) == [4, -1, 5, 0, -1, 1]
     shuffled = episode._replace(slots=np.array([2, 0, 1]), target=np.full([2, 6], -1))
-    assert replay._aims(shuffled, 0) == [-1, -1, 4, -1, -1, -1]  # slot 2 is enemy 1; slot 1 is enemy 0, who lives
+    assert shuffled.aims(0) == [-1, -1, 4, -1, -1, -1]  # slot 2 is enemy 1; slot 1 is enemy 0, who lives
 
 
 def test_a_healer_aims_at_the_patient_that_dies(episodes):
@@ -179,7 +180,7 @@ def test_a_healer_aims_at_the_patient_that_dies(episodes):
         health=health,
         action=np.array([[6 + 2, 6 + 2, 1]]),
     )
-    assert replay._aims(episode, 0) == [2, 5, -1, -1, -1, -1]
+    assert episode.aims(0) == [2, 5, -1, -1, -1, -1]
 
 
 def test_shuffled_enemies_are_named_by_their_slots():
@@ -238,7 +239,7 @@ def test_a_page_is_small(page):
 
 
 def test_the_view_holds_everyone_and_is_no_taller_than_wide(episodes):
-    left, bottom, right, top = replay._view(episodes)
+    left, bottom, right, top = layout.view(episodes)
     for episode in episodes:
         assert ((episode.x >= left) & (episode.x <= right) & (episode.y >= bottom) & (episode.y <= top)).all()
     assert 0 <= left < right <= 32
@@ -266,20 +267,20 @@ def test_an_mp4_shows_every_quarter_step(episodes, tmp_path):
     assert frames == sum(4 * episode.num_steps + 24 for episode in episodes[:2])  # the end stays for 24 frames
     assert seconds == pytest.approx(frames / 20, abs=0.06)
     meta = next(imageio_ffmpeg.read_frames(str(tmp_path / "battle.mp4")))
-    assert meta["size"] == replay._Canvas(episodes[:2]).size
+    assert meta["size"] == pictures.Canvas(episodes[:2]).size
 
 
 def test_pictures_show_units_where_they_are(episodes):
     """Left of the letter, units of both sides have their side's colour, until they are dead."""
-    canvas, episode = replay._Canvas(episodes), episodes[0]
-    left, _, right, top = replay._view(episodes)
+    canvas, episode = pictures.Canvas(episodes), episodes[0]
+    left, _, right, top = layout.view(episodes)
     scale = 640 / (right - left)
 
     def colour_at(t, unit):
         place = (episode.x[t, unit] - 0.25 - left) * scale, 32 + (top - episode.y[t, unit]) * scale
         return canvas.frame(0, float(t)).getpixel(tuple(map(int, place)))
 
-    blue, vermilion = map(ImageColor.getrgb, replay._SIDES)
+    blue, vermilion = map(ImageColor.getrgb, pictures.SIDES)
     assert [colour_at(0, unit) for unit in range(6)] == [blue] * 3 + [vermilion] * 3
     end = episode.num_steps
     assert blue not in [colour_at(end, unit) for unit in range(3) if not episode.health[end, unit]]

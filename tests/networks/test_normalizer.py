@@ -1,4 +1,6 @@
-"""Running statistics against NumPy's of everything at once."""
+"""Running statistics against NumPy's of everything at once; and networks that normalise what they see by them."""
+
+import dataclasses
 
 import hypothesis
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
+from tf_marl.networks import Architecture
 from tf_marl.networks.normalizer import RunningNormalizer
 
 SIZE = 2
@@ -96,3 +99,51 @@ def test_what_never_varies_is_not_blown_up():
     normalizer = RunningNormalizer(1)
     normalizer.update(tf.fill([9, 1], 4.0), tf.ones([9], tf.bool))
     np.testing.assert_allclose(normalizer(tf.constant([[4.0], [4.001]])), [[0.0], [0.001 / 1e-2]], rtol=1e-3)
+
+
+# Networks
+
+
+NUM_STEPS, NUM_AGENTS = 5, 3
+SHARED, MIXED = [0, 0, 0], [0, 1, 1]
+PLAIN = Architecture(hidden=(8, 6), head_hidden=(7,), activation="tanh")
+NORMALISING = dataclasses.replace(PLAIN, normalize_observations=True)
+KINDS = ["actor", "critic of obs", "critic of state", "critic of both"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_observations_are_normalised_by_those_that_count(kind, draw, rng, build, outputs_of):
+    net, plain = build(kind, MIXED, NORMALISING), build(kind, MIXED, PLAIN)
+    seen, counts = draw(4, NUM_STEPS), rng.random([4, NUM_STEPS, NUM_AGENTS]) < 0.4
+    counts[0, 0] = False
+    team_counts = counts.any(axis=-1)
+    obs, state = (5.0 + 3.0 * seen[name].numpy() for name in ("obs", "state"))
+    seen["obs"] = tf.constant(np.where(counts[..., None], obs, np.float32(1e6)))
+    seen["state"] = tf.constant(np.where(team_counts[..., None], state, np.float32(1e6)))
+    observation = draw(6)
+    np.testing.assert_allclose(outputs_of(net, observation), outputs_of(plain, observation), atol=1e-6)
+    net.torso.observe(seen, tf.constant(counts))
+    by_hand = dict(observation)
+    for name, of_those in [("obs", obs[counts]), ("state", state[team_counts])]:
+        by_hand[name] = (observation[name] - of_those.mean(axis=0)) / of_those.std(axis=0)
+    actual, expected = outputs_of(net, observation), outputs_of(plain, by_hand)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-6)
+    assert (np.abs(actual - outputs_of(plain, observation)) > 1e-2 * np.abs(expected)).any()
+
+
+def test_an_observation_far_off_is_clipped(draw, build, outputs_of):
+    actor = build("actor", SHARED, NORMALISING)
+    far, further = draw(2), draw(2)
+    far["obs"], further["obs"] = tf.fill(far["obs"].shape, 11.0), tf.fill(far["obs"].shape, 1e6)
+    np.testing.assert_array_equal(outputs_of(actor, far), outputs_of(actor, further))
+
+
+def test_statistics_are_not_learned_and_there_are_none_unless_asked(draw, build, outputs_of):
+    normalising, plain = build("actor", SHARED, NORMALISING), build("actor", SHARED, PLAIN)
+    observation = draw(4)
+    for actor in (normalising, plain):
+        actor.create_variables()
+        actor.torso.observe(observation, tf.ones([4, NUM_AGENTS], tf.bool))
+    assert len(normalising.non_trainable_variables) == 3
+    assert not plain.non_trainable_variables
+    assert (outputs_of(normalising, observation) != outputs_of(plain, observation)).any()

@@ -1,5 +1,7 @@
 """Rollouts: rows that chain into episodes, and a tally that agrees with them."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents, environments
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
-from tf_marl.training.rollout import Collector, Tally
+from tf_marl.training.collect import Collector
 
 NUM_ENVS = 4
 
@@ -17,9 +19,16 @@ def collector(world, num_steps, seed=0, num_shards=1, whole_episodes=False, **ag
     return agent, Collector(world, agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
 
 
+class Collected(NamedTuple):
+    experience: Any
+    final_time_step: Any
+    tally: Any
+
+
 def collect_twice(world, num_steps, **options):
     agent, environments = collector(world, num_steps, **options)
-    return agent, [tf.nest.map_structure(np.asarray, environments.collect()) for _ in range(2)]
+    collected = [Collected(*rollout, tally) for rollout, tally in (environments.collect() for _ in range(2))]
+    return agent, tf.nest.map_structure(np.asarray, collected)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,7 @@ def played(request):
     if request.param == "matrix game":
         return request.getfixturevalue("game_rollouts")
     options = {"rnn": "gru", "rnn_units": 8} if "recurrent" in request.param else {}
-    return collect_twice(environments.load("3m", num_envs=NUM_ENVS).world, num_steps=48, **options)
+    return collect_twice(environments.make("3m", num_envs=NUM_ENVS), num_steps=48, **options)
 
 
 @pytest.fixture
@@ -68,7 +77,7 @@ def test_an_episode_starts_after_every_boundary_and_nowhere_else(rows):
 
 def test_tally_counts_env_steps_without_boundaries_and_episodes_by_their_ends(played, rows):
     _, rollouts = played
-    tally = Tally(*np.sum([rollout.tally for rollout in rollouts], axis=0))
+    tally = tf.nest.map_structure(lambda *parts: sum(parts), *(rollout.tally for rollout in rollouts))
     ends = rows.next_step_type == ts.StepType.LAST
     assert tally.env_steps == (rows.step_type != ts.StepType.LAST).sum()
     assert tally.episodes == ends.sum()
@@ -80,7 +89,8 @@ def test_tally_counts_env_steps_without_boundaries_and_episodes_by_their_ends(pl
             lengths.append(len(counted))
     assert tally.env_steps_of_episodes == sum(lengths)
     np.testing.assert_allclose(tally.returns, sum(returns), rtol=1e-5)
-    assert 0 <= tally.battles_won <= tally.episodes
+    (outcome,) = tally.outcomes.values()
+    assert 0 <= outcome <= tally.episodes
 
 
 def test_tally_of_the_matrix_game_is_known_in_advance(game_rollouts):
@@ -91,7 +101,7 @@ def test_tally_of_the_matrix_game_is_known_in_advance(game_rollouts):
     assert [first.tally.env_steps_of_episodes, second.tally.env_steps_of_episodes] == [NUM_ENVS * 6, NUM_ENVS * 6]
     for rollout in (first, second):
         won = (rollout.experience.next_step_type == ts.StepType.LAST) & (rollout.experience.reward == 11)
-        assert rollout.tally.battles_won == won.sum()
+        assert rollout.tally.outcomes == {"optimal": won.sum()}
 
 
 def test_actions_are_available_and_the_logits_on_record_are_the_agents(played, rows):
@@ -107,7 +117,7 @@ def test_actions_are_available_and_the_logits_on_record_are_the_agents(played, r
 @pytest.fixture(scope="module")
 def episodes():
     """Two rollouts of one whole episode each in every environment, by recurrent agents."""
-    world = environments.load("3m", num_envs=NUM_ENVS).world
+    world = environments.make("3m", num_envs=NUM_ENVS)
     options = {"whole_episodes": True, "rnn": "gru", "rnn_units": 8}
     _, rollouts = collect_twice(world, world.episode_limit, **options)
     return world, rollouts

@@ -1,0 +1,41 @@
+"""Ways to play for tests of SMAC's API."""
+
+import numpy as np
+import pytest
+
+EAST, STOP, ATTACK = 4, 1, 6
+
+
+@pytest.fixture(scope="session")
+def random_actions():
+    """(env, rng) -> an action per agent."""
+    return lambda env, rng: [rng.choice(np.flatnonzero(available)) for available in env.get_avail_actions()]
+
+
+@pytest.fixture(scope="session")
+def attack_or_advance():
+    """(env) -> an action per agent, who attacks the first enemy it may, else goes east, else stops."""
+
+    def choose(env):
+        actions = []
+        for available in env.get_avail_actions():
+            wishes = [*range(ATTACK, env.n_actions), EAST, STOP, 0]
+            actions.append(next(action for action in wishes if available[action]))
+        return actions
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def play():
+    """(env, choose) -> of one episode, its rewards and the last info."""
+
+    def episode(env, choose):
+        env.reset()
+        rewards, terminated, info = [], False, {}
+        while not terminated:
+            reward, terminated, info = env.step(choose(env))
+            rewards.append(reward)
+        return rewards, info
+
+    return episode

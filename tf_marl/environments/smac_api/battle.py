@@ -1,0 +1,40 @@
+"""What all parts of `CombatEnv` know of the battle."""
+
+import numpy as np
+
+from tf_marl.environments.combat.options import Options
+from tf_marl.environments.smac_api.program import Facts, Program
+
+
+class Battle:
+    """A battle as it stands, and the attributes of SMAC's that tell its sizes."""
+
+    program: Program  # shared by all environments of one map with the same options
+    options: Options
+    facts: Facts | None  # None before the first `reset`
+    map_type: str
+    n_agents: int
+    n_enemies: int
+    n_actions: int
+    episode_limit: int  # env steps
+    last_action: np.ndarray  # [N, A], one-hot
+    ally_state_attr_names: list[str]
+    enemy_state_attr_names: list[str]
+    map_x: int  # map units
+    map_y: int
+    pathing_grid: np.ndarray  # [32, 32] bool, indexed [x, y]
+    _episode_steps: int  # SMAC's name
+
+    @property
+    def now(self) -> Facts:
+        """Raises RuntimeError: there is no battle yet."""
+        if self.facts is None:
+            raise RuntimeError("there is no battle yet; call reset() first")
+        return self.facts
+
+    def require(self, agent: int, action: int) -> None:
+        """Raises AssertionError: the agent cannot take that action; names those that it can."""
+        available = self.now.avail_actions[agent]
+        if not (0 <= action < self.n_actions and available[action]):
+            legal = np.flatnonzero(available).tolist()
+            raise AssertionError(f"agent {agent} cannot take action {action}; it can take one of {legal}")
