@@ -3,8 +3,6 @@
 import mlflow
 import pytest
 
-from launch import app
-
 NAME = "tf_marl.ippo.3m"
 
 
@@ -28,23 +26,3 @@ def test_what_is_not_registered_cannot_play(flags, message, store_in, warm_launc
     outcome = warm_launch("launch.champion", *flags, f"--tracking_uri={store_in(tmp_path)}")
     assert outcome.code == 2
     assert outcome.stderr.startswith(f"error: {message}")
-
-
-def test_the_environment_of_a_policy_is_told_in_plain_values():
-    config = """
-        # Macros:
-        scale = 10.0
-        environment.backend = 'combat'
-        environment.map_name = '3m'
-        environment.num_envs = 64
-        environment.reward_scale_rate = %scale
-        train.agent = @ippo
-    """
-    lines = "\n".join(line.strip() for line in config.splitlines())
-    assert app.training_facts(lines) == {
-        "algorithm": "ippo",
-        "map": "3m",
-        "environment": {"backend": "combat", "map_name": "3m", "reward_scale_rate": 10.0},
-    }
-    with pytest.raises(app.BadInput, match=r"environment.enemy = @choice\(\): set it to a plain value"):
-        app.training_facts(lines + "\nenvironment.enemy = @choice()")
