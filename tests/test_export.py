@@ -17,7 +17,7 @@ from tf_marl import agents, export
 from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.compile import graph
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
-from tf_marl.training.evaluate import Evaluator, play_step
+from tf_marl.training.evaluate import Evaluator
 
 NUM_GAMES, NUM_STEPS = 8, 20
 POLICIES = {
@@ -98,7 +98,7 @@ def make_agent(world, **options):
 
 def play(world, policy):
     """What was seen and done for some env steps, over the ends of episodes."""
-    step = graph.function(lambda t, *rest: play_step(world, policy, tf.constant([3, 4]), t, *rest))
+    step = graph.function(lambda t, *rest: world.play_step(policy, tf.constant([3, 4]), t, *rest))
     state, policy_state = world.reset(tf.constant([3, 4])), policy.get_initial_state(world.num_envs)
     time_step, rows = world.time_step(state), []
     for t in range(NUM_STEPS):

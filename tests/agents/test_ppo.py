@@ -201,7 +201,7 @@ class TestRecurrent:
         np.testing.assert_allclose(agent.losses(batch)["loss/policy"], 0.0, atol=1e-5)
 
     def test_values_on_record_give_the_advantages_that_a_pass_of_the_critic_gives(self, rollout):
-        (agent, _), (experience, final_time_step, _) = rollout
+        (agent, _), (experience, final_time_step) = rollout
         on_record = agent.batch(experience, final_time_step)
         passed = agent.batch(experience, final_time_step, critic_is_new=True)
         np.testing.assert_allclose(passed.old_value, on_record.old_value, rtol=1e-4, atol=1e-5)
@@ -240,7 +240,7 @@ class TestRecurrent:
         )
 
     def test_updates_change_actor_and_critic(self, rollout):
-        (_, agent), (experience, final_time_step, _) = rollout
+        (_, agent), (experience, final_time_step) = rollout
         before = weights(agent)
         metrics = agent.update(experience, final_time_step).metrics
         assert all(np.isfinite(value) for value in metrics.values())

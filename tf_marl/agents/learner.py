@@ -72,6 +72,19 @@ class Learner(tf_agent.TFAgent):
         """One update. Returns: scalars to record, named `loss/..` and so on."""
         raise NotImplementedError
 
+    def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
+        """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation."""
+        del weights
+        final = ts.TimeStep(
+            step_type=experience.step_type[:, -1],
+            reward=experience.reward[:, -1],
+            discount=experience.discount[:, -1],
+            observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
+        )
+        metrics = self.learn(Rollout(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final))
+        losses = [metrics[name] for name in ("loss/policy", "loss/value") if name in metrics]
+        return tf_agent.LossInfo(loss=tf.add_n(losses), extra=metrics)
+
     @property
     def learning_variables(self) -> list[tf.Variable]:
         """All that an update changes, optimisers' state too: what is put back where one failed."""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
@@ -213,18 +212,6 @@ class PPOAgent(Learner):
             torso.observe(experience.observation, learns)
         self.train_step_counter.assign_add(1)
         return Update(metrics, advantage, ends[-1][0] if watch else ())
-
-    def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
-        """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation's value."""
-        del weights
-        final = ts.TimeStep(
-            step_type=experience.step_type[:, -1],
-            reward=experience.reward[:, -1],
-            discount=experience.discount[:, -1],
-            observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
-        )
-        metrics = self.update(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final).metrics
-        return tf_agent.LossInfo(loss=metrics["loss/policy"] + metrics["loss/value"], extra=metrics)
 
     # What is learned from.
 
