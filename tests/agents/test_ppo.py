@@ -158,9 +158,9 @@ def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent):
     agent, twin = small_agent(), small_agent()
     loss_info = agent.train(experience)
     metrics = update(twin, experience)
-    assert loss_info.extra.keys() == metrics.keys()
+    assert metrics.keys() < loss_info.extra.keys()  # and how far it went
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
-    tf.nest.map_structure(close, loss_info.extra, metrics)
+    tf.nest.map_structure(close, {name: loss_info.extra[name] for name in metrics}, metrics)
     np.testing.assert_allclose(loss_info.loss, metrics["loss/policy"] + metrics["loss/value"], rtol=1e-5)
     tf.nest.map_structure(close, weights(agent), weights(twin))
     assert agent.train_step_counter == 1

@@ -66,7 +66,8 @@ class ReinforceAgent(Learner):
             watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
         )
         self._optimizers = [tf.keras.optimizers.legacy.Adam(config.learning_rate) for _ in range(2)]
-        for optimizer, network in zip(self._optimizers, (self.actor, self.baseline), strict=True):
+        networks_by_optimizer: tuple[Any, ...] = (self.actor, self.baseline)
+        for optimizer, network in zip(self._optimizers, networks_by_optimizer, strict=True):
             optimizer._create_all_weights(network.trainable_variables)
 
     def learn(self, rollout: Rollout) -> Metrics:

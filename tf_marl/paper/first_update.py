@@ -10,6 +10,7 @@ from collections.abc import Collection
 import numpy as np
 import tensorflow as tf
 
+from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.compile import graph
 from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
 from tf_marl.training.train import Trainer
@@ -22,14 +23,17 @@ class FirstUpdate:
     """A trainer's first rollout, and what its agent's first update would make of the policy.
 
     Args:
-        trainer: that has not trained; its clip range is a number.
+        trainer: that has not trained, of one of PPO's variants; its clip range gives way to those of the experiment.
         full: measures.
         epochs: at which the distributions are measured; the ratios are at all.
         seed: of Monte Carlo estimates.
     """
 
     def __init__(self, trainer: Trainer, full: Full, epochs: Collection[int], seed: int):
+        assert isinstance(trainer.agent, PPOAgent)
         self._agent = agent = trainer.agent
+        self._clip_range = tf.Variable(0.0, trainable=False)
+        agent.clip_range = lambda alive, progress: self._clip_range.read_value()
         collect = graph.function(trainer.collector.collect)
         # As in the paper's code, whose running statistics of observations are under way when the rollout begins.
         seen, _ = collect()
@@ -58,6 +62,5 @@ class FirstUpdate:
         """The history of the update with that clip range, [epochs + 1, ...] each."""
         agent = self._agent
         tf.train.Checkpoint(agent=agent).read(self._start).assert_consumed()
-        nobody = tf.ones([agent.action_spec.shape[0]], tf.bool)
-        agent.epsilon_scale.assign(clip_range / agent.epsilon(nobody))
+        self._clip_range.assign(clip_range)
         return {name: values.numpy() for name, values in self._update().items()}
