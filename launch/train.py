@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tf_marl.training.train import Result, Trainer
 
 FLAGS = flags.FLAGS
-TRACKING_NAME = "tracking"  # in root_dir: what is on its way to MLflow
 
 app.define_gin_flags()
 app.define_tracking_flags()
@@ -37,10 +36,11 @@ flags.DEFINE_string(
 
 def main() -> int:
     from tf_marl import tracking
+    from tf_marl.experiments import runs
 
     paths = app.gin_paths(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
-    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / TRACKING_NAME)):
+    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / runs.TRACKING_NAME)):
         with app.bad_input("--tracking_uri: "):
             tracking.check_reachable(FLAGS.tracking_uri)
     print("loading TensorFlow ...", file=sys.stderr, flush=True)
@@ -60,7 +60,7 @@ def main() -> int:
     run = RecordedRun(trainer, tracker, root_dir, name, config, FLAGS.seed)
     began = time.perf_counter()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exception, as Ctrl-C is
-    with _ending_well(tracker):
+    with contextlib.closing(trainer.world), _ending_well(tracker):
         run.begin()
         if resumes:
             anew = "" if trainer.world.compiles else "; its games cannot be saved, so episodes begin anew"
@@ -70,7 +70,6 @@ def main() -> int:
         status, patience = ("KILLED", 5.0) if result.interrupted else ("FINISHED", 30.0)
         _tell(tracker.finish(status, patience=patience))
     seconds = time.perf_counter() - began
-    trainer.world.close()  # a challenge needs games of its own
     registers = FLAGS.register and not result.interrupted
     verdict = _challenge(registered_name, tracker.run_id) if registers else ""
     look = _page(tracker)
@@ -152,7 +151,7 @@ def _tracker(
                 "num_agents": str(trainer.agent.action_spec.shape[0]),
             }
             | trainer.world.tags(),
-            folder=root_dir / TRACKING_NAME,
+            folder=root_dir / runs.TRACKING_NAME,
             parent_run_id=FLAGS.parent_run_id,
         )
 

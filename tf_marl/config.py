@@ -84,7 +84,11 @@ def check_names() -> None:
         ValueError: one is; names the new one.
     """
     for section in _SECTIONS_OF_OLD:
-        for setting in gin.get_bindings(section, resolve_references=False):
+        try:
+            settings = gin.get_bindings(section, resolve_references=False)
+        except ValueError:  # nobody imported it, so nobody set anything of it
+            continue
+        for setting in settings:
             raise ValueError(f"{section}.{setting} is ppo.{setting} now, for all of PPO's variants; write that")
 
 

@@ -109,7 +109,6 @@ def test_a_root_dir_that_cannot_be_written_is_refused_at_once(name, launch, no_t
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("battle.avi", r"--replay=battle\.avi: .* \.html, \.gif or \.mp4"),
         ("config.gin/battle.html", "--replay=config.gin: cannot write there"),
         ("folder.html", "--replay=folder.html: is a folder"),
     ],
@@ -152,7 +151,8 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
         ("ppo.gamma = 2.0", "ppo.gamma: .*less than or equal to 1, not 2.0"),
         ("ppo.clip_range = 1e999", "ppo.clip_range: .*positive number.*not inf"),
         ("train.seed = 4", "'train' .*'seed'"),
-        ("ppo.seed = 4", "'ippo' .*'seed'"),
+        ("ppo.seed = 4", "'ppo' .*'seed'"),
+        ("ippo.clip_range = 0.1", "ippo.clip_range is ppo.clip_range now"),
         ("ppo.hidden = ()", r"ppo.hidden: .*not \(\)"),
         ("environment.num_envs = 0", "environment.num_envs: .*greater than 0, not 0"),
         ("train.num_env_steps = -1", "train.num_env_steps: .*greater than 0, not -1"),
@@ -165,8 +165,8 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
         ("ppo.gamma = float('nan')", r"ppo.gamma = float\('nan'\): .*number such as"),
         ("ppo.gamma = (", r"ppo.gamma = \(: write NAME = VALUE"),
         ("ppo.gamma = %NOPE", "ppo.gamma = %NOPE: there is no macro NOPE"),
-        ("ppo.clip_range = @linear", r"ppo.clip_range: .*@per_agent\(\), not @linear$"),
-        ("ppo.sequence_length = 3", 'ippo: sequence_length needs rnn = "gru"$'),
+        ("ppo.clip_range = @linear", r"ppo.clip_range: .*@per_agent\(\), .*, not @linear$"),
+        ("ppo.sequence_length = 3", 'ppo: sequence_length needs rnn = "gru"$'),
         ("train.agent = @ippo()", r"train.agent: .*@ippo, not @ippo\(\)"),
         ("include 'nowhere.gin'", "nowhere.gin"),
         ("ppo.hidden = (300_000, 64)", "ppo.hidden.0: .*less than or equal to 32768, not 300000"),
@@ -179,6 +179,13 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
 def test_a_bad_gin_binding_is_refused(binding, says, warm_launch, tiny, store, tmp_path):
     outcome = warm_launch("launch.train", *tiny, f"--gin_bindings={binding}", *store)
     assert re.search(says, refusal(outcome, tmp_path))
+
+
+def test_a_replay_of_a_kind_that_the_world_has_not_is_refused(warm_launch, tmp_path):
+    outcome = warm_launch("launch.evaluate", "--policy=nearest", "--map=3m", "--replay=battle.avi")
+    assert "--replay=battle.avi: replays of 3m are files that end in .html or .gif or .mp4" in refusal(
+        outcome, tmp_path
+    )
 
 
 def test_a_bad_gin_binding_is_refused_in_a_process_of_its_own(launch, tiny, store, tmp_path):
@@ -202,7 +209,7 @@ def test_a_missing_algorithm_or_map_is_asked_for(files, says, warm_launch, store
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"# gamma\nippo.gamma = = 3", "line 2: ppo.gamma = = 3: write NAME = VALUE"),
+        (b"# gamma\nppo.gamma = = 3", "line 2: ppo.gamma = = 3: write NAME = VALUE"),
         (b"# gamma\nippo.gama.x = 3", "No configurable matching 'ippo.gama'.* line 2"),
         (b"ppo.gamma = (", "write NAME = VALUE"),
         (b"include 'broken.gin'", "includes itself"),

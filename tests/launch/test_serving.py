@@ -20,9 +20,9 @@ import pytest
 import requests
 import tensorflow as tf
 
-from launch import app, champion
 from tf_marl import agents, environments, export, tracking
 from tf_marl.environments.tf_environments import CompiledEnvironment
+from tf_marl.experiments import champion, runs
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def beginner(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("beginner")
     environment = environments.load("3m")
     agent = agents.ippo(environment.time_step_spec(), environment.action_spec(), hidden=(4,))
-    facts = app.training_facts("train.agent = @ippo\nenvironment.map_name = '3m'\nenvironment.backend = 'combat'")
+    facts = runs.training_facts("train.agent = @ippo\nenvironment.map_name = '3m'\nenvironment.backend = 'combat'")
     page = export.save_model(agent, folder / "model" / tracking.SAVED_MODEL, 0, facts)
     tracker = tracking.Tracker(store, "battles", "beginner", {}, {}, folder / "tracking")
     tracker.model(folder / "model", NAME, "", 0, page["signatures"]["serving_default"], {"model/battle_won_mean": 0.0})
@@ -84,7 +84,7 @@ def trained(store, beginner, launch, tmp_path_factory):
 def battle(trained):
     """A battle that the team wins: its environment and seed, and what the team did, decided as it was trained."""
     gin.clear_config()
-    world, agent, _ = app.load_run(str(trained[0]), best=True)
+    world, agent, _ = runs.load_run(str(trained[0]), best=True)
     gin.clear_config()
     world = world.resize(1)
     for seed in range(20):

@@ -229,6 +229,6 @@ def _backtracked(mdp: DecMDP, old: tf.Tensor, new: tf.Variable, back: list[tuple
     policies = tf.unstack(new)
     for index, alpha in back:
         learner = _Learner(mdp, old[index], policies[index])
-        restraints.backtrack(alpha).settle(learner, None, [old[index]])
+        restraints.backtrack(alpha).end(learner, None, tf.constant(0), [old[index]])
         policies[index] = tf.identity(learner.actor_weights[0])
     return tf.stack(policies)
