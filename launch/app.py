@@ -50,6 +50,12 @@ def define_gin_flags() -> None:
     flags.DEFINE_multi_string("gin_bindings", [], "Gin binding such as 'train.num_env_steps = 5e6'; repeats.")
 
 
+def define_plugin_flag() -> None:
+    flags.DEFINE_multi_string(
+        "plugin", [], "Python module that makes a learner, a world or a sink of yours known; repeats."
+    )
+
+
 def define_store_flag() -> None:
     flags.DEFINE_string("tracking_uri", None, "MLflow store; by default SQLite in the checkout's mlflow_artifacts/.")
 
@@ -97,6 +103,8 @@ def run(main: Callable[[], int]) -> None:
         logging.set_verbosity(logging.WARNING)
         logging.get_absl_handler().setFormatter(stdlib_logging.Formatter("warning: %(message)s"))
         try:
+            if "plugin" in FLAGS and FLAGS.plugin:
+                _import_plugins(FLAGS.plugin)
             return main()
         except BadInput as error:
             return _complain(error)
@@ -107,6 +115,16 @@ def run(main: Callable[[], int]) -> None:
             return INTERRUPTED
 
     app.run(call, flags_parser=parse)
+
+
+def _import_plugins(names: Iterable[str]) -> None:
+    """Raises: BadInput: one cannot be imported; names it."""
+    from tf_marl import config
+
+    for name in names:
+        with bad_input(f"--plugin={name}: "), _stderr_held_back():
+            importlib.import_module(name)
+        config.trust(name)
 
 
 def _complain(error: object, code: int = BAD_INPUT) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 app.define_json_flag()
+app.define_plugin_flag()
 app.define_gin_flags()
 app.define_memory_flag()
 app.define_seed_flag()

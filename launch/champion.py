@@ -13,6 +13,7 @@ from tf_marl.experiments import champion
 FLAGS = flags.FLAGS
 
 app.define_json_flag()
+app.define_plugin_flag()
 app.define_store_flag()
 flags.DEFINE_string("model", None, "Name of a registered model, such as tf_marl.ippo.3m.")
 flags.DEFINE_integer("version", None, "Version that challenges; by default the newest.", lower_bound=1)

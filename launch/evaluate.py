@@ -23,6 +23,7 @@ REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
 
 app.define_gin_flags()
 app.define_json_flag()
+app.define_plugin_flag()
 app.define_memory_flag()
 app.define_sc2_flag()
 app.define_seed_flag()

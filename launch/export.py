@@ -10,6 +10,7 @@ from launch import app
 FLAGS = flags.FLAGS
 
 app.define_json_flag()
+app.define_plugin_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run.")
 flags.DEFINE_string("out", None, "Folder of the exported versions; made if need be.")
 flags.DEFINE_bool("best", True, "Export the policy that evaluated best, not the newest.")

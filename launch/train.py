@@ -22,6 +22,7 @@ FLAGS = flags.FLAGS
 app.define_gin_flags()
 app.define_tracking_flags()
 app.define_json_flag()
+app.define_plugin_flag()
 app.define_memory_flag()
 app.define_sc2_flag()
 app.define_seed_flag()

@@ -74,6 +74,7 @@ def fields(section: str, options: Any) -> dict[str, Any]:
     return {f"{section}.{field.name}": field.default if callable(value) else value for field, value in values.items()}
 
 
+_TRUSTED = {__package__}
 _SECTIONS_OF_OLD = ("ippo", "mappo", "jr_ppo")  # whose settings are `ppo`'s now, for all of them
 
 
@@ -133,8 +134,13 @@ class _References(config_parser.ParserDelegate):
         self.macros.append(macro_name)
 
 
+def trust(module: str) -> None:
+    """Lets configurations refer to what a module made known to gin, as to tf_marl's own."""
+    _TRUSTED.add(module.partition(".")[0])
+
+
 def _is_ours(name: str) -> bool:
     try:
-        return gin.get_configurable(name).__module__.partition(".")[0] == __package__
+        return gin.get_configurable(name).__module__.partition(".")[0] in _TRUSTED
     except (KeyError, ValueError):  # unknown, or ambiguous
         return False

@@ -37,7 +37,7 @@ from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl.agents.ppo.agent import PPOAgent
+from tf_marl.agents.learner import Learner
 from tf_marl.compile import graph
 from tf_marl.networks import Actor
 from tf_marl.ops import categorical
@@ -51,7 +51,7 @@ Inputs = dict[str, tf.Tensor]
 
 
 def save(
-    agent: PPOAgent,
+    agent: Learner,
     folder: str | os.PathLike,
     env_steps: int,
     facts: Mapping[str, Any] | None = None,
@@ -92,7 +92,7 @@ def save(
 
 
 def save_model(
-    agent: PPOAgent, folder: pathlib.Path, env_steps: int, facts: Mapping[str, Any] | None = None
+    agent: Learner, folder: pathlib.Path, env_steps: int, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Writes the SavedModel alone, with its `signature.json`. Args: as `save`'s; folder, VERSION above.
 

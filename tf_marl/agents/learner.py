@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from tf_agents.agents import tf_agent
+from tf_agents.networks import network
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
 from tf_agents.trajectories import trajectory
@@ -32,6 +33,8 @@ class Rollout(NamedTuple):
 class Learner(tf_agent.TFAgent):
     """A team that learns. `policy` acts as it would be deployed, `collect_policy` as it explores.
 
+    Its attribute `actor` is the network that decides, observation -> team distribution: what is exported.
+
     `learn` is compiled, together with collecting where the world allows: Python loops and conditions on tensors need
     `graph.converted`.
 
@@ -42,6 +45,8 @@ class Learner(tf_agent.TFAgent):
         weights: what policies play with, modules by name: what is kept of the best team.
         watched_policy: acts as `policy`, and tells in its `info` what an onlooker may want to see, such as `value`.
     """
+
+    actor: network.Network
 
     def __init__(
         self,
