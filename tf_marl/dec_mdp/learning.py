@@ -208,7 +208,7 @@ def _sampled(
     return tf.reshape(counts / num_samples, shape), tf.reshape(tf.math.divide_no_nan(total, counts), shape)
 
 
-class _Learner:
+class _Tabular:
     """One instance's policy, as the rules that hold the trust region know a learner."""
 
     def __init__(self, mdp: DecMDP, old: tf.Tensor, new: tf.Tensor):
@@ -217,8 +217,8 @@ class _Learner:
         self.actor_weights = [tf.Variable(new)]
         self.epsilon_scale = tf.Variable(1.0)
 
-    def policy_change(self, experience: object) -> diagnostics.PolicyChange:
-        """At every state, whatever the experience."""
+    def policy_change(self) -> diagnostics.PolicyChange:
+        """At every state."""
         old, new = (model.team_logits(self._mdp, policy[None]) for policy in (self._old, self.actor_weights[0]))
         learns = tf.ones(old.shape[:-1], tf.bool)
         return diagnostics.PolicyChange(old, new, tf.zeros(old.shape[:-1], tf.int32), learns, tf.constant(np.inf))
@@ -228,7 +228,7 @@ def _backtracked(mdp: DecMDP, old: tf.Tensor, new: tf.Variable, back: list[tuple
     """The new policies [B, N, O, A], those that are to go back taken back. Args: back, their index and alpha."""
     policies = tf.unstack(new)
     for index, alpha in back:
-        learner = _Learner(mdp, old[index], policies[index])
-        restraints.backtrack(alpha).end(learner, None, tf.constant(0), [old[index]])
-        policies[index] = tf.identity(learner.actor_weights[0])
+        policy = _Tabular(mdp, old[index], policies[index])
+        restraints.backtrack(alpha).end(policy, policy.policy_change, tf.constant(0), [old[index]])
+        policies[index] = tf.identity(policy.actor_weights[0])
     return tf.stack(policies)

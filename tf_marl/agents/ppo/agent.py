@@ -8,6 +8,7 @@ for feed-forward networks, whole rollouts or chunks of them for recurrent ones. 
 and the advantage are the team's.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ class PPOAgent(Learner):
             watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
         )
         jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
-        self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
+        self._on_rows = shards.on_rows if jit_compile else lambda function, *rows: function(*rows)
         compiled = graph.function(jit_compile=jit_compile)
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
         self.losses = Losses(networks, ratio, self.epsilon, config)
@@ -187,7 +188,8 @@ class PPOAgent(Learner):
         """
         restraints, config = self.config.enforce, self.config
         hooks: list[Hook] = [*restraints, *([Watch(watch, config.num_epochs)] if watch else [])]
-        memories = tuple(hook.begin(self, experience) for hook in hooks)
+        change = functools.partial(self.policy_change, experience)
+        memories = tuple(hook.begin(self, change) for hook in hooks)
         seed = tf.random.experimental.stateless_fold_in([config.seed, 1], self.train_step_counter)
         learns = self.learning_mask(experience)
         metrics: Metrics = {}
@@ -197,12 +199,12 @@ class PPOAgent(Learner):
             if i == 0:
                 self.critic.observe_returns(batch.returns, per_value(batch.learns, value.shape[-1]))
             if step.moves_actor:
-                learned, epochs, memories = step(batch, seed, self, experience, hooks, memories)
+                learned, epochs, memories = step(batch, seed, self, change, hooks, memories)
                 learned["trust_region/epochs"] = tf.cast(epochs, tf.float32)
             else:
-                learned, *_ = step(batch, seed, self, experience, (), ())
+                learned, *_ = step(batch, seed, self, change, (), ())
             metrics |= learned
-        ends = [hook.end(self, experience, epochs, memory) for hook, memory in zip(hooks, memories, strict=True)]
+        ends = [hook.end(self, change, epochs, memory) for hook, memory in zip(hooks, memories, strict=True)]
         for _, told in ends:
             metrics |= told
         if restraints:
@@ -236,8 +238,7 @@ class PPOAgent(Learner):
             critic_is_new: whether it has learned since the rollout, so that values on record are not its own.
         """
         if critic_is_new or "value" not in experience.policy_info:
-            values = self._on_shards(self._compiled_values, experience, final_time_step)
-            value, bootstrap_value = shards.concat(values)
+            value, bootstrap_value = self._on_rows(self._compiled_values, experience, final_time_step)
         else:
             last = tf.nest.map_structure(lambda leaf: leaf[:, -1:], experience)
             _, bootstrap_value = self._compiled_values(last, final_time_step)
@@ -286,7 +287,7 @@ class PPOAgent(Learner):
 
     def logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
         """[B, T, N, A], masked: of the policy as it is now, on what was seen in a rollout."""
-        return shards.concat(self._on_shards(self._compiled_logits, experience))
+        return self._on_rows(self._compiled_logits, experience)
 
     def epsilon(self, alive: tf.Tensor) -> tf.Tensor | None:
         """Half-width of the clip range as it is now: [] or [..., 1]; None without one. Args: alive [..., N] bool."""

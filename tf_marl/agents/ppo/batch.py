@@ -45,6 +45,7 @@ def cut(
         length: L, a divisor of T.
         state_spec: of the recurrent states.
     """
+    state = states_before(experience, state_spec, every=length)
     old = categorical.agent_distribution(categorical.team_distribution(experience.policy_info["logits"]))
     batch = Batch(
         observation=experience.observation,
@@ -58,7 +59,7 @@ def cut(
         learns=learns,
     )
     batch = tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, length, *leaf.shape[2:]]), batch)
-    return batch._replace(state=states_before(experience, state_spec, every=length))
+    return batch._replace(state=state)
 
 
 def states_before(

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
-from tf_agents.trajectories import trajectory
 
 from tf_marl.agents.learner import Metrics
 from tf_marl.agents.ppo.batch import Batch
 from tf_marl.agents.ppo.config import PPOConfig
-from tf_marl.agents.ppo.hooks import Actor, Hook
+from tf_marl.agents.ppo.hooks import Actor, Change, Hook
 from tf_marl.agents.ppo.losses import Losses
 from tf_marl.agents.ppo.optimizers import Part
 from tf_marl.compile import graph, shards
@@ -29,7 +28,7 @@ class Step(Protocol):
         batch: Batch,
         seed: tf.Tensor,
         agent: Actor,
-        experience: trajectory.Trajectory,
+        change: Change,
         hooks: Sequence[Hook],
         memories: tuple[Any, ...],
     ) -> tuple[Metrics, tf.Tensor, tuple[Any, ...]]:
@@ -38,7 +37,7 @@ class Step(Protocol):
         Args:
             batch: of the rollout.
             seed: [2] int32.
-            agent, experience: for the hooks: who learns, and the rollout that the batch is made of.
+            agent, change: for the hooks.
             hooks: to be told after every epoch; none where the actor does not move.
             memories: theirs.
         Returns:
@@ -66,11 +65,11 @@ class Epochs:
         self._parts = tuple(parts)
         self._losses = losses
         self._config = config
-        self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
         self._gradients = graph.function(self._gradients_of_shard, jit_compile=jit_compile)
+        self._on_shards = shards.side_by_side if jit_compile else lambda function, *rows: [function(*rows)]
 
     @graph.converted
-    def __call__(self, batch, seed, agent, experience, hooks, memories):
+    def __call__(self, batch, seed, agent, change, hooks, memories):
         num_sequences, num_minibatches = batch.action.shape[0], self._config.num_minibatches
         size = num_sequences // num_minibatches
         names = [name for part in self._parts for name in (*part.losses, f"grad_norm/{part.name}")]
@@ -83,7 +82,7 @@ class Epochs:
                 told = self._gradient_step(batch.rows(rows) if num_minibatches > 1 else batch)
                 totals = {name: total + told[name] for name, total in totals.items()}
             epochs += 1
-            memories, stops = _after_epoch(hooks, agent, experience, epochs, memories)
+            memories, stops = _after_epoch(hooks, agent, change, epochs, memories)
             if stops:
                 break
         num_steps = tf.cast(epochs * num_minibatches, tf.float32)
@@ -112,10 +111,10 @@ class Epochs:
 def _after_epoch(
     hooks: Sequence[Hook],
     agent: Actor,
-    experience: trajectory.Trajectory,
+    change: Change,
     epochs: tf.Tensor,
     memories: tuple[Any, ...],
 ) -> tuple[tuple[Any, ...], "tf.Tensor | bool"]:
-    told = [hook.after_epoch(agent, experience, epochs, memory) for hook, memory in zip(hooks, memories, strict=True)]
+    told = [hook.after_epoch(agent, change, epochs, memory) for hook, memory in zip(hooks, memories, strict=True)]
     stops = [stop for _, stop in told]
     return tuple(memory for memory, _ in told), tf.reduce_any(stops) if stops else False

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
-from tf_agents.trajectories import trajectory
 
 from tf_marl import diagnostics
 from tf_marl.agents.learner import Metrics
+
+Change: TypeAlias = Callable[[], diagnostics.PolicyChange]  # from the policy that collected the rollout to the present
 
 
 class Actor(Protocol):
@@ -17,8 +18,6 @@ class Actor(Protocol):
     actor_weights: list[tf.Variable]
     epsilon_scale: tf.Variable
 
-    def policy_change(self, experience: trajectory.Trajectory) -> diagnostics.PolicyChange: ...
-
 
 class Hook:
     """By itself it does nothing. What it remembers from call to call is a nest of tensors, its memory.
@@ -26,23 +25,19 @@ class Hook:
     Python loops and conditions on tensors need `graph.converted`, as in all that is called in a compiled function.
     """
 
-    def begin(self, agent: Actor, experience: trajectory.Trajectory) -> Any:
-        """Before the first epoch. Args: experience, the rollout that is learned from. Returns: its memory."""
-        del agent, experience
+    def begin(self, agent: Actor, change: Change) -> Any:
+        """Before the first epoch. Args: change, how far the policy has moved when it is called. Returns: its memory."""
+        del agent, change
         return ()
 
-    def after_epoch(
-        self, agent: Actor, experience: trajectory.Trajectory, epochs: tf.Tensor, memory: Any
-    ) -> tuple[Any, tf.Tensor]:
+    def after_epoch(self, agent: Actor, change: Change, epochs: tf.Tensor, memory: Any) -> tuple[Any, tf.Tensor]:
         """Args: epochs, done so far, [] int32. Returns: its memory, and whether that was the last epoch, [] bool."""
-        del agent, experience, epochs
+        del agent, change, epochs
         return memory, tf.constant(False)
 
-    def end(
-        self, agent: Actor, experience: trajectory.Trajectory, epochs: tf.Tensor, memory: Any
-    ) -> tuple[Any, Metrics]:
+    def end(self, agent: Actor, change: Change, epochs: tf.Tensor, memory: Any) -> tuple[Any, Metrics]:
         """After the last epoch. Args: epochs, done, [] int32. Returns: its memory, and scalars to record."""
-        del agent, experience, epochs
+        del agent, change, epochs
         return memory, {}
 
 
@@ -60,16 +55,16 @@ class Watch(Hook):
         self._look = look
         self._num_epochs = num_epochs
 
-    def begin(self, agent, experience):
-        first = self._look(tf.constant(0), agent.policy_change(experience))
+    def begin(self, agent, change):
+        first = self._look(tf.constant(0), change())
         return tf.nest.map_structure(
             lambda leaf: tf.concat([leaf[None], tf.fill([self._num_epochs, *leaf.shape], math.nan)], axis=0), first
         )
 
-    def after_epoch(self, agent, experience, epochs, memory):
-        row = self._look(epochs, agent.policy_change(experience))
+    def after_epoch(self, agent, change, epochs, memory):
+        row = self._look(epochs, change())
         put = tf.nest.map_structure(lambda rows, one: tf.tensor_scatter_nd_update(rows, [[epochs]], [one]), memory, row)
         return put, tf.constant(False)
 
-    def end(self, agent, experience, epochs, memory):
-        return self.after_epoch(agent, experience, epochs, memory)[0], {}
+    def end(self, agent, change, epochs, memory):
+        return self.after_epoch(agent, change, epochs, memory)[0], {}

@@ -25,9 +25,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import tensorflow as tf
-from tf_agents.trajectories import trajectory
 
-from tf_marl.agents.ppo.hooks import Actor, Hook
+from tf_marl.agents.ppo.hooks import Change, Hook
 from tf_marl.compile import graph
 from tf_marl.config import maker
 from tf_marl.ops import total_variation
@@ -50,29 +49,29 @@ class Restraint(Hook):
     def __init__(self, alpha: float, quantity: Quantity):
         self.alpha, self.quantity = alpha, quantity
 
-    def tv(self, agent: Actor, experience: trajectory.Trajectory) -> tf.Tensor:
+    def tv(self, change: Change) -> tf.Tensor:
         """Of the policy as it is now from the one that collected a rollout: the largest over its states, [].
 
         Infinite where the policy is not a number any more.
         """
-        tv = tf.reduce_max(_QUANTITIES[self.quantity](*agent.policy_change(experience).teams()))
+        tv = tf.reduce_max(_QUANTITIES[self.quantity](*change().teams()))
         return tf.where(tf.math.is_nan(tv), math.inf, tv)
 
 
 class EarlyStop(Restraint):
-    def after_epoch(self, agent, experience, epochs, memory):
-        return memory, self.tv(agent, experience) > self.alpha
+    def after_epoch(self, agent, change, epochs, memory):
+        return memory, self.tv(change) > self.alpha
 
 
 class Backtrack(Restraint):
-    def begin(self, agent, experience):
+    def begin(self, agent, change):
         return [tf.identity(weight) for weight in agent.actor_weights]
 
     @graph.converted
-    def end(self, agent, experience, epochs, memory):
+    def end(self, agent, change, epochs, memory):
         weights = agent.actor_weights
         after = [tf.identity(weight) for weight in weights]
-        tv, share, tries = self.tv(agent, experience), tf.constant(1.0), tf.constant(0)
+        tv, share, tries = self.tv(change), tf.constant(1.0), tf.constant(0)
         while tv > self.alpha and share > 0.0:
             tries += 1
             share *= tf.clip_by_value(0.95 * self.alpha / tv, 0.1, 0.9)  # for small steps the two are proportional
@@ -80,13 +79,13 @@ class Backtrack(Restraint):
                 share = tf.constant(0.0)
             for weight, old, new in zip(weights, memory, after, strict=True):
                 weight.assign(tf.where(share > 0.0, old + share * (new - old), old))
-            tv = self.tv(agent, experience)
+            tv = self.tv(change)
         return memory, {"trust_region/step_share": share, "trust_region/backtracks": tf.cast(tries, tf.float32)}
 
 
 class AdaptEpsilon(Restraint):
-    def end(self, agent, experience, epochs, memory):
-        factor = tf.sqrt(self.alpha / tf.maximum(self.tv(agent, experience), 1e-6))
+    def end(self, agent, change, epochs, memory):
+        factor = tf.sqrt(self.alpha / tf.maximum(self.tv(change), 1e-6))
         scale = agent.epsilon_scale * tf.clip_by_value(factor, 1.0 / _MAX_FACTOR, _MAX_FACTOR)
         agent.epsilon_scale.assign(tf.clip_by_value(scale, *_SCALES))
         return memory, {"trust_region/epsilon_scale": tf.identity(agent.epsilon_scale)}

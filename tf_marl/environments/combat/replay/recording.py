@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tf_agents.policies import tf_policy
     from tf_agents.typing import types
 
-    from tf_marl.environments.combat.environment import Combat, State
     from tf_marl.environments.combat.units import UnitType
+    from tf_marl.environments.world import CompiledWorld, State
 
 MOVES = ("no-op", "stop", "north", "south", "east", "west")  # the action after these attacks enemy 0, and so on
 _KEPT = ("x", "y", "health", "shield", "energy", "target")  # of the simulator's units
@@ -95,7 +95,7 @@ class Episode(NamedTuple):
 
 
 def record(
-    world: "Combat",
+    world: "CompiledWorld",
     policy: "tf_policy.TFPolicy",
     seed: Sequence[int],
     episodes: int,
@@ -103,7 +103,7 @@ def record(
     """Plays as `Evaluator` does, one episode in each environment of `world`, and keeps the first of them.
 
     Args:
-        world: B battles; B is part of what a seed means, so an evaluation's episodes need that evaluation's B.
+        world: B battles, a `Combat`. B is part of what a seed means: an evaluation's episodes need that evaluation's B.
         policy: greedy, as a rule; if its `info` tells a `value` [B, N], or [B, 1] of the team, that is kept too.
         seed: two numbers; equal seeds and weights give equal episodes.
         episodes: how many to keep, at most B.
@@ -155,7 +155,8 @@ def record(
         going &= ~moment["last"].numpy()[:episodes]
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
-    scenario = world.scenario
+    # Not typed as such: that would tie `Combat`, which writes replays, and this file in a circle.
+    scenario = world.scenario  # type: ignore[attr-defined]
 
     def look(unit: "UnitType") -> Unit:
         energy = unit.heal.energy_max if unit.heal else 0.0
