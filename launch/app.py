@@ -152,7 +152,7 @@ def _stderr_held_back() -> Iterator[None]:
     """
     sys.stderr.flush()
     # The shell reads to the end, which is this process's own if it comes first.
-    shows = ["sh", "-c", 'said=$(cat); echo "$said" >&2']
+    shows = ["sh", "-c", 'said=$(cat); [ -z "$said" ] || echo "$said" >&2']
     with subprocess.Popen(shows, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as watcher:
         assert watcher.stdin
         kept = os.dup(2)
