@@ -15,7 +15,7 @@ KEPT = sorted((RESULTS / "witnesses").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
-def tallies():
+def trials():
     return falsify.search(120, 0, 0, lambda text: None)
 
 
@@ -36,32 +36,32 @@ def test_whatever_was_refuted_has_a_kept_witness():
     assert {falsify.load(path).reading[:2] for path in KEPT} == set(zip(named.statement, named.reading, strict=True))
 
 
-def test_every_reading_is_tried_and_the_tally_is_right(tallies):
-    assert [tally.reading for tally in tallies] == list(READINGS)
-    for tally in tallies:
-        assert tally.tried >= 119  # rounding of the shares
-        assert (tally.violated > 0) == (tally.slack < -statements.TOLERANCE)
-        assert (tally.witness is not None) == (tally.violated > 0)
-        assert (tally.verdict == "held") == (tally.violated == 0)
+def test_every_reading_is_tried_and_the_tally_is_right(trials):
+    assert [trial.reading for trial in trials] == list(READINGS)
+    for trial in trials:
+        assert trial.tried >= 119  # rounding of the shares
+        assert (trial.violated > 0) == (trial.slack < -statements.TOLERANCE)
+        assert (trial.witness is not None) == (trial.violated > 0)
+        assert (trial.verdict == "held") == (trial.violated == 0)
 
 
-def test_a_minimised_witness_is_plainer_and_survives_its_file(tallies, tmp_path):
-    tally = next(t for t in tallies if t.reading.name.startswith("independent surrogates; alpha = sum_k"))
-    witness = falsify.minimise(tally.witness)
+def test_a_minimised_witness_is_plainer_and_survives_its_file(trials, tmp_path):
+    trial = next(t for t in trials if t.reading.name.startswith("independent surrogates; alpha = sum_k"))
+    witness = falsify.minimise(trial.witness)
     path = falsify.save(witness, tmp_path)
     again = falsify.load(path)
-    assert again.reading == tally.reading
+    assert again.reading == trial.reading
     for name, table in witness.tables.items():
         np.testing.assert_array_equal(again.tables[name], table)
     assert float(again.reading.check(Case(falsify.instances(again.tables))).slack[0]) < 0
     assert witness.tables["gamma"] == 0.0  # it needs no future
 
 
-def test_climbing_refutes_what_random_instances_do_not(tallies):
-    tally = next(t for t in tallies if t.reading.name.startswith("joint surrogate; max |A_k|"))
-    assert tally.slack > -1e-3
-    *_, last = falsify.climb(tally.reading, falsify.CLIMBED[0], 60, 0)
-    assert np.min(tally.reading.check(last).slack) < -1e-3
+def test_climbing_refutes_what_random_instances_do_not(trials):
+    trial = next(t for t in trials if t.reading.name.startswith("joint surrogate; max |A_k|"))
+    assert trial.slack > -1e-3
+    *_, last = falsify.climb(trial.reading, falsify.CLIMBED[0], 60, 0)
+    assert np.min(trial.reading.check(last).slack) < -1e-3
 
 
 @pytest.mark.parametrize(

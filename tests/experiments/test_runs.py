@@ -23,3 +23,11 @@ def test_the_environment_of_a_policy_is_told_in_plain_values():
     }
     with pytest.raises(ValueError, match=r"environment.enemy = @choice\(\): set it to a plain value"):
         runs.training_facts(lines + "\nenvironment.enemy = @choice()")
+
+
+def test_a_run_of_an_older_version_is_refused_in_a_line(tmp_path):
+    (tmp_path / runs.CONFIG_NAME).write_text("train.agent = @ippo\nippo.gamma = 0.99\n")
+    with pytest.raises(ValueError, match=r"^--root_dir=.*: its run is of an older version.*; name another folder$"):
+        runs.load_run(tmp_path, best=True)
+    with pytest.raises(ValueError, match="of an older version"):
+        runs.check_unchanged(tmp_path, runs.flat(runs.config_of(tmp_path)), {})

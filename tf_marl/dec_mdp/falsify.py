@@ -63,7 +63,7 @@ class Witness(NamedTuple):
     tables: dict[str, np.ndarray]  # probability, successor, reward, start, gamma, observation, old, new
 
 
-class Tally:
+class Trial:
     """What was found of one reading."""
 
     def __init__(self, reading: Reading):
@@ -111,7 +111,7 @@ class Tally:
         return "violated"
 
 
-def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[str], None]) -> list[Tally]:
+def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[str], None]) -> list[Trial]:
     """Tries every reading.
 
     Args:
@@ -121,19 +121,19 @@ def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[st
         seed: of everything.
         progress: is told what is being done.
     """
-    tallies = [Tally(reading) for reading in READINGS]
+    trials = [Trial(reading) for reading in READINGS]
     for space in SPACES:
         progress(f"random instances: {_name(space)}")
         for case in _cases(space, round(num_instances * space.share), seed):
-            for tally in tallies:
-                tally.add(case, tally.reading.check(case))
+            for trial in trials:
+                trial.add(case, trial.reading.check(case))
     for space in CLIMBED if num_steps else ():
-        for tally in tallies:
-            if tally.slack > -_CLEAR and not tally.identity:
-                progress(f"climbing: {_name(space)}: {tally.reading.statement}, {tally.reading.name}")
-                for case in climb(tally.reading, space, num_steps, seed):
-                    tally.add(case, tally.reading.check(case), climbing=True)
-    return tallies
+        for trial in trials:
+            if trial.slack > -_CLEAR and not trial.identity:
+                progress(f"climbing: {_name(space)}: {trial.reading.statement}, {trial.reading.name}")
+                for case in climb(trial.reading, space, num_steps, seed):
+                    trial.add(case, trial.reading.check(case), climbing=True)
+    return trials
 
 
 def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator[Case]:

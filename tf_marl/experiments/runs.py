@@ -49,6 +49,7 @@ def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner,
     from tf_marl.training.train import Trainer
 
     config = config_of(root_dir)
+    _check_version(root_dir, flat(config))
     try:
         parse_alone(config)
         # Its policy is wanted alone, and it may have trained on a larger machine.
@@ -137,11 +138,7 @@ def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], no
     """
     if not began_with:
         return
-    if any(name.startswith(("ippo.", "mappo.", "jr_ppo.")) for name in began_with):
-        raise ValueError(
-            f"--root_dir={root_dir}: its run is of an older version, whose settings had other names (ippo.gamma is"
-            " ppo.gamma now) and whose checkpoints cannot be taken up; name another folder"
-        )
+    _check_version(root_dir, began_with)
     before = began_with
     if SHARDS not in before:  # an older run, which tells nothing of what it left at its default; nor of this one
         before = {name: value for name, value in now.items() if name == SHARDS or not is_set(name)} | before
@@ -150,6 +147,14 @@ def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], no
         raise ValueError(
             f"--root_dir={root_dir}: its run began with other settings: {'; '.join(changed)};"
             f" set them as they were, go on all the same with --allow_config_change, or name another folder"
+        )
+
+
+def _check_version(root_dir: str | pathlib.Path, settings: dict[str, str]) -> None:
+    if any(name.startswith(("ippo.", "mappo.", "jr_ppo.")) for name in settings):
+        raise ValueError(
+            f"--root_dir={root_dir}: its run is of an older version, whose settings had other names (ippo.gamma is"
+            " ppo.gamma now) and whose checkpoints cannot be taken up; name another folder"
         )
 
 

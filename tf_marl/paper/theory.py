@@ -70,29 +70,29 @@ def study(effort: Effort, seed: int, folder: pathlib.Path) -> Study:
 
 def try_statements(effort: Effort, seed: int, witnesses: pathlib.Path) -> list[dict[str, Any]]:
     """A row for each reading; counterexamples are kept."""
-    tallies = falsify.search(effort.instances, effort.steps, seed, tell)
+    trials = falsify.search(effort.instances, effort.steps, seed, tell)
     for stale in witnesses.glob("*.json"):
         stale.unlink()
-    return [_row(tally, witnesses, effort.minimises) for tally in tallies]
+    return [_row(trial, witnesses, effort.minimises) for trial in trials]
 
 
-def _row(tally: falsify.Tally, witnesses: pathlib.Path, minimises: bool) -> dict[str, Any]:
-    verdict = tally.verdict
-    if tally.witness is not None:
-        witness = tally.witness
+def _row(trial: falsify.Trial, witnesses: pathlib.Path, minimises: bool) -> dict[str, Any]:
+    verdict = trial.verdict
+    if trial.witness is not None:
+        witness = trial.witness
         if minimises:
-            tell(f"minimising: {tally.reading.statement}, {tally.reading.name}")
+            tell(f"minimising: {trial.reading.statement}, {trial.reading.name}")
             witness = falsify.minimise(witness)
         path = falsify.save(witness, witnesses)
         verdict += f" (witness {path.name})"
     return {
-        "statement": tally.reading.statement,
-        "reading": tally.reading.name,
-        "instances": tally.tried,
-        "on_the_way_up": tally.climbed,
-        "smallest_slack": tally.slack,
-        "bound_used": tally.used if tally.used == tally.used else None,  # NaN is no JSON
-        "violated": tally.violated,
+        "statement": trial.reading.statement,
+        "reading": trial.reading.name,
+        "instances": trial.tried,
+        "on_the_way_up": trial.climbed,
+        "smallest_slack": trial.slack,
+        "bound_used": trial.used if trial.used == trial.used else None,  # NaN is no JSON
+        "violated": trial.violated,
         "verdict": verdict,
     }
 

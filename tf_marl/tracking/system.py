@@ -13,7 +13,7 @@ _SECONDS = 10.0  # between two samples
 logger = logging.getLogger(__name__)
 
 
-class Watch:
+class Monitor:
     """Samples the machine from a thread of its own, as far as it can be done."""
 
     def __init__(self, record: Callable[[int, dict[str, float]], None], first_sample: int):

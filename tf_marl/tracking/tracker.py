@@ -95,7 +95,7 @@ class Tracker:
         self._sink = sink
         self._lock = threading.Lock()
         self._sender = sender.Sender(sink, folder, self._journal)
-        self._system: system.Watch | None = None
+        self._system: system.Monitor | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -126,7 +126,7 @@ class Tracker:
                 self._recorded.update((env_steps, name) for name in new)
         if self._system is None and self._sink.system_metrics:
             steps = [step for step, name in self._recorded if name.startswith(system.PREFIX)]
-            self._system = system.Watch(self.record, max(steps, default=-1) + 1)
+            self._system = system.Monitor(self.record, max(steps, default=-1) + 1)
 
     def history(self) -> list[dict[str, float]]:
         """All that was recorded in the run's life, in order: metrics, and `env_steps` with them."""
