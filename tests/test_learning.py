@@ -22,7 +22,8 @@ CLAIMS = [
     ("ippo", "2s_vs_1sc", SEEDS, (), 0.9, 20),
     ("ippo", "3s_vs_4z", SEEDS, (), 0.9, 20),
     ("ippo", "3s5z", SEEDS, (), 0.8, 20),
-    ("mappo", "5m_vs_6m", SEEDS, (), 0.2, 20),  # scripted teams win 0.01 at most
+    ("mappo", "5m_vs_6m", SEEDS, (), 0.9, 20),  # scripted teams win 0.01 at most
+    ("reinforce", "3m", SEEDS, (), 0.9, 3),
 ]
 
 
