@@ -59,7 +59,8 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, uninterr
     store_in(tmp_path)
     (name, values), metrics = uninterrupted
     chance = random.Random(kills)
-    moments = [chance.expovariate(1.0) for _ in range(kills)]  # seconds of training
+    # Seconds of training; so few in all that no run has ended before it is killed.
+    moments = [chance.expovariate(max(1.0, kills / 5)) for _ in range(kills)]
     assert [run(tmp_path, kill_after=moment) for moment in moments] == [-9] * kills
     assert run(tmp_path) == 0
     assert weights(tmp_path)[0] == name
