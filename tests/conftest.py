@@ -26,6 +26,16 @@ def rng():
 
 
 @pytest.fixture
+def clean_gin():
+    """Nothing is bound in gin, before or after."""
+    import gin
+
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
 def random_team(rng):
     """shape -> masked logits [*shape, N, A] and the mask; one agent in three is dead, with action 0 alone left."""
 

@@ -297,13 +297,6 @@ def test_the_bound_is_vacuous_from_the_alpha_needed_on(two_states):
 
 
 @pytest.fixture
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
-
-
-@pytest.fixture
 def distributions(update):
     """Of each name, what there is to take percentiles of."""
     tv = agent_tv_by_numpy(update)
@@ -370,7 +363,7 @@ def test_every_so_many_updates_are_due_from_the_first_on(every, due):
     assert [update for update in range(7) if full.due(update)] == due
 
 
-@pytest.mark.usefixtures("_clean_gin")
+@pytest.mark.usefixtures("clean_gin")
 def test_gin_says_how_often():
     assert not diagnostics.Full().due(0)
     gin.parse_config("diagnostics.full_every = 5")

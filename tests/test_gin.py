@@ -14,11 +14,8 @@ GIN_FILES = sorted(path for path in GIN_FOLDER.rglob("*.gin") if "sweep." not in
 
 
 @pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
+def _gin_folder(clean_gin):
     gin.add_config_file_search_path(str(GIN_FOLDER))
-    yield
-    gin.clear_config()
 
 
 @pytest.mark.parametrize("path", GIN_FILES, ids=lambda path: str(path.relative_to(GIN_FOLDER)))

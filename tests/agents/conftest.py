@@ -64,6 +64,48 @@ def experience(rng, random_team):
 
 
 @pytest.fixture(scope="session")
+def split():
+    """(experience) -> what `agent.update` takes, from [B, T + 1] rows of which the last only lends its observation."""
+
+    def rows_and_final_time_step(experience):
+        final = ts.TimeStep(
+            *(getattr(experience, name)[:, -1] for name in ("step_type", "reward", "discount")),
+            observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
+        )
+        return tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final
+
+    return rows_and_final_time_step
+
+
+@pytest.fixture(scope="session")
+def update(split):
+    """(agent, experience) -> the metrics of one update on it."""
+    return lambda agent, experience: agent.update(*split(experience)).metrics
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """(agent) -> all weights of its networks."""
+    return lambda agent: agent.actor.get_weights() + agent.critic.get_weights()
+
+
+@pytest.fixture(scope="session")
+def differ():
+    """(some, others) -> whether any of two lists' arrays differ anywhere."""
+    return lambda some, others: any(np.any(a != b) for a, b in zip(some, others, strict=True))
+
+
+@pytest.fixture(scope="session")
+def assert_equal():
+    """(actual, expected) -> nothing, if two nests of arrays are equal to the bit."""
+
+    def equal(actual, expected):
+        tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
+
+    return equal
+
+
+@pytest.fixture(scope="session")
 def complaint():
     """(function, *args, **kwargs) -> the one line of its refusal; gin adds a second, which a launcher leaves off."""
 

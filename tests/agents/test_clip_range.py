@@ -11,15 +11,10 @@ from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.config import naming
 from tf_marl.environments.matrix_game import MatrixGame
 
+pytestmark = pytest.mark.usefixtures("clean_gin")
+
 ALIVE = tf.constant([[True, True, True, True], [True, False, False, True], [False] * 4])  # 4, 2 and 0 of 4
 ALPHA, EPSILON = 0.8, 0.2
-
-
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def epsilons(rule, progress=0.0):

@@ -16,38 +16,12 @@ from tf_agents.trajectories import time_step as ts
 from tf_marl import agents, environments
 from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import categorical
-from tf_marl.training.collect import Collector
 
 # One best joint action out of nine, and a step of one agent alone never leads away from it.
 EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])
 NUM_AGENTS, NUM_ACTIONS = 3, 4
 SMALL = {"hidden": (16,), "num_epochs": 2, "num_minibatches": 2}
 RECURRENT = {"rnn": "gru", "rnn_units": 8}
-
-
-def weights(agent):
-    return agent.actor.get_weights() + agent.critic.get_weights()
-
-
-def assert_equal(actual, expected):
-    tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
-
-
-def differ(some, others):
-    return any(np.any(a != b) for a, b in zip(some, others, strict=True))
-
-
-def rows_and_final_time_step(experience):
-    """What `agent.update` takes, from [B, T + 1] rows of which the last only lends its observation."""
-    final = ts.TimeStep(
-        *(getattr(experience, name)[:, -1] for name in ("step_type", "reward", "discount")),
-        observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
-    )
-    return tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final
-
-
-def update(agent, experience):
-    return agent.update(*rows_and_final_time_step(experience)).metrics
 
 
 @pytest.fixture
@@ -70,7 +44,9 @@ def perturbed(experience, rng):
     )
 
 
-def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, perturbed, small_agent):
+def test_dead_agents_and_boundaries_do_not_influence_an_update(
+    experience, perturbed, small_agent, assert_equal, differ, update, weights
+):
     agent, other = small_agent(), small_agent()
     before = weights(agent)
     assert_equal(update(other, perturbed), update(agent, experience))
@@ -78,7 +54,7 @@ def test_dead_agents_and_boundaries_do_not_influence_an_update(experience, pertu
     assert differ(before, weights(agent))
 
 
-def test_living_agents_do_influence_an_update(experience, small_agent):
+def test_living_agents_do_influence_an_update(experience, small_agent, differ, update, weights):
     agent, other = small_agent(), small_agent()
     alive, obs = experience.observation["alive"], experience.observation["obs"]
     changed = experience._replace(
@@ -89,9 +65,9 @@ def test_living_agents_do_influence_an_update(experience, small_agent):
     assert differ(weights(other), weights(agent))
 
 
-def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(experience, rng, small_agent):
+def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(experience, rng, small_agent, split):
     agent = small_agent()
-    batch = agent.batch(*rows_and_final_time_step(experience))
+    batch = agent.batch(*split(experience))
     learns = batch.learns
     inside = (experience.step_type[:, :-1] != ts.StepType.LAST)[..., None]
     expected = tf.reshape(experience.observation["alive"][:, :-1] & inside, [-1, 1, NUM_AGENTS])
@@ -118,7 +94,7 @@ def test_losses_and_gradients_come_from_living_agents_inside_episodes_only(exper
     tf.nest.map_structure(close, losses_and_gradients(other), losses_and_gradients(batch))
 
 
-def test_update_starts_from_ratio_1(experience, small_agent):
+def test_update_starts_from_ratio_1(experience, small_agent, update):
     """With the actor's own logits on record, the first gradient step's policy loss is minus the mean advantage: 0."""
     agent = small_agent(num_epochs=1, num_minibatches=1)
     logits = categorical.agent_distribution(agent.actor(experience.observation)[0]).logits_parameter()
@@ -126,7 +102,7 @@ def test_update_starts_from_ratio_1(experience, small_agent):
     np.testing.assert_allclose(metrics["loss/policy"], 0.0, atol=1e-6)
 
 
-def test_equal_seeds_give_bit_identical_weights(experience, small_agent):
+def test_equal_seeds_give_bit_identical_weights(experience, small_agent, assert_equal, differ, update, weights):
     agent, twin, stranger = small_agent(seed=3), small_agent(seed=3), small_agent(seed=4)
     assert_equal(weights(agent), weights(twin))
     for _ in range(2):
@@ -136,7 +112,7 @@ def test_equal_seeds_give_bit_identical_weights(experience, small_agent):
     assert differ(weights(agent), weights(stranger))
 
 
-def test_the_seed_orders_the_minibatches(experience, small_agent):
+def test_the_seed_orders_the_minibatches(experience, small_agent, differ, update, weights):
     agent, stranger = small_agent(seed=3), small_agent(seed=4)
     stranger.actor.set_weights(agent.actor.get_weights())
     stranger.critic.set_weights(agent.critic.get_weights())
@@ -145,7 +121,7 @@ def test_the_seed_orders_the_minibatches(experience, small_agent):
     assert differ(weights(agent), weights(stranger))
 
 
-def test_learning_rate_falls_linearly_to_0_with_progress(experience, small_agent):
+def test_learning_rate_falls_linearly_to_0_with_progress(experience, small_agent, assert_equal, update, weights):
     agent = small_agent(learning_rate_schedule="linear")
     update(agent, experience)
     before = weights(agent)
@@ -154,7 +130,7 @@ def test_learning_rate_falls_linearly_to_0_with_progress(experience, small_agent
     assert_equal(weights(agent), before)
 
 
-def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent):
+def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent, update, weights):
     agent, twin = small_agent(), small_agent()
     loss_info = agent.train(experience)
     metrics = update(twin, experience)
@@ -166,88 +142,7 @@ def test_train_on_a_tf_agents_trajectory_is_update(experience, small_agent):
     assert agent.train_step_counter == 1
 
 
-class TestRecurrent:
-    """What memory adds: stored states, sequences cut into chunks, and episodes that know nothing of one another."""
-
-    @pytest.fixture(scope="class")
-    def rollout(self):
-        """Two agents of one seed, trained on whole rollouts and on chunks, and a rollout that begins mid-episode."""
-        battle = environments.load("3m", num_envs=4)
-        made = [
-            agents.mappo(battle.time_step_spec(), battle.action_spec(), **SMALL | RECURRENT | options)
-            for options in ({"num_minibatches": 1, "num_epochs": 1}, {"num_minibatches": 1, "sequence_length": 8})
-        ]
-        collector = Collector(battle.world, made[0].collect_policy, 40, seed=0)
-        collector.collect()
-        rollout, _ = collector.collect()
-        return made, rollout
-
-    def test_the_rollout_begins_mid_episode_and_holds_episode_starts(self, rollout):
-        _, (experience, _) = rollout
-        assert (experience.step_type[:, 0] != ts.StepType.FIRST).numpy().any()
-        assert (experience.step_type[:, 1:] == ts.StepType.FIRST).numpy().any()
-        assert np.any(experience.policy_info["policy_state"]["actor"][:, 0])
-
-    @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
-    def test_training_passes_start_from_ratio_1_and_the_values_on_record(self, rollout, which):
-        made, (experience, final_time_step) = rollout
-        agent = made[which]
-        batch = agent.batch(experience, final_time_step)
-        assert batch.action.shape[:2] == ((4, 40), (20, 8))[which]
-        team, value, _ = agent.networks(batch.observation, batch.step_type, batch.state)
-        new, old = team.distribution.log_prob(batch.action), batch.old_log_prob
-        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(value, batch.old_value, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(agent.losses(batch)["loss/policy"], 0.0, atol=1e-5)
-
-    def test_values_on_record_give_the_advantages_that_a_pass_of_the_critic_gives(self, rollout):
-        (agent, _), (experience, final_time_step) = rollout
-        on_record = agent.batch(experience, final_time_step)
-        passed = agent.batch(experience, final_time_step, critic_is_new=True)
-        np.testing.assert_allclose(passed.old_value, on_record.old_value, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(passed.advantage, on_record.advantage, rtol=1e-3, atol=1e-3)
-
-    @pytest.mark.parametrize("which", [0, 1], ids=["whole rollouts", "chunks"])
-    def test_an_episode_leaks_nothing_into_the_next_ones_gradient(self, rollout, which, rng):
-        made, (experience, final_time_step) = rollout
-        agent = made[which]
-        rows = np.arange(40)
-        starts = np.array([np.flatnonzero(row == ts.StepType.FIRST)[-1] for row in experience.step_type.numpy()])
-        later = rows >= starts[:, None]  # [B, T], the last episode of each environment
-        assert (~later).any(axis=1).all()
-
-        def gradients(experience):
-            batch = agent.batch(experience, final_time_step)
-            counts = tf.reshape(tf.constant(later), batch.learns.shape[:2])[..., None]
-            fixed = tf.ones_like(batch.advantage)  # of the rollout as a whole, and no part of what is tested
-            batch = batch._replace(learns=batch.learns & counts, advantage=fixed, returns=fixed)
-            with tf.GradientTape() as tape:
-                losses = agent.losses(batch)
-                total = tf.add_n(list(losses.values()))
-            return tape.gradient(total, agent.actor.trainable_variables + agent.critic.trainable_variables)
-
-        def other(leaf):
-            noise = tf.constant(rng.normal(size=leaf.shape), tf.float32)
-            return tf.where(tf.reshape(later, [*later.shape, *[1] * (len(leaf.shape) - 2)]), leaf, noise)
-
-        seen = experience.observation
-        changed = experience._replace(observation=seen | {name: other(seen[name]) for name in ("obs", "state")})
-        expected = gradients(experience)
-        assert_equal(gradients(changed), expected)
-        later = later & (rows > starts[:, None])  # within one episode it does matter
-        assert differ(
-            gradients(changed), gradients(experience._replace(observation=seen | {"obs": other(seen["obs"])}))
-        )
-
-    def test_updates_change_actor_and_critic(self, rollout):
-        (_, agent), (experience, final_time_step) = rollout
-        before = weights(agent)
-        metrics = agent.update(experience, final_time_step).metrics
-        assert all(np.isfinite(value) for value in metrics.values())
-        assert all((a != b).any() for a, b in zip(before, weights(agent), strict=True) if "count" not in str(a))
-
-
-def test_critic_first_gives_the_actor_the_trained_critics_advantages(experience, small_agent):
+def test_critic_first_gives_the_actor_the_trained_critics_advantages(experience, small_agent, differ, update):
     """As if an agent with that critic had trained its actor alone."""
     one_batch = {"num_minibatches": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
     agent = small_agent(order="critic_first", num_critic_epochs=5, **one_batch)
@@ -264,9 +159,9 @@ def test_critic_first_gives_the_actor_the_trained_critics_advantages(experience,
     assert differ(hasty.actor.get_weights(), agent.actor.get_weights())
 
 
-def test_values_are_clipped_around_the_old_ones(experience, small_agent):
+def test_values_are_clipped_around_the_old_ones(experience, small_agent, split):
     agent = small_agent(agents.jr_ppo, value_clip=0.1)
-    batch = agent.batch(*rows_and_final_time_step(experience))
+    batch = agent.batch(*split(experience))
     value = batch.old_value  # the critic has not learned since
     # The critic's value is 1 above the old one, the return another 1 above: clipped, the error is 1.9, and counts.
     batch = batch._replace(old_value=value - 1.0, returns=value + 1.0)
@@ -275,27 +170,27 @@ def test_values_are_clipped_around_the_old_ones(experience, small_agent):
     np.testing.assert_allclose(huber.losses(batch)["loss/value"], 0.5 * (1.0 - 0.25), rtol=1e-4)
 
 
-def test_observation_statistics_move_after_the_update_only(experience, small_agent):
+def test_observation_statistics_move_after_the_update_only(experience, small_agent, split, update):
     agent = small_agent(normalize_observations=True, num_epochs=1, num_minibatches=1)
-    before = agent.logits(rows_and_final_time_step(experience)[0])
+    before = agent.logits(split(experience)[0])
     rows = experience._replace(policy_info={"logits": agent.actor(experience.observation)[0].distribution.logits})
     metrics = update(agent, rows)
     np.testing.assert_allclose(metrics["loss/policy"], 0.0, atol=1e-5)  # ratio 1: the old statistics still held
     (normalizer,) = agent.actor.torso.normalizers.values()
-    learns = agent.learning_mask(rows_and_final_time_step(experience)[0]).numpy()
+    learns = agent.learning_mask(split(experience)[0]).numpy()
     seen = experience.observation["obs"][:, :-1].numpy()[learns]
     np.testing.assert_allclose(normalizer.mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(normalizer.std, seen.std(axis=0), rtol=1e-4)
     assert before.shape == (4, 12, NUM_AGENTS, NUM_ACTIONS)
 
 
-def test_normalised_values_learn_returns_of_any_size(experience, small_agent):
+def test_normalised_values_learn_returns_of_any_size(experience, small_agent, split, update):
     """Returns in the thousands, which a critic of small weights cannot reach in a few steps."""
     large = experience._replace(reward=1000.0 * experience.reward + 5000.0)
     errors = []
     for normalises in (False, True):
         agent = small_agent(agents.jr_ppo, normalize_values=normalises, num_epochs=20, critic_learning_rate=1e-2)
-        batch = agent.batch(*rows_and_final_time_step(large))
+        batch = agent.batch(*split(large))
         update(agent, large)
         value, _ = agent.critic(large.observation)
         counts = tf.reduce_any(batch.learns, axis=-1)[:, 0].numpy()
@@ -317,7 +212,7 @@ def test_normalised_values_learn_returns_of_any_size(experience, small_agent):
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_every_option_trains(options, small_agent, experience):
+def test_every_option_trains(options, small_agent, experience, differ, update, weights):
     agent = small_agent(**options)
     if agent.networks.state_spec:
         zeros = tf.zeros([*experience.reward.shape, NUM_AGENTS, 8])
@@ -331,7 +226,7 @@ def test_every_option_trains(options, small_agent, experience):
     assert differ(weights(agent), before)
 
 
-def test_adamw_shrinks_weights_that_adam_leaves_alone(experience, small_agent):
+def test_adamw_shrinks_weights_that_adam_leaves_alone(experience, small_agent, update):
     """Where no gradient comes, as with no advantage, entropy bonus or error."""
     still = experience._replace(reward=tf.zeros_like(experience.reward))
     sizes = {}
@@ -346,8 +241,8 @@ def test_adamw_shrinks_weights_that_adam_leaves_alone(experience, small_agent):
     np.testing.assert_allclose(sizes["adamw"], (1 - 0.1 * 0.5) ** 4, rtol=1e-3)  # 2 epochs x 2 minibatches
 
 
-def test_the_dead_count_where_death_masking_is_off(experience, small_agent):
-    rows, _ = rows_and_final_time_step(experience)
+def test_the_dead_count_where_death_masking_is_off(experience, small_agent, split):
+    rows, _ = split(experience)
     inside = rows.step_type != ts.StepType.LAST
     counted = small_agent(death_masking=False).learning_mask(rows)
     np.testing.assert_array_equal(counted, tf.repeat(inside[..., None], NUM_AGENTS, axis=-1))
@@ -437,7 +332,7 @@ class TestWithTFAgents:
         driver.run()
         return buffer.gather_all()
 
-    def test_driver_and_replay_buffer_feed_train(self, battle, agent):
+    def test_driver_and_replay_buffer_feed_train(self, battle, agent, differ, weights):
         experience = self.drive(battle, agent, 9)
         assert experience.reward.shape == (4, 9)
         assert takes_available_actions(experience)
@@ -458,7 +353,7 @@ class TestWithTFAgents:
             tf.nest.map_structure(close, theirs.state, ours.state)
             time_step, policy_state = battle.step(ours.action), ours.state
 
-    def test_ppo_clip_agent_trains_unchanged(self, battle):
+    def test_ppo_clip_agent_trains_unchanged(self, battle, differ):
         observation_spec = battle.observation_spec()
         agent = ppo_clip_agent.PPOClipAgent(
             battle.time_step_spec(),

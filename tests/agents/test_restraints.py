@@ -3,18 +3,14 @@
 import functools
 import itertools
 
-import gin
 import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents
 from tf_marl.agents.ppo import clip_range, restraints
-from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.compile import graph
-from tf_marl.environments.matrix_game import MatrixGame
 
 ALPHA = 0.05  # which a fast update exceeds
 HUGE = 1e3  # which none does
@@ -22,13 +18,6 @@ HUGE = 1e3  # which none does
 FAST = {"actor_learning_rate": 0.03, "num_epochs": 3, "actor_gain": 3.0}
 RECURRENT = {"rnn": "gru", "rnn_units": 8}
 QUANTITIES = ["sum_bound", "product_bound", "joint_tv"]
-
-
-@pytest.fixture
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 @pytest.fixture(autouse=True)
@@ -40,15 +29,11 @@ def _eager():
 
 
 @pytest.fixture
-def rollout(experience):
+def rollout(experience, split):
     """agent -> what its `update` takes: [B, T] rows as if it had collected them, and the time step after them."""
 
     def of(agent, experience=experience):
-        final = ts.TimeStep(
-            *(getattr(experience, name)[:, -1] for name in ("step_type", "reward", "discount")),
-            observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
-        )
-        rows = tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience)
+        rows, final = split(experience)
         if agent.networks.state_spec:
             shape = rows.reward.shape
             state = tf.nest.map_structure(lambda spec: tf.zeros([*shape, *spec.shape]), agent.networks.state_spec)
@@ -59,23 +44,15 @@ def rollout(experience):
     return of
 
 
+def actor_weights(agent):
+    return [weight.numpy() for weight in agent.actor_weights]
+
+
 def remembered(agent, folder):
     """All that an update changes, by name: weights, and what the optimisers and the agent itself keep."""
     reader = tf.train.load_checkpoint(tf.train.Checkpoint(agent=agent).write(str(folder / "agent")))
     names = reader.get_variable_to_shape_map().keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
     return {name: reader.get_tensor(name) for name in names}
-
-
-def weights(agent):
-    return [weight.numpy() for weight in agent.actor_weights]
-
-
-def differ(some, others):
-    return any(np.any(a != b) for a, b in zip(some, others, strict=True))
-
-
-def assert_equal(actual, expected):
-    tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
 
 
 def largest(agent, rows):
@@ -99,7 +76,7 @@ def largest(agent, rows):
 def backtracked(make, rollout, quantity="product_bound", alpha=ALPHA):
     """(agent, the same without the rule, its actor's weights before, the rollout of both, the metrics of both)."""
     agent, plain = make(enforce=[restraints.backtrack(alpha, quantity)]), make()
-    before, rows = weights(agent), rollout(agent)
+    before, rows = actor_weights(agent), rollout(agent)
     metrics, plain_metrics = (either.update(*rows).metrics for either in (agent, plain))
     return agent, plain, before, rows[0], metrics, plain_metrics
 
@@ -122,7 +99,12 @@ VARIANTS = {
     + [pytest.param("product_bound", options, id=name) for name, options in VARIANTS.items()],
 )
 def test_backtrack_goes_back_on_a_line_until_every_state_is_within_alpha(
-    quantity, options, small_agent, rollout, tmp_path
+    quantity,
+    options,
+    small_agent,
+    rollout,
+    tmp_path,
+    assert_equal,
 ):
     make = functools.partial(small_agent, **FAST | options)
     agent, plain, before, rows, metrics, plain_metrics = backtracked(make, rollout, quantity)
@@ -131,7 +113,7 @@ def test_backtrack_goes_back_on_a_line_until_every_state_is_within_alpha(
     share = metrics.pop("trust_region/step_share")
     assert 0.0 < share < 1.0
     assert metrics.pop("trust_region/backtracks") >= 1.0
-    for old, new, between in zip(before, weights(plain), weights(agent), strict=True):
+    for old, new, between in zip(before, actor_weights(plain), actor_weights(agent), strict=True):
         np.testing.assert_allclose(between, old + share * (new - old), atol=1e-6)
     assert_equal({name: metrics[name] for name in plain_metrics}, plain_metrics)
     # The optimisers took the same steps, and so did the critic; only the actor's weights differ.
@@ -149,31 +131,31 @@ def test_backtrack_holds_the_bounds_below_the_one_it_measures(small_agent, rollo
     assert held["joint_tv"] < held["product_bound"] < held["sum_bound"] <= ALPHA * (1 + 1e-5)
 
 
-def test_backtrack_leaves_a_small_enough_update_alone(small_agent, rollout):
+def test_backtrack_leaves_a_small_enough_update_alone(small_agent, rollout, assert_equal, differ):
     agent, plain, before, _, metrics, _ = backtracked(functools.partial(small_agent, **FAST), rollout, alpha=HUGE)
     assert metrics["trust_region/step_share"] == 1.0
     assert metrics["trust_region/backtracks"] == 0.0
-    assert_equal(weights(agent), weights(plain))
-    assert differ(weights(agent), before)
+    assert_equal(actor_weights(agent), actor_weights(plain))
+    assert differ(actor_weights(agent), before)
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES)
 @pytest.mark.parametrize("cause", ["a huge step", "an overflow", "rewards that are not numbers"])
-def test_backtrack_takes_a_ruined_update_back_whole(cause, quantity, small_agent, rollout, experience):
+def test_backtrack_takes_a_ruined_update_back_whole(cause, quantity, small_agent, rollout, experience, assert_equal):
     options = {"a huge step": {"actor_learning_rate": 1e30}, "an overflow": {"actor_learning_rate": 3e38}}
     agent = small_agent(enforce=[restraints.backtrack(ALPHA, quantity)], **options.get(cause, {}))
     if cause == "rewards that are not numbers":
         experience = experience._replace(reward=experience.reward * float("nan"))
-    before = weights(agent)
+    before = actor_weights(agent)
     rows = rollout(agent, experience)
     metrics = agent.update(*rows).metrics
     assert metrics["trust_region/step_share"] == 0.0
-    assert_equal(weights(agent), before)
+    assert_equal(actor_weights(agent), before)
     assert largest(agent, rows[0])[quantity] == 0.0
 
 
 @pytest.mark.parametrize("policy", ["another's", "not a number"])
-def test_backtrack_ends_where_not_even_the_old_weights_are_within_alpha(policy, small_agent, rollout):
+def test_backtrack_ends_where_not_even_the_old_weights_are_within_alpha(policy, small_agent, rollout, assert_equal):
     agent = small_agent(enforce=[restraints.backtrack(ALPHA)], **FAST)
     rows, final = rollout(agent)
     if policy == "another's":
@@ -181,9 +163,9 @@ def test_backtrack_ends_where_not_even_the_old_weights_are_within_alpha(policy, 
         rows = rows._replace(policy_info={"logits": rows.policy_info["logits"] + tf.range(float(shape[-1]))})
     else:
         agent.actor_weights[1].assign(agent.actor_weights[1] * float("nan"))
-    before = weights(agent)
+    before = actor_weights(agent)
     assert agent.update(rows, final).metrics["trust_region/step_share"] == 0.0
-    assert_equal(weights(agent), before)
+    assert_equal(actor_weights(agent), before)
 
 
 def test_a_compiled_update_is_backtracked_as_well(small_agent, rollout):
@@ -217,7 +199,7 @@ def largest_product(change):
 @pytest.mark.parametrize(
     "options", [{}, {"algorithm": agents.jr_ppo}, {"share_torso": True}], ids=["ippo", "jr_ppo", "shared torso"]
 )
-def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent, rollout):
+def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent, rollout, assert_equal):
     make = functools.partial(small_agent, **FAST | {"num_epochs": 5, "actor_learning_rate": 0.005} | options)
     plain = make()
     rows = rollout(plain)
@@ -230,11 +212,11 @@ def test_early_stop_ends_after_the_first_epoch_above_alpha(options, small_agent,
     twin = make(num_epochs=2)
     expected = twin.update(*rows).metrics
     assert_equal({name: metrics[name] for name in expected}, expected)
-    assert_equal(weights(agent), weights(twin))
+    assert_equal(actor_weights(agent), actor_weights(twin))
     assert_equal(agent.critic.get_weights(), twin.critic.get_weights())
 
 
-def test_early_stop_never_comes_with_a_huge_alpha(small_agent, rollout, tmp_path):
+def test_early_stop_never_comes_with_a_huge_alpha(small_agent, rollout, tmp_path, assert_equal):
     agent, plain = small_agent(enforce=[restraints.early_stop(HUGE)], **FAST), small_agent(**FAST)
     rows = rollout(plain)
     metrics, expected = agent.update(*rows).metrics, plain.update(*rows).metrics
@@ -262,7 +244,7 @@ def test_early_stop_comes_where_the_policy_is_not_a_number(small_agent, rollout,
     assert agent.update(*rows).metrics["trust_region/epochs"] == 1.0
 
 
-def test_early_stop_leaves_a_critic_that_learns_first_all_its_epochs(small_agent, rollout):
+def test_early_stop_leaves_a_critic_that_learns_first_all_its_epochs(small_agent, rollout, assert_equal, differ):
     make = functools.partial(small_agent, order="critic_first", num_critic_epochs=3, **FAST)
     agent, plain = make(enforce=[restraints.early_stop(1e-6)]), make()
     rows = rollout(agent)
@@ -270,7 +252,7 @@ def test_early_stop_leaves_a_critic_that_learns_first_all_its_epochs(small_agent
     assert metrics["trust_region/epochs"] == 1.0
     assert metrics["loss/value"] == expected["loss/value"]
     assert_equal(agent.critic.get_weights(), plain.critic.get_weights())
-    assert differ(weights(agent), weights(plain))
+    assert differ(actor_weights(agent), actor_weights(plain))
 
 
 # Another clip range
@@ -284,7 +266,7 @@ def scale_after(agent, rows):
 
 @pytest.mark.parametrize("quantity", QUANTITIES)
 @pytest.mark.parametrize("times", [0.7, 1.8], ids=["narrows", "widens"])
-def test_adapt_epsilon_goes_by_the_root_of_how_far_it_is_off(times, quantity, small_agent, rollout):
+def test_adapt_epsilon_goes_by_the_root_of_how_far_it_is_off(times, quantity, small_agent, rollout, assert_equal):
     plain = small_agent(**FAST)
     rows = rollout(plain)
     plain.update(*rows)
@@ -292,7 +274,7 @@ def test_adapt_epsilon_goes_by_the_root_of_how_far_it_is_off(times, quantity, sm
     agent = small_agent(enforce=[restraints.adapt_epsilon(float(alpha), quantity)], **FAST)
     np.testing.assert_allclose(scale_after(agent, rows), times**0.5, rtol=1e-4)
     # This update was with the range as it was, so the rule made no difference to it.
-    assert_equal(weights(agent), weights(plain))
+    assert_equal(actor_weights(agent), actor_weights(plain))
 
 
 @pytest.mark.parametrize(("alpha", "factor", "limit"), [(1e-6, 1 / 1.5, 0.01), (HUGE, 1.5, 10.0)])
@@ -315,7 +297,7 @@ def test_adapt_epsilon_narrows_where_the_policy_is_not_a_number(small_agent, rol
 @pytest.mark.parametrize(
     "rule", [0.3, clip_range.per_living_agent(0.6), clip_range.linear(clip_range.per_agent(0.6))], ids=["0", "1", "2"]
 )
-def test_the_scale_is_of_whatever_the_clip_range_says(rule, small_agent, experience):
+def test_the_scale_is_of_whatever_the_clip_range_says(rule, small_agent, experience, assert_equal):
     agent, alive = small_agent(clip_range=rule), experience.observation["alive"]
     agent.progress.assign(0.5)
     usual = agent.config.clip_range(alive, agent.progress)
@@ -329,9 +311,9 @@ def test_a_scaled_clip_range_is_what_training_clips_by(small_agent, rollout):
     scaled.epsilon_scale.assign(0.25)
     for agent in (narrow, scaled, plain):
         agent.update(*rollout(agent))
-    for weight, other in zip(weights(scaled), weights(narrow), strict=True):
+    for weight, other in zip(actor_weights(scaled), actor_weights(narrow), strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-5)
-    assert np.abs(weights(plain)[1] - weights(narrow)[1]).max() > 1e-3
+    assert np.abs(actor_weights(plain)[1] - actor_weights(narrow)[1]).max() > 1e-3
 
 
 def test_the_scale_is_in_a_checkpoint_of_the_agent(small_agent, rollout, tmp_path):
@@ -373,7 +355,7 @@ def test_the_first_of_two_early_stops_ends_the_epochs(small_agent, rollout):
         assert agent.update(*rollout(agent)).metrics["trust_region/epochs"] == 1.0
 
 
-def test_a_rule_of_its_own_does_nothing(small_agent, rollout, tmp_path):
+def test_a_rule_of_its_own_does_nothing(small_agent, rollout, tmp_path, assert_equal):
     agent, plain = small_agent(enforce=[restraints.Restraint(1e-6, "joint_tv")], **FAST), small_agent(**FAST)
     rows = rollout(plain)
     agent.update(*rows)
@@ -384,7 +366,7 @@ def test_a_rule_of_its_own_does_nothing(small_agent, rollout, tmp_path):
 # Watched
 
 
-def test_a_watch_sees_the_policy_before_each_epoch_and_after_the_update(small_agent, rollout, tmp_path):
+def test_a_watch_sees_the_policy_before_each_epoch_and_after_the_update(small_agent, rollout, tmp_path, assert_equal):
     agent, unwatched = small_agent(**FAST), small_agent(**FAST)
     rows = rollout(agent)
     update, tv = watched(agent, rows)
@@ -402,7 +384,7 @@ def test_a_watch_sees_the_policy_before_each_epoch_and_after_the_update(small_ag
     assert_equal(remembered(agent, tmp_path), remembered(unwatched, tmp_path))
 
 
-def test_the_last_row_watched_is_what_the_rules_left(small_agent, rollout):
+def test_the_last_row_watched_is_what_the_rules_left(small_agent, rollout, assert_equal):
     plain, agent = small_agent(**FAST), small_agent(enforce=[restraints.backtrack(ALPHA)], **FAST)
     rows = rollout(plain)
     (_, free), (_, held) = watched(plain, rows), watched(agent, rows)
@@ -424,68 +406,3 @@ def test_a_watch_is_told_the_epoch(small_agent, rollout):
     agent = small_agent(enforce=[restraints.backtrack(ALPHA)], order="critic_first", num_critic_epochs=7, **FAST)
     told = agent.update(*rollout(agent), watch=lambda epochs, _: tf.cast(epochs, tf.float32)).history
     np.testing.assert_array_equal(told, np.arange(FAST["num_epochs"] + 1))
-
-
-# Through gin
-
-
-def ippo(*bindings):
-    gin.parse_config(bindings)
-    world = MatrixGame(np.zeros([2] * 4), num_envs=1)
-    return agents.ippo(world.time_step_spec, world.action_spec, hidden=(4,))
-
-
-@pytest.mark.usefixtures("_clean_gin")
-def test_gin_puts_rules_together():
-    agent = ippo(
-        "ppo.enforce = [@early_stop(), @backtrack(), @adapt_epsilon()]",
-        "early_stop.alpha = 0.3",
-        "backtrack.alpha = 0.2",
-        "backtrack.quantity = 'joint_tv'",
-        "adapt_epsilon.alpha = 0.1",
-        "adapt_epsilon.quantity = 'sum_bound'",
-    )
-    rules = agent.config.enforce
-    assert [type(rule) for rule in rules] == [restraints.EarlyStop, restraints.Backtrack, restraints.AdaptEpsilon]
-    assert [rule.alpha for rule in rules] == [0.3, 0.2, 0.1]
-    assert [rule.quantity for rule in rules] == ["product_bound", "joint_tv", "sum_bound"]
-
-
-def test_nothing_is_enforced_by_default():
-    assert PPOConfig().enforce == ()
-
-
-RULES = ["early_stop", "backtrack", "adapt_epsilon"]
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("alpha", [-0.2, 0.0, "0.2", True, float("nan"), float("inf"), None])
-def test_an_unfit_alpha_is_refused_by_name(rule, alpha, complaint):
-    line = complaint(getattr(restraints, rule), alpha=alpha)
-    assert line.startswith(f"{rule}.alpha: ")
-    assert line.endswith(f", not {alpha!r}")
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_an_unknown_quantity_is_refused_by_name_and_the_known_ones_told(rule, complaint):
-    line = complaint(getattr(restraints, rule), alpha=ALPHA, quantity="tv")
-    assert line.startswith(f"{rule}.quantity: ")
-    assert all(quantity in line for quantity in [*QUANTITIES, "not 'tv'"])
-
-
-@pytest.mark.parametrize(
-    ("bindings", "says"),
-    [
-        (["ppo.enforce = [@backtrack()]"], "backtrack.alpha: missing required argument"),
-        (["ppo.enforce = [@backtrack()]", "backtrack.alpha = -1.0"], "backtrack.alpha: "),
-        (["ppo.enforce = [@early_stop()]", "early_stop.alpha = 'small'"], "early_stop.alpha: "),
-        (["ppo.enforce = [0.3]"], "ppo.enforce.0: should hold restraints such as @backtrack(), not 0.3"),
-        (["ppo.enforce = [@backtrack]"], "ppo.enforce.0: should hold restraints such as @backtrack(), not "),
-        (["ppo.enforce = 0.3"], "ppo.enforce: "),
-        (["ppo.enforce = 'backtrack'"], "ppo.enforce: "),
-        (["ppo.enforce = @backtrack()", "backtrack.alpha = 0.3"], "ppo.enforce: "),
-    ],
-)
-@pytest.mark.usefixtures("_clean_gin")
-def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says, complaint):
-    assert complaint(ippo, *bindings).startswith(says)

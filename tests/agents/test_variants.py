@@ -20,19 +20,6 @@ ALGORITHMS = [agents.ippo, agents.mappo, agents.jr_ppo]
 EASY_GAME = np.array([[8, 2, 0], [2, 6, 0], [0, 0, 4]])
 
 
-def split(experience):
-    """What `agent.update` takes, from [B, T + 1] rows of which the last only lends its observation."""
-    final = ts.TimeStep(
-        *(getattr(experience, name)[:, -1] for name in ("step_type", "reward", "discount")),
-        observation={name: leaf[:, -1] for name, leaf in experience.observation.items()},
-    )
-    return tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final
-
-
-def weights(agent):
-    return agent.actor.get_weights() + agent.critic.get_weights()
-
-
 class Value(network.Network):
     """TF-Agents wants a value network; the policy loss does not."""
 
@@ -118,7 +105,7 @@ def test_policy_loss_and_gradient_are_those_of_tf_agents(rng, algorithm, num_age
 
 
 @pytest.mark.parametrize("options", [{}, {"rnn": "gru", "rnn_units": 8, "num_minibatches": 1}], ids=["dense", "gru"])
-def test_of_one_agent_that_sees_the_state_all_three_are_the_same(experience, options):
+def test_of_one_agent_that_sees_the_state_all_three_are_the_same(experience, options, split, weights):
     one = slice(0, 1)
     seen = {name: leaf[:, :, one] for name, leaf in experience.observation.items() if name != "state"}
     rows = experience._replace(
@@ -144,7 +131,7 @@ def test_of_one_agent_that_sees_the_state_all_three_are_the_same(experience, opt
     assert any((a != b).any() for a, b in zip(before, weights(made[0]), strict=True))
 
 
-def test_of_several_agents_they_differ(experience, small_agent):
+def test_of_several_agents_they_differ(experience, small_agent, split):
     ippo, mappo, jr_ppo = (small_agent(algorithm) for algorithm in ALGORITHMS)
     for agent in (mappo, jr_ppo):
         agent.actor.set_weights(ippo.actor.get_weights())
@@ -165,7 +152,7 @@ def test_the_critic_sees_what_the_algorithm_says(experience, algorithm, small_ag
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_agent, rng):
+def test_dead_agents_contribute_exactly_nothing(experience, algorithm, small_agent, rng, split, weights):
     """Neither what they see nor what they did nor what they were likely to do."""
     agent, other = small_agent(algorithm), small_agent(algorithm)
     alive = experience.observation["alive"]

@@ -9,6 +9,8 @@ import pytest
 
 from tf_marl.experiments import sweep
 
+pytestmark = pytest.mark.usefixtures("clean_gin")
+
 GRID = "sweep.grids = [{'algorithm': ['paper/ippo', 'mappo'], 'map': ['3m', '8m'], 'rule': [0.1, 'none', 'alpha']}]"
 RULES = "sweep.rules = {'alpha': ['ppo.clip_range = @per_agent()', 'per_agent.alpha = 0.2']}"
 # Records what training would, and fails where it is told to.
@@ -30,13 +32,6 @@ for env_steps in (100, 200):
 tracker.record(200, {"eval/battle_won_mean": 0.5, "eval/return_mean": 12.0})
 tracker.finish("FINISHED")
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def runs(*lines):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+import mlflow
 import pytest
 
 from tf_marl.experiments import scheduler
@@ -71,6 +72,35 @@ def start(
         finally:
             process.kill()
     return Outcome(process.returncode, stdout, "".join(seen) + stderr)
+
+
+class Store(NamedTuple):
+    """Where a run keeps things."""
+
+    root_dir: str
+    tracking_uri: str
+
+    @property
+    def flags(self):
+        return f"--root_dir={self.root_dir}", f"--tracking_uri={self.tracking_uri}", "--json"
+
+    def run(self, run_id: str) -> mlflow.entities.Run:
+        return mlflow.MlflowClient(self.tracking_uri).get_run(run_id)
+
+    def only_run(self) -> mlflow.entities.Run:
+        client = mlflow.MlflowClient(self.tracking_uri)
+        experiment = client.get_experiment_by_name("tf_marl")
+        (run,) = client.search_runs([experiment.experiment_id])
+        return run
+
+    def checkpoints(self) -> list[int]:
+        return sorted(map(int, os.listdir(os.path.join(self.root_dir, "checkpoints"))))
+
+
+@pytest.fixture(scope="session")
+def store_of() -> type[Store]:
+    """(root_dir, tracking_uri) -> where a run keeps things, and what is there."""
+    return Store
 
 
 @pytest.fixture(scope="session")

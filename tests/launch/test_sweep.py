@@ -3,7 +3,6 @@
 import re
 import signal
 
-import gin
 import mlflow
 import pandas as pd
 import pytest
@@ -28,11 +27,7 @@ sweep.bindings = [
 ]
 """
 
-
-@pytest.fixture(autouse=True)
-def _clean_gin():
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures("clean_gin")
 
 
 @pytest.fixture(scope="module")

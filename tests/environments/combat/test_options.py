@@ -421,14 +421,7 @@ def test_defaults_are_smacs():
     assert dataclasses.asdict(Options()) == smac | ours
 
 
-@pytest.fixture
-def _clean_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
-
-
-@pytest.mark.usefixtures("_clean_gin")
+@pytest.mark.usefixtures("clean_gin")
 def test_options_can_be_bound_in_gin():
     gin.parse_config(["environment.map_name = '3m'", "environment.reward_sparse = True", "environment.step_mul = 4"])
     world = environments.make()
@@ -436,7 +429,7 @@ def test_options_can_be_bound_in_gin():
     assert world.options == Options(reward_sparse=True, step_mul=4)
 
 
-@pytest.mark.usefixtures("_clean_gin")
+@pytest.mark.usefixtures("clean_gin")
 def test_wrong_option_in_gin_is_refused_by_name():
     gin.parse_config(["environment.map_name = '3m'", "environment.reward_spars = True"])
     with pytest.raises(ValueError, match=r"environment\.reward_spars"):
