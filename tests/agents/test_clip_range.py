@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tf_marl import agents
-from tf_marl.agents.ppo import clip_range
+from tf_marl.agents.learner import Rollout
+from tf_marl.agents.ppo import clip_range, restraints
 from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.config import naming
 from tf_marl.environments.matrix_game import MatrixGame
@@ -175,3 +176,21 @@ def test_an_unknown_setting_of_a_rule_is_refused_by_name(complaint):
 )
 def test_what_gin_sets_and_does_not_fit_is_refused_by_name(bindings, says, complaint):
     assert complaint(ippo, *bindings).startswith(says)
+
+
+def test_none_is_no_clipping(small_agent, experience, split, weights, assert_equal):
+    free, wide = (
+        small_agent(clip_range=None, actor_learning_rate=0.03),
+        small_agent(clip_range=1e6, actor_learning_rate=0.03),
+    )
+    metrics, of_wide = (agent.learn(Rollout(*split(experience))) for agent in (free, wide))
+    assert_equal(weights(free), weights(wide))
+    assert metrics["trust_region/clip_fraction"] == 0.0
+    lacking = {*(f"trust_region/{name}" for name in ("epsilon", "clip_alpha", "alpha")), "certificate/lower_bound_clip"}
+    assert of_wide.keys() - metrics.keys() == lacking
+    assert_equal(metrics, {name: of_wide[name] for name in metrics})
+
+
+def test_adapt_epsilon_needs_a_clip_range_to_adapt():
+    with pytest.raises(ValueError, match="adapt_epsilon needs a clip_range"):
+        PPOConfig(clip_range=None, enforce=[restraints.adapt_epsilon(0.3)])
