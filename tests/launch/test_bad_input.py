@@ -274,9 +274,7 @@ def test_a_run_without_a_checkpoint_is_not_evaluated(warm_launch, tmp_path):
 )
 @pytest.mark.parametrize("module", ["launch.evaluate", "launch.export"])
 def test_the_configuration_of_a_stranger_s_run_is_only_settings(module, line, says, warm_launch, tmp_path):
-    ours = (
-        b"\ntrain.agent = @ippo\nppo.clip_range = @per_agent()\nper_agent.alpha = 1.0\nenvironment.map_name = '3m'\n"
-    )
+    ours = b"\ntrain.agent = @ippo\nppo.clip_range = @per_agent()\nper_agent.alpha = 1.0\nenvironment.map_name = '3m'\n"
     (tmp_path / "config.gin").write_bytes(line + ours)
     outcome = warm_launch(module, f"--root_dir={tmp_path}", *(["--out=out"] if module == "launch.export" else []))
     line = refusal(outcome, tmp_path)
