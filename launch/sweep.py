@@ -62,11 +62,14 @@ def read_runs(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list["R
 
 def train(missing: Sequence["Run"], tables: "Tables", name: str, processes: int) -> int:
     """Trains runs by `launch.train`, as the flags say where to. Returns the exit code."""
+    from tf_marl import tracking
     from tf_marl.experiments import sweep
 
+    with app.bad_input("--tracking_uri: "):
+        store = tracking.absolute(app.tracking_uri())  # the runs' current directory is another
     with app.first_signal() as stop, app.bad_input(kinds=ValueError):
         failed = sweep.train(
-            missing, tables, name, "launch.train", app.CHECKOUT, app.tracking_uri(), FLAGS.experiment, processes, stop
+            missing, tables, name, "launch.train", app.CHECKOUT, store, FLAGS.experiment, processes, stop
         )
     return stop.code or (app.FAILED if failed else 0)
 

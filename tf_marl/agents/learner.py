@@ -5,6 +5,7 @@ with a subclass and a gin-configurable factory `(time_step_spec, action_spec, un
 file that sets `train.agent` to it. `reinforce.py` is a small one.
 """
 
+import abc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,9 +74,9 @@ class Learner(tf_agent.TFAgent):
     def check(self, num_envs: int, num_steps: int) -> None:
         """Refuses rollouts that it cannot learn from. Args: num_envs, B; num_steps, T. Raises ValueError; says why."""
 
+    @abc.abstractmethod
     def learn(self, rollout: Rollout) -> Metrics:
         """One update. Returns: scalars to record, named `loss/..` and so on."""
-        raise NotImplementedError
 
     def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
         """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation."""
@@ -88,12 +89,12 @@ class Learner(tf_agent.TFAgent):
         )
         metrics = self.learn(Rollout(tf.nest.map_structure(lambda leaf: leaf[:, :-1], experience), final))
         losses = [metrics[name] for name in ("loss/policy", "loss/value") if name in metrics]
-        return tf_agent.LossInfo(loss=tf.add_n(losses), extra=metrics)
+        return tf_agent.LossInfo(loss=sum(losses, tf.constant(0.0)), extra=metrics)
 
     @property
+    @abc.abstractmethod
     def learning_variables(self) -> list[tf.Variable]:
         """All that an update changes, optimisers' state too: what is put back where one failed."""
-        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """What it was set to, those left at their defaults too: plain values by gin's names."""

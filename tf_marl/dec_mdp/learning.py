@@ -1,6 +1,6 @@
 """IPPO, MAPPO and joint-ratio PPO where nothing is estimated: tabular softmax policies, exact advantages, full batches.
 
-An update is what training does (`tf_marl/agents/ppo.py`): advantages normalised, some epochs of Adam on the clipped
+An update is what training does (`tf_marl/agents/ppo/`): advantages normalised, some epochs of Adam on the clipped
 surrogate, and perhaps a rule that goes back; but its expectations are sums over all states and joint actions, and the
 return before and after is the true one. Optionally the rollout is sampled: so many states and joint actions from the
 discounted distribution, each with its one-step advantage r + gamma V(s') - V(s) for V exact.

@@ -20,19 +20,21 @@ _REPLAY_SEED = 5  # beside the run's: not a seed of the evaluations
 
 
 class RecordedRun:
-    """A trainer whose run goes to a sink.
+    """A trainer whose run is tracked.
 
     Args:
         trainer: that may have been restored.
-        sink: of the run.
+        tracker: of the run.
         root_dir: of the run.
         name: for people to read.
         config: the run's settings, as `runs.all_settings` gives them.
         seed: of the run.
     """
 
-    def __init__(self, trainer: "Trainer", sink: "Tracker", root_dir: pathlib.Path, name: str, config: str, seed: int):
-        self._trainer, self._sink, self._root_dir = trainer, sink, root_dir
+    def __init__(
+        self, trainer: "Trainer", tracker: "Tracker", root_dir: pathlib.Path, name: str, config: str, seed: int
+    ):
+        self._trainer, self._tracker, self._root_dir = trainer, tracker, root_dir
         self._name, self._config, self._seed = name, config, seed
 
     def begin(self) -> None:
@@ -40,7 +42,7 @@ class RecordedRun:
         unfinished = self._root_dir / f".{runs.CONFIG_NAME}"
         unfinished.write_text(self._config, "utf-8")
         unfinished.replace(self._root_dir / runs.CONFIG_NAME)  # a half of it would pass for other settings
-        self._sink.text(self._config, runs.CONFIG_NAME)
+        self._tracker.text(self._config, runs.CONFIG_NAME)
 
     def train(self, show: Callable[[int, dict[str, float]], None], stop: Callable[[], bool]) -> "Result":
         """Trains to the end, or until it is stopped.
@@ -50,7 +52,7 @@ class RecordedRun:
         """
 
         def record(env_steps: int, metrics: dict[str, float]) -> None:
-            self._sink.record(env_steps, metrics)
+            self._tracker.record(env_steps, metrics)
             show(env_steps, metrics)
 
         def keep(env_steps: int, seen: dict[str, Any]) -> None:
@@ -81,7 +83,7 @@ class RecordedRun:
             model = pathlib.Path(folder)
             page = export.save_model(self._trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
             (model / runs.CONFIG_NAME).write_text(self._config, "utf-8")
-            self._sink.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
+            self._tracker.model(model, name, description, env_steps, page["signatures"]["serving_default"], worth)
 
     def keep_replay(self) -> str | None:
         """Keeps some episodes of the best policy to watch, if the world can show any. Returns: the artifact's name."""
@@ -100,18 +102,18 @@ class RecordedRun:
                 REPLAY_EPISODES,
                 f"the best policy, after {env_steps:,} env steps",
             )
-            self._sink.file(path)
+            self._tracker.file(path)
             return path.name
         return None
 
     def keep_summary(self) -> None:
         """Keeps what the learner has to show of the whole run."""
         with decorating():
-            for name, artifact in self._trainer.agent.summary(self._sink.history(), self._name).items():
+            for name, artifact in self._trainer.agent.summary(self._tracker.history(), self._name).items():
                 self._artifact(artifact, name)
 
     def _artifact(self, artifact: Any, name: str) -> None:
-        (self._sink.text if isinstance(artifact, str) else self._sink.figure)(artifact, name)
+        (self._tracker.text if isinstance(artifact, str) else self._tracker.figure)(artifact, name)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,20 @@ import numpy as np
 import pytest
 
 EAST, STOP, ATTACK = 4, 1, 6
+_ALL_FLAGS = {
+    "obs_last_action": True,
+    "obs_pathing_grid": True,
+    "obs_timestep_number": True,
+    "obs_instead_of_state": True,
+    "state_timestep_number": True,
+    "shuffle_enemies": True,
+}
+
+
+@pytest.fixture
+def options(request):
+    """SMAC's options: "none", or "all" that change what is observed or in which order, at once."""
+    return {"none": {}, "all": _ALL_FLAGS}[request.param]
 
 
 @pytest.fixture(scope="session")

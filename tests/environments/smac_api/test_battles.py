@@ -12,19 +12,12 @@ from tf_marl import environments
 from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
 
 STOP, EAST = 1, 4
-# Everything that changes what is observed or in which order, at once.
-ALL_FLAGS = {
-    "obs_last_action": True,
-    "obs_pathing_grid": True,
-    "obs_timestep_number": True,
-    "obs_instead_of_state": True,
-    "state_timestep_number": True,
-    "shuffle_enemies": True,
-}
 
 
 @pytest.mark.parametrize(
-    ("map_name", "options"), [pytest.param("MMM", {}, marks=pytest.mark.slow), ("2s3z", ALL_FLAGS)]
+    ("map_name", "options"),
+    [pytest.param("MMM", "none", marks=pytest.mark.slow), ("2s3z", "all")],
+    indirect=["options"],
 )
 def test_battles_are_those_of_the_tf_environment(map_name, options, random_actions):
     ours = StarCraft2Env(map_name, seed=5, **options)

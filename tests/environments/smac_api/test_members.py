@@ -18,15 +18,6 @@ from tf_marl.environments.smac_api import Direction
 NO_OP, STOP, NORTH, ATTACK = 0, 1, 2, 6
 SMAC = os.environ.get("TF_MARL_SMAC")  # a checkout of its repository
 needs_smac = pytest.mark.skipif(not SMAC, reason="TF_MARL_SMAC names no checkout of smac")
-# Everything that changes what is observed or in which order, at once.
-ALL_FLAGS = {
-    "obs_last_action": True,
-    "obs_pathing_grid": True,
-    "obs_timestep_number": True,
-    "obs_instead_of_state": True,
-    "state_timestep_number": True,
-    "shuffle_enemies": True,
-}
 
 
 SMACS_METHODS = """
@@ -143,7 +134,7 @@ def observation_by_hand(env, agent):
     return np.concatenate([moves, *enemies, *allies, own])
 
 
-@pytest.mark.parametrize(("map_name", "options"), [("2s3z", ALL_FLAGS), ("MMM", {})])
+@pytest.mark.parametrize(("map_name", "options"), [("2s3z", "all"), ("MMM", "none")], indirect=["options"])
 def test_observations_and_cooldowns_are_what_smacs_helpers_make_of_the_units(map_name, options, random_actions):
     env, rng = StarCraft2Env(map_name, seed=2, **options), np.random.default_rng(0)
     env.reset()

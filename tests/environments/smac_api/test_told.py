@@ -8,15 +8,6 @@ import pytest
 from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
 
 EAST = 4
-# Everything that changes what is observed or in which order, at once.
-ALL_FLAGS = {
-    "obs_last_action": True,
-    "obs_pathing_grid": True,
-    "obs_timestep_number": True,
-    "obs_instead_of_state": True,
-    "state_timestep_number": True,
-    "shuffle_enemies": True,
-}
 
 
 def test_the_state_dict_is_the_state_vector_in_parts():
@@ -33,8 +24,9 @@ def test_the_state_dict_is_the_state_vector_in_parts():
         np.testing.assert_array_equal(np.concatenate([part.ravel() for part in parts.values()]), env.get_state())
 
 
-def test_the_state_dict_is_there_when_observations_are_the_state():
-    env = StarCraft2Env("2s3z", seed=0, **ALL_FLAGS)
+@pytest.mark.parametrize("options", ["all"], indirect=True)
+def test_the_state_dict_is_there_when_observations_are_the_state(options):
+    env = StarCraft2Env("2s3z", seed=0, **options)
     env.reset()
     env.step([EAST] * 5)
     np.testing.assert_array_equal(env.get_state(), np.concatenate(env.get_obs()))
@@ -44,7 +36,7 @@ def test_the_state_dict_is_there_when_observations_are_the_state():
     assert env.get_obs_agent(0)[-1] == np.float32(1 / 120)
 
 
-@pytest.mark.parametrize(("map_name", "options"), [("2s3z", ALL_FLAGS), ("MMM", {})])
+@pytest.mark.parametrize(("map_name", "options"), [("2s3z", "all"), ("MMM", "none")], indirect=["options"])
 def test_units_tell_what_the_state_tells(map_name, options, random_actions):
     env, rng = StarCraft2Env(map_name, seed=2, **options), np.random.default_rng(0)
     orders = set()
@@ -72,7 +64,7 @@ def test_units_tell_what_the_state_tells(map_name, options, random_actions):
         assert env.agents[9].energy_max == 200
 
 
-@pytest.mark.parametrize("options", [{}, ALL_FLAGS])
+@pytest.mark.parametrize("options", ["none", "all"], indirect=True)
 def test_the_visibility_matrix_is_what_observations_show(options, random_actions):
     env, rng = StarCraft2Env("2s3z", seed=0, **options), np.random.default_rng(0)
     env.reset()
