@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(BIN)/uv --quiet --system-certs
 
-.PHONY: setup sc2 train test test-slow lint format bench ui lock clean
+.PHONY: setup sc2 train test test-slow lint format bench ui build lock clean
 
 setup: $(STAMP)
 
@@ -52,9 +52,12 @@ bench: $(STAMP)
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
 
+build: $(STAMP)  ## the wheel and the source distribution, in dist/
+	@$(BIN)/hatchling build --directory dist
+
 lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra dev --extra sc2 pyproject.toml --output-file requirements.lock
+		--group dev --group docs --extra sc2 pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,29 +4,22 @@ Nothing heavy is imported until the flags have been read, so `--help` answers at
 """
 
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
 import logging as stdlib_logging
-import multiprocessing
 import os
 import pathlib
-import re
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-import tokenize
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from absl import app, flags, logging
 
-CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
-GIN_FOLDER = CHECKOUT / "gin"
-STORE_FOLDER = CHECKOUT / "mlflow_artifacts"
+from tf_marl.config import first_line
+from tf_marl.places import STORE_FOLDER
+from tf_marl.quiet import stderr_held_back
+
 BAD_INPUT = 2  # exit code
 FAILED = 1  # exit code
 INTERRUPTED = 130  # exit code: 128 + SIGINT; SIGTERM's is 143
@@ -36,16 +29,16 @@ flags.disclaim_key_flags()  # the flags defined below belong to the launcher tha
 
 
 class BadInput(Exception):
-    """The user's input cannot be used; the message says which and what to do, in one line."""
+    """Says which of the user's input cannot be used and what to do, in one line."""
 
 
 class Failure(Exception):
-    """What was begun cannot go on, through no fault of the program's; the message says why and what to do."""
+    """Says why what was begun cannot go on and what to do, in one line; the program is not at fault."""
 
 
 def define_gin_flags() -> None:
     flags.DEFINE_multi_string(
-        "gin_file", [], "Gin file, from the current directory or the checkout's gin/; repeats, later ones win."
+        "gin_file", [], "Gin file, from the current directory or the library's gin/; repeats, later ones win."
     )
     flags.DEFINE_multi_string("gin_bindings", [], "Gin binding such as 'train.num_env_steps = 5e6'; repeats.")
 
@@ -57,7 +50,7 @@ def define_plugin_flag() -> None:
 
 
 def define_store_flag() -> None:
-    flags.DEFINE_string("tracking_uri", None, "MLflow store; by default SQLite in the checkout's mlflow_artifacts/.")
+    flags.DEFINE_string("tracking_uri", None, f"MLflow store; by default SQLite in {STORE_FOLDER}.")
 
 
 def define_tracking_flags() -> None:
@@ -118,13 +111,13 @@ def run(main: Callable[[], int]) -> None:
 
 
 def _import_plugins(names: Iterable[str]) -> None:
-    """Raises: BadInput: one cannot be imported; names it."""
-    from tf_marl import config
+    """Raises BadInput: a module cannot be imported; names it."""
+    from tf_marl import settings
 
     for name in names:
-        with bad_input(f"--plugin={name}: "), _stderr_held_back():
+        with bad_input(f"--plugin={name}: "), stderr_held_back():
             importlib.import_module(name)
-        config.trust(name)
+        settings.trust(name)
 
 
 def _complain(error: object, code: int = BAD_INPUT) -> int:
@@ -134,108 +127,41 @@ def _complain(error: object, code: int = BAD_INPUT) -> int:
 
 @contextlib.contextmanager
 def bad_input(what: str = "", kinds: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
-    """Turns what fails inside, of some kinds, into bad input: the message is `what` and the first line of the error."""
+    """Turns errors of some kinds into bad input: the message is `what` and the first line of the error."""
     try:
         yield
     except BadInput:
         raise
     except kinds as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInput(f"{what}{lines[0]}") from error
-
-
-@contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Drops what is written to file descriptor 2, but shows it where an exception or the end of the process comes.
-
-    TensorFlow's C++ start-up notices heed no switch before it is imported, and what ends the process looks like them.
-    """
-    sys.stderr.flush()
-    # The shell reads to the end, which is this process's own if it comes first.
-    shows = ["sh", "-c", 'said=$(cat); [ -z "$said" ] || echo "$said" >&2']
-    with subprocess.Popen(shows, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as watcher:
-        assert watcher.stdin
-        kept = os.dup(2)
-        os.dup2(watcher.stdin.fileno(), 2)
-        nothing_to_show = True
-        try:
-            yield
-        except Exception:
-            nothing_to_show = False
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if nothing_to_show:
-                watcher.kill()
-
-
-class Stop:
-    """Whether someone asked the process to end: `stop()`, and how."""
-
-    def __init__(self) -> None:
-        self._signal: int | None = None
-
-    def __call__(self) -> bool:
-        return self._signal is not None
-
-    @property
-    def code(self) -> int:
-        """What a process that ends for that reason exits with; 0 if it was not asked to."""
-        return 0 if self._signal is None else 128 + self._signal
-
-    def ask(self, signal_number: int) -> None:
-        self._signal = signal_number
-
-
-@contextlib.contextmanager
-def first_signal() -> Iterator[Stop]:
-    """Yields whether Ctrl-C or SIGTERM came inside, which by itself does nothing; a second one acts as ever.
-
-    An exception that is raised wherever Python happens to be can be swallowed there, by a destructor for one.
-    """
-    stop = Stop()
-
-    def remember(signal_number, frame):
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        stop.ask(signal_number)
-        again = "; Ctrl-C again leaves at once" if signal_number == signal.SIGINT else ""
-        # Not by `print`, in the middle of which this may be.
-        os.write(sys.stderr.fileno(), f"\nsaving and stopping after this update{again}\n".encode())
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise BadInput(f"{what}{first_line(error)}") from error
 
 
 def import_quietly() -> None:
-    """Imports TensorFlow and what stands on it, without their notices; errors still surface as exceptions."""
+    """Imports TensorFlow and what stands on it, without their notices.
+
+    Raises:
+        Failure: TF-Agents is not installed, which pip cannot do along with the rest.
+    """
     gc.disable()  # nothing imported is garbage, and looking for it takes a fifth of the time
-    with _stderr_held_back():
-        importlib.import_module("tf_marl.training.train")
-        tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
-        tf.config.list_physical_devices()
+    try:
+        with stderr_held_back():
+            importlib.import_module("tf_marl.training")
+            tf = importlib.import_module("tensorflow")  # after tf_marl, which settles the Keras that TensorFlow takes
+            tf.config.list_physical_devices()
+    except ModuleNotFoundError as missing:
+        if missing.name == "tf_agents":
+            raise Failure(missing) from None
+        raise
     gc.freeze()
     gc.enable()
 
 
-def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in a process of its own, so that what TensorFlow and XLA keep for good is given back.
-
-    It starts from this one, in which TensorFlow is imported but has computed nothing yet.
-    """
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(function, arguments)
-
-
 def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib.Path:
-    """The folder, made if need be; the flag is whose value it is.
+    """Returns the folder's absolute path, after making it if need be.
 
+    Args:
+        path: of the folder.
+        flag: whose value it is.
     Raises:
         BadInput: nothing can be written there.
     """
@@ -250,130 +176,64 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     return folder
 
 
-def new_root_dir(run_name: str) -> pathlib.Path:
-    """A folder for a run that begins now, beside the others: named after it, as far as a folder can be."""
-    name = re.sub(r"[^\w.-]+", "_", run_name, flags=re.ASCII).lstrip(".")[:200]
-    return STORE_FOLDER / "runs" / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
+def read_gin(files: Iterable[str], bindings: Iterable[str], needs_agent: bool = True) -> None:
+    """Reads the configuration; call `import_quietly` first, which makes the names known.
 
-
-def lock(folder: pathlib.Path) -> None:
-    """Keeps other processes from training in a folder until this one ends, however it does.
-
+    Args:
+        files: gin files.
+        bindings: gin bindings, which come last.
+        needs_agent: whether an algorithm must be set, besides a map.
     Raises:
-        BadInput: another has it.
+        BadInput: a file, a name or a value is wrong, or a setting is missing; names it.
     """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)  # never closed, so held to the end
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 20).decode()
-        raise BadInput(
-            f"--root_dir={folder}: process {owner} trains there; wait for it or name another folder"
-        ) from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    from tf_marl import settings
 
-
-def gin_paths(names: list[str]) -> list[str]:
-    """Where the named gin files are.
-
-    Raises:
-        BadInput: one is in neither place.
-    """
-    paths = []
-    for name in names:
-        found = next((path for path in (pathlib.Path(name), GIN_FOLDER / name) if path.is_file()), None)
-        if found is None:
-            known = ", ".join(sorted(str(path.relative_to(GIN_FOLDER)) for path in GIN_FOLDER.rglob("*.gin")))
-            raise BadInput(f"--gin_file={name}: no such file, here or in gin/, which holds: {known}")
-        paths.append(str(found))
-    return paths
-
-
-def read_gin(paths: list[str], bindings: list[str]) -> None:
-    """Reads gin files, then bindings.
-
-    Raises:
-        BadInput: a name or a value in them is none; names the file and the line, or the binding.
-    """
-    import gin
-
-    from tf_marl import config
-    from tf_marl.experiments import runs
-
-    gin.add_config_file_search_path(str(GIN_FOLDER))
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)  # gin logs an error for every place where an included file is not
-    try:
-        for path in paths:
-            with _readable(path):
-                gin.parse_config_file(path)
-        for binding in bindings:
-            with _readable(f"--gin_bindings={binding}"):
-                gin.parse_config(binding)
-    finally:
-        logging.set_verbosity(verbosity)
-    with bad_input():
-        config.check_names()
-    try:
-        gin.finalize()
-    except ValueError as error:
-        lacks = re.match("No bindings specified for '(.*)/gin.macro'", str(error))
-        if not lacks:
-            raise BadInput(error) from None
-        macro = lacks[1]
-        settings = runs.flat(gin.config_str(max_line_length=10_000))
-        users = (f"{name} = {value}" for name, value in settings.items() if f"%{macro}" in value)
-        raise BadInput(
-            f"{next(users)}: there is no macro {macro}; write the value itself, or add {macro} = VALUE"
-        ) from None
-
-
-@contextlib.contextmanager
-def _readable(where: str) -> Iterator[None]:
-    """Turns what gin says of a file or a binding into bad input that tells where, and what to write instead."""
-    try:
-        yield
-    except (SyntaxError, tokenize.TokenError) as error:
-        if isinstance(error, SyntaxError) and error.filename:  # perhaps one that the file includes
-            where = f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"
-        raise BadInput(
-            f"{where}: write NAME = VALUE, where a value is a number such as 1e9, a 'text' in quotes, True, False or"
-            " None, a [list] of values, @NAME, @NAME() or %MACRO; nothing is computed"
-        ) from None
-    except RecursionError:
-        raise BadInput(f"{where}: includes itself, or has too many brackets in brackets") from None
-    except Exception as error:
-        said, *place = str(error).splitlines()
-        of_a_file = place[:1] if place and "In file" in place[0] else []
-        raise BadInput(" ".join([f"{where}:", said, *of_a_file])) from error
-
-
-def parse_gin(paths: list[str], bindings: list[str], needs_agent: bool = True) -> None:
-    """Reads the configuration; call `import_quietly` first, it makes the names known.
-
-    Raises:
-        BadInput: unknown name or unreadable value, or no map, or no algorithm where one is needed.
-    """
-    from tf_marl.experiments import runs
-
-    read_gin(paths, bindings)
     needed = {"train.agent": "ippo.gin"} if needs_agent else {}
-    for name, example in (needed | {"environment.map_name": "maps/3m.gin"}).items():
-        if not runs.is_set(name):
-            raise BadInput(f"{name} is not set; add for example --gin_file={example}")
+    with bad_input():
+        settings.read(list(files), list(bindings), needed | {"environment.map_name": "maps/3m.gin"})
+
+
+def check_gin_files(files: Iterable[str]) -> None:
+    """Raises BadInput: a gin file is not there. Takes no time, so it comes before TensorFlow is imported."""
+    from tf_marl import settings
+
+    with bad_input():
+        settings.find(list(files))
+
+
+def check_store(root_dir: pathlib.Path | None = None) -> None:
+    """Checks the store that --tracking_uri names, if it names one: that it answers.
+
+    Args:
+        root_dir: of a run; one that has begun keeps what its store does not take, so nothing is checked.
+    Raises:
+        BadInput: the store cannot be used.
+    """
+    from tf_marl import tracking
+    from tf_marl.experiments import runs
+
+    if FLAGS.tracking_uri and not (root_dir and tracking.has_begun(root_dir / runs.TRACKING_NAME)):
+        with bad_input("--tracking_uri: "):
+            tracking.check_reachable(FLAGS.tracking_uri)
 
 
 def tracking_uri() -> str:
-    """The store that --tracking_uri names, by default the local one."""
+    """Returns the address of the store that --tracking_uri names, by default of the local one."""
     from tf_marl import tracking
 
     return FLAGS.tracking_uri or tracking.local_store(STORE_FOLDER)
 
 
 def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: Iterable[pathlib.Path]) -> str:
-    """Keeps the files a study wrote in MLflow, as a run by the flag's name or this one. Returns its id.
+    """Keeps the files that a study wrote in MLflow, as a run.
 
+    Args:
+        name: of the run, unless --run_name gives one.
+        params: of the run.
+        tags: of the run.
+        files: to keep as artifacts.
+    Returns:
+        The run's id.
     Raises:
         BadInput: the store does not take them; the files are as they were.
     """
@@ -398,4 +258,6 @@ def log_results(name: str, params: dict[str, str], tags: dict[str, str], files: 
 
 
 def print_json(result: dict) -> None:
-    print(json.dumps(result), flush=True)
+    """Prints one JSON object on a line of stdout, if --json asks for it."""
+    if FLAGS.json:
+        print(json.dumps(result), flush=True)

@@ -1,14 +1,15 @@
 """Lets a registered policy challenge the champion of its algorithm and map.
 
-python -m launch.champion --model=tf_marl.ippo.3m --version=4
+tf-marl champion --model=tf_marl.ippo.3m --version=4
 
 How: `tf_marl/experiments/champion.py`. Training does this at its end; the command is for when it could not.
 """
 
 from absl import flags
 
-from launch import app
 from tf_marl.experiments import champion
+
+from . import app
 
 FLAGS = flags.FLAGS
 
@@ -28,17 +29,14 @@ def main() -> int:
 
     if not FLAGS.model:
         raise app.BadInput("give --model=NAME, of a registered model such as tf_marl.ippo.3m")
-    if FLAGS.tracking_uri:
-        with app.bad_input("--tracking_uri: "):
-            tracking.check_reachable(FLAGS.tracking_uri)
+    app.check_store()
     app.import_quietly()
     with app.bad_input(f"--model={FLAGS.model}: "):
         version = FLAGS.version or max(tracking.versions(app.tracking_uri(), FLAGS.model))
         outcome = champion.challenge(app.tracking_uri(), FLAGS.model, version, FLAGS.episodes, FLAGS.confidence)
     print(f"{FLAGS.model}: {outcome.verdict}")
-    if FLAGS.json:
-        told = {"champion": outcome.champion, "verdict": outcome.verdict, "metric": outcome.metric}
-        app.print_json(told | {"win_rates": outcome.scores})
+    told = {"champion": outcome.champion, "verdict": outcome.verdict, "metric": outcome.metric}
+    app.print_json(told | {"win_rates": outcome.scores})
     return 0
 
 

@@ -1,11 +1,11 @@
-"""Makes files of a trained policy that serve with TensorFlow alone: python -m launch.export --root_dir=DIR --out=DIR
+"""Makes files of a trained policy that serves with TensorFlow alone: tf-marl export --root_dir=DIR --out=DIR
 
 What is in them: `tf_marl/export.py`.
 """
 
 from absl import flags
 
-from launch import app
+from . import app
 
 FLAGS = flags.FLAGS
 
@@ -46,8 +46,7 @@ def main() -> int:
         f"  inputs    {version / export.SIGNATURE_NAME}\n"
         f"  TF-Agents {out / export.POLICY_SAVER / str(env_steps)}"
     )
-    if FLAGS.json:
-        app.print_json({"saved_model": str(version), "env_steps": env_steps} | facts)
+    app.print_json({"saved_model": str(version), "env_steps": env_steps} | facts)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Many training runs, side by side, from a gin file of axes: python -m launch.sweep --gin_file=paper/figure_2.gin
+"""Trains many runs side by side, from a gin file of axes: tf-marl sweep --gin_file=paper/figure_2.gin --out=DIR
 
-A second start goes on where the first one stopped; `launch.figure` draws the paper's figures from such runs.
+A second start goes on where the first one stopped; `tf-marl figure` draws the paper's figures from such runs.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from launch import app
+from . import app
 
 if TYPE_CHECKING:
     from tf_marl.experiments.sweep import Run
@@ -22,55 +22,47 @@ def main() -> int:
     from tf_marl.experiments import scheduler, sweep
 
     folder = app.writable_folder(FLAGS.out, "out")
-    wanted = read_runs(FLAGS.gin_file, FLAGS.gin_bindings)
+    with app.bad_input():
+        wanted = sweep.read(FLAGS.gin_file, FLAGS.gin_bindings)
     tables = sweep.open_tables(folder)
     processes = FLAGS.processes or scheduler.cores()
     with app.bad_input(kinds=ValueError):
         missing = sweep.missing(wanted, tables)
     if FLAGS.dry_run:
         for run in missing:
-            print("python -m launch.train " + shlex.join(run.arguments()))
+            print("tf-marl train " + shlex.join(run.arguments()))
     print(
         f"{len(wanted)} runs, {len(wanted) - len(missing)} of them done;"
         f" the rest may take {sweep.time_left(missing, tables, processes)} with {processes} at a time",
         flush=True,
     )
     code = 0 if FLAGS.dry_run else train(missing, tables, FLAGS.run_name or folder.name, processes)
-    if FLAGS.json:
-        done = tables.select("runs", [run.key for run in wanted])
-        app.print_json({"out": str(folder), "runs": done.to_dict("records"), "missing": [run.name for run in missing]})
+    done = tables.select("runs", [run.key for run in wanted])
+    app.print_json({"out": str(folder), "runs": done.to_dict("records"), "missing": [run.name for run in missing]})
     return code
 
 
-def read_runs(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list["Run"]:
-    """The runs of the sweep that gin files describe, the later ones having the last word.
-
-    Raises:
-        app.BadInput: a setting of the sweep is wrong, or a run's file is not there; names it.
-    """
-    import gin
-
-    from tf_marl.experiments.sweep import Sweep
-
-    gin.clear_config()
-    app.read_gin(app.gin_paths(list(gin_files)), list(bindings))
-    with app.bad_input():
-        runs = Sweep().runs()
-    app.gin_paths(list(dict.fromkeys(file for run in runs for file in run.gin_files)))
-    return runs
-
-
 def train(missing: Sequence["Run"], tables: "Tables", name: str, processes: int) -> int:
-    """Trains runs by `launch.train`, as the flags say where to. Returns the exit code."""
-    from tf_marl import tracking
-    from tf_marl.experiments import sweep
+    """Trains runs by the training command, and tracks them as the flags say.
 
+    Args:
+        missing: runs that the tables lack.
+        tables: to add to.
+        name: of the run that theirs are under.
+        processes: how many run at a time.
+    Returns:
+        The exit code.
+    Raises:
+        app.BadInput: the store or the folder cannot be used.
+    """
+    from tf_marl import tracking
+    from tf_marl.experiments import stopping, sweep
+
+    module = f"{__package__}.train"  # launch.train, or tf_marl.launch.train
     with app.bad_input("--tracking_uri: "):
-        store = tracking.absolute(app.tracking_uri())  # the runs' current directory is another
-    with app.first_signal() as stop, app.bad_input(kinds=ValueError):
-        failed = sweep.train(
-            missing, tables, name, "launch.train", app.CHECKOUT, store, FLAGS.experiment, processes, stop
-        )
+        store = tracking.absolute(app.tracking_uri())
+    with stopping.first_signal() as stop, app.bad_input(kinds=ValueError):
+        failed = sweep.train(missing, tables, name, module, store, FLAGS.experiment, processes, stop)
     return stop.code or (app.FAILED if failed else 0)
 
 

@@ -2,7 +2,14 @@
 
 Importing this package prepares the process for TensorFlow, so import it before that: TF-Agents and TFP need Keras 2,
 torch an LLVM of its own (it may be imported before or after), and TensorFlow's start-up notices would bury the first
-line a user wants to read.
+line a user wants to read. Nothing heavy is imported here:
+
+    environments    load("3m", num_envs=128), make, register: worlds to play in
+    agents          ippo, mappo, jr_ppo, reinforce: learners
+    training        Trainer, Evaluator: the loop
+    ops             returns, surrogates, total variation: the maths
+    settings        read(["ippo.gin", "maps/3m.gin"]): settings from gin files
+    export, tracking, experiments, paper, dec_mdp: what is done with all of it
 """
 
 import contextlib
@@ -10,6 +17,8 @@ import logging
 import os
 import sys
 import warnings
+
+from tf_marl import quiet
 
 __version__ = "0.1.0"
 
@@ -27,3 +36,6 @@ with contextlib.suppress(ImportError):
     from gym_notices import notices  # what gym says when it is imported, as TF-Agents does: that it is unmaintained
 
     notices.notices.clear()
+
+sys.meta_path.insert(0, quiet.QuietTensorFlow())
+sys.meta_path.append(quiet.TFAgentsHint())

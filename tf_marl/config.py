@@ -3,12 +3,11 @@
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import gin
 import pydantic
-from gin import config_parser
 
 # Strict, because a string where a number belongs is a mistake; unknown names are mistakes too.
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -65,6 +64,20 @@ def maker(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
+@contextlib.contextmanager
+def prefixed(what: str, kinds: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
+    """Turns errors of some kinds into a one-line ValueError: `what`, then the first line of the error."""
+    try:
+        yield
+    except kinds as error:
+        raise ValueError(f"{what}{first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or the name of its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def fields(section: str, options: Any) -> dict[str, Any]:
     """What a section's options are set to, `section.name` -> plain value.
 
@@ -72,75 +85,3 @@ def fields(section: str, options: Any) -> dict[str, Any]:
     """
     values = {field: getattr(options, field.name) for field in dataclasses.fields(options)}
     return {f"{section}.{field.name}": field.default if callable(value) else value for field, value in values.items()}
-
-
-_TRUSTED = {__package__}
-_SECTIONS_OF_OLD = ("ippo", "mappo", "jr_ppo")  # whose settings are `ppo`'s now, for all of them
-
-
-def check_names() -> None:
-    """Refuses settings that gin was given by the names that they had in older versions.
-
-    Raises:
-        ValueError: one is; names the new one.
-    """
-    for section in _SECTIONS_OF_OLD:
-        try:
-            settings = gin.get_bindings(section, resolve_references=False)
-        except ValueError:  # nobody imported it, so nobody set anything of it
-            continue
-        for setting in settings:
-            raise ValueError(f"{section}.{setting} is ppo.{setting} now, for all of PPO's variants; write that")
-
-
-def parse_alone(text: str) -> None:
-    """Has gin read a configuration that may be a stranger's: bindings of this library's own settings and no other.
-
-    What it imports, gin would run; what it refers to, gin would call, any function that any library made known.
-
-    Raises:
-        ValueError: it holds something else; names it. Nothing of it was taken up.
-    """
-    references, macros = _References(), set()
-    for statement in config_parser.ConfigParser(text, references):
-        if isinstance(statement, config_parser.ImportStatement | config_parser.IncludeStatement):
-            kind = "an import" if isinstance(statement, config_parser.ImportStatement) else "an include"
-            raise ValueError(f"line {statement.location.line_num} is {kind}; only tf_marl's settings are read")
-        if isinstance(statement, config_parser.BlockDeclaration) or statement.arg_name:
-            references.names.append(statement.selector)
-        else:
-            macros.add(statement.selector)
-    for name in references.names:
-        if not _is_ours(name.rpartition("/")[2]):
-            raise ValueError(f"{name} is none of tf_marl's settings, and no others are read")
-    for name in references.macros:
-        if name not in macros:
-            raise ValueError(f"%{name} is set nowhere in it")
-    gin.parse_config(text)
-    check_names()
-
-
-class _References(config_parser.ParserDelegate):
-    """Names what a configuration refers to, and looks up none of it."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.macros: list[str] = []
-
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> None:
-        self.names.append(scoped_configurable_name)
-
-    def macro(self, macro_name: str) -> None:
-        self.macros.append(macro_name)
-
-
-def trust(module: str) -> None:
-    """Lets configurations refer to what a module made known to gin, as to tf_marl's own."""
-    _TRUSTED.add(module.partition(".")[0])
-
-
-def _is_ours(name: str) -> bool:
-    try:
-        return gin.get_configurable(name).__module__.partition(".")[0] in _TRUSTED
-    except (KeyError, ValueError):  # unknown, or ambiguous
-        return False

@@ -1,6 +1,8 @@
 """A training run as it lies on disk or in a registry: its settings, its policy, the world it is for."""
 
 import ast
+import fcntl
+import os
 import pathlib
 import sys
 import tempfile
@@ -8,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import gin
 
-from tf_marl.config import parse_alone
+from tf_marl import settings
+from tf_marl.config import first_line
 
 if TYPE_CHECKING:
     from tf_marl.agents.learner import Learner
     from tf_marl.environments.world import World
     from tf_marl.export import ServedPolicy
-    from tf_marl.training.train import Trainer
+    from tf_marl.training import Trainer
 
 CONFIG_NAME = "config.gin"  # a run's operative configuration, in its root_dir and among its artifacts
 TRACKING_NAME = "tracking"  # in its root_dir: what is on its way to MLflow
@@ -46,20 +49,20 @@ def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner,
         ValueError: no run began there, or it has saved no such agent yet, or none that this code can read.
     """
     from tf_marl import environments
-    from tf_marl.training.train import Trainer
+    from tf_marl.training import Trainer
 
     config = config_of(root_dir)
-    _check_version(root_dir, flat(config))
+    _check_version(root_dir, settings.flat(config))
     try:
-        parse_alone(config)
+        settings.read_untrusted(config)
         # Its policy is wanted alone, and it may have trained on a larger machine.
-        trainer = Trainer(world=environments.make(), root_dir=str(root_dir), max_gigabytes=float(sys.maxsize))
+        trainer = Trainer(environments.make(), root_dir=root_dir, max_gigabytes=float(sys.maxsize))
     except Exception as error:  # gin's are of many kinds
-        raise ValueError(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: {_line(error)}") from error
+        raise ValueError(f"--root_dir={root_dir}: its {CONFIG_NAME} cannot be used: {first_line(error)}") from error
     try:
         env_steps = trainer.restore_policy(best)
     except Exception as error:
-        raise ValueError(f"--root_dir={root_dir}: its checkpoint cannot be read; {_line(error)}") from error
+        raise ValueError(f"--root_dir={root_dir}: its checkpoint cannot be read; {first_line(error)}") from error
     if env_steps is None:
         lacks = "nothing was evaluated yet, so none is best; add --nobest or" if best else "holds no checkpoint yet;"
         raise ValueError(f"--root_dir={root_dir}: {lacks} train for longer")
@@ -86,24 +89,37 @@ def load_model(model_uri: str, tracking_uri: str) -> "tuple[ServedPolicy, World,
             world = environments.make(**facts["environment"])
             return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
         except Exception as error:
-            raise ValueError(f"{model_uri}: {_line(error)}") from error
+            raise ValueError(f"{model_uri}: {first_line(error)}") from error
 
 
-def is_set(name: str) -> bool:
-    """Whether gin was told what a setting is to be."""
+def algorithm_and_map() -> tuple[str, str]:
+    """Returns the names of the algorithm and of the map that gin was told.
+
+    Raises:
+        ValueError: `train.agent` is no reference to an algorithm.
+    """
+    agent = settings.value("train.agent")
+    if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
+        raise ValueError(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
+    return agent.configurable.name, settings.value("environment.map_name")
+
+
+def lock(root_dir: pathlib.Path) -> None:
+    """Keeps other processes from training in a folder until this process ends, however it does.
+
+    Raises:
+        ValueError: another process trains there; names it.
+    """
+    descriptor = os.open(root_dir / ".lock", os.O_RDWR | os.O_CREAT)  # never closed, so held to the end
     try:
-        gin.query_parameter(name)
-    except ValueError:
-        return False
-    return True
-
-
-def setting(name: str) -> Any:
-    """What gin was told a setting is to be; a macro's value, if it was told that."""
-    value = gin.query_parameter(name)
-    while isinstance(value, gin.config.ConfigurableReference) and value.selector == "gin.macro":
-        value = gin.query_parameter(f"{value.scoped_selector}.value")
-    return value
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 20).decode()
+        raise ValueError(
+            f"--root_dir={root_dir}: process {owner} trains there; wait for it or name another folder"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def keep_shards(began_with: dict[str, str]) -> None:
@@ -111,7 +127,7 @@ def keep_shards(began_with: dict[str, str]) -> None:
 
     Args: began_with, its settings; empty if it begins now. An older run does not tell its shards.
     """
-    if SHARDS in began_with and not is_set(SHARDS):
+    if SHARDS in began_with and not settings.is_set(SHARDS):
         with gin.unlock_config():
             gin.parse_config(f"{SHARDS} = {began_with[SHARDS]}")
 
@@ -121,7 +137,7 @@ def all_settings(trainer: "Trainer", seed: int) -> str:
     future depends on. A line per binding, however long.
     """
     lines = [line for line in gin.operative_config_str(max_line_length=10_000).splitlines() if line[:5] != "# ==="]
-    told = flat("\n".join(lines))
+    told = settings.flat("\n".join(lines))
     world = {f"environment.{name}": value for name, value in trainer.world.settings().items()}
     options = trainer.agent.settings() | world
     left = [f"{name} = {value!r}" for name, value in options.items() if name not in told]
@@ -141,7 +157,7 @@ def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], no
     _check_version(root_dir, began_with)
     before = began_with
     if SHARDS not in before:  # an older run, which tells nothing of what it left at its default; nor of this one
-        before = {name: value for name, value in now.items() if name == SHARDS or not is_set(name)} | before
+        before = {name: value for name, value in now.items() if name == SHARDS or not settings.is_set(name)} | before
     names = [name for name in before | now if before.get(name) != now.get(name)]
     if changed := [f"{name} = {now.get(name, 'unset')} (was {before.get(name, 'unset')})" for name in names]:
         raise ValueError(
@@ -150,19 +166,12 @@ def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], no
         )
 
 
-def _check_version(root_dir: str | pathlib.Path, settings: dict[str, str]) -> None:
-    if any(name.startswith(("ippo.", "mappo.", "jr_ppo.")) for name in settings):
+def _check_version(root_dir: str | pathlib.Path, began_with: dict[str, str]) -> None:
+    if any(name.startswith(("ippo.", "mappo.", "jr_ppo.")) for name in began_with):
         raise ValueError(
             f"--root_dir={root_dir}: its run is of an older version, whose settings had other names (ippo.gamma is"
             " ppo.gamma now) and whose checkpoints cannot be taken up; name another folder"
         )
-
-
-def flat(config: str) -> dict[str, str]:
-    """What each setting of a run is set to: gin's bindings, macros resolved, and, as `seed`, the flag."""
-    lines = (line.removeprefix("# ") if line.startswith("# seed = ") else line for line in config.splitlines())
-    settings = dict(line.split(" = ", 1) for line in lines if " = " in line and not line.startswith("#"))
-    return {name: settings.get(value[1:], value) if value[:1] == "%" else value for name, value in settings.items()}
 
 
 def training_facts(config: str) -> dict[str, Any]:
@@ -171,17 +180,13 @@ def training_facts(config: str) -> dict[str, Any]:
     Raises:
         ValueError: a setting of the environment is no plain value, which nobody could set again without gin.
     """
-    settings = flat(config)
+    told = settings.flat(config)
     environment = {}
-    for name, value in settings.items():
+    for name, value in told.items():
         if name.startswith("environment.") and name != "environment.num_envs":
             try:
                 environment[name.removeprefix("environment.")] = ast.literal_eval(value)
             except (ValueError, SyntaxError) as error:
-                raise ValueError(f"{name} = {value}: set it to a plain value; {_line(error)}") from None
-    algorithm = settings["train.agent"].removeprefix("@")
+                raise ValueError(f"{name} = {value}: set it to a plain value; {first_line(error)}") from None
+    algorithm = told["train.agent"].removeprefix("@")
     return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

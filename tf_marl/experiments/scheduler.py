@@ -20,7 +20,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, NamedTuple
 
 _SLOW_IMPORTS = [
-    "tf_marl.training.train",
+    "tf_marl.training",
     "tf_marl.tracking",
     "mlflow.store.tracking.sqlalchemy_store",
     "tf_marl.agents.ppo.plots",
@@ -28,7 +28,7 @@ _SLOW_IMPORTS = [
 
 
 class Command(NamedTuple):
-    """What `python -m module *arguments` would run."""
+    """Describes what `python -m module *arguments` would run."""
 
     module: str
     arguments: tuple[str, ...]
@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 
 def cores() -> int:
-    """How many there are for this process."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -62,8 +62,9 @@ def run(commands: Iterable[Command], processes: int, stop: Callable[[], bool]) -
     Args:
         commands: to run.
         processes: how many at a time.
-        stop: whether to begin no more; those that run are then sent SIGTERM, once.
-    Yields: those that have ended, with their exit code (-9 if killed so) and the seconds they took.
+        stop: tells whether to begin no more; those that run are then sent SIGTERM, once.
+    Yields:
+        Each command that has ended, its exit code (-9 after SIGKILL) and the seconds that it took.
     """
     available = sorted(os.sched_getaffinity(0))
     share = max(len(available) // processes, 1)

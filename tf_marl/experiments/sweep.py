@@ -2,8 +2,8 @@
 
     Axes -> runs --train--> the training command, each in a process and folder of its own --> runs.csv, curves.csv
 
-A run is an ordinary one of `launch.train`: it resumes from its checkpoints, has its own MLflow run, under one for all,
-and its settings are its command line. What is in `runs.csv` is not run again.
+A run is an ordinary one of the training command: it resumes from its checkpoints, has its own MLflow run, under one for
+all, and its settings are its command line. What is in `runs.csv` is not run again.
 """
 
 import datetime
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import gin
 
-from tf_marl import tracking
+from tf_marl import settings, tracking
 from tf_marl.config import Count, checked
 from tf_marl.experiments import scheduler
 from tf_marl.experiments.progress import tell
@@ -33,7 +33,7 @@ _GUESS = 200.0  # seconds, of a run of gin/paper/laptop.gin on a core
 
 
 class Run(NamedTuple):
-    """One training run."""
+    """Describes one training run."""
 
     algorithm: str  # its gin file without the ending
     map: str
@@ -43,34 +43,36 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What tells it from others in tables."""
+        """Returns what tells the run from others in tables."""
         return self.algorithm, self.map, self.rule, self.seed
 
     @property
     def name(self) -> str:
+        """Returns a name that a folder can have."""
         return re.sub(r"[^\w.]+", "_", f"{self.algorithm}_{self.map}_{self.rule}_seed{self.seed}")
 
     @property
     def settings(self) -> str:
-        """Its bindings, as tables have them."""
+        """Returns the run's gin bindings as one text, as tables have them."""
         return "; ".join(self.bindings)
 
     @property
     def gin_files(self) -> list[str]:
+        """Returns the run's gin files; of equal settings, those of the last file count."""
         files = [f"{self.algorithm}.gin", f"maps/{self.map}.gin"]
         if self.algorithm.startswith("paper/"):
             files.reverse()  # the paper's settings hold on every map, whatever a map's file would have
         return files
 
     def arguments(self) -> list[str]:
-        """Of `launch.train`, but for where it goes."""
+        """Returns the training command's flags, but for those that say where the run goes."""
         flags = [f"--gin_file={file}" for file in self.gin_files] + [f"--seed={self.seed}"]
         return flags + [f"--gin_bindings={binding}" for binding in self.bindings]
 
 
 @gin.configurable("sweep")
 class Sweep:
-    """A sweep: `runs` says which."""
+    """Describes a sweep by its axes; `runs` lists its runs."""
 
     @checked("sweep")
     def __init__(
@@ -106,7 +108,7 @@ class Sweep:
                 self._bindings_of(rule)
 
     def runs(self) -> list[Run]:
-        """All of them, a seed after the other, so that the first of them are of use without the rest."""
+        """Returns all runs, one seed after the other, so that the first of them are of use without the rest."""
         names: dict[tuple[str, str, str], None] = {}
         for grid in self._grids:
             for values in itertools.product(*grid.values()):
@@ -129,8 +131,24 @@ class Sweep:
         return [f"ppo.clip_range = {None if clip == math.inf else f'{clip:g}'}"]
 
 
+def read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[Run]:
+    """Returns the runs of the sweep that gin files describe; of equal settings, those of the last file count.
+
+    Args:
+        gin_files: from the current directory or from gin/.
+        bindings: gin bindings on top of the files.
+    Raises:
+        ValueError: a setting of the sweep is wrong, or a run's file is not there; names it.
+    """
+    gin.clear_config()
+    settings.read(gin_files, bindings)
+    runs = Sweep().runs()
+    settings.find(list(dict.fromkeys(file for run in runs for file in run.gin_files)))
+    return runs
+
+
 def clip_range(rule: str) -> float | None:
-    """The fixed clip range that a rule stands for, infinite for "none"; None if it stands for another rule."""
+    """Returns the fixed clip range that a rule stands for, infinite for "none"; None if it stands for another rule."""
     try:
         return math.inf if rule == "none" else float(rule)
     except ValueError:
@@ -138,12 +156,12 @@ def clip_range(rule: str) -> float | None:
 
 
 def open_tables(folder: pathlib.Path) -> Tables:
-    """What runs came to: `runs`, a row for each; `curves`, a row for each update and each evaluation."""
+    """Opens the tables of a sweep: `runs`, a row for each run; `curves`, a row for each update and each evaluation."""
     return Tables(folder, ("runs", "curves"), _KEYS)
 
 
 def missing(runs: Sequence[Run], tables: Tables) -> list[Run]:
-    """The runs that the tables lack.
+    """Returns the runs that the tables lack.
 
     Raises:
         ValueError: a run is there, but with other settings.
@@ -168,7 +186,7 @@ def _as_named_now(settings: str) -> str:
 
 
 def time_left(runs: Sequence[Run], tables: Tables, processes: int) -> str:
-    """What some runs may take, side by side, as 1:23:45."""
+    """Estimates what some runs take, side by side, as 1:23:45 (hours, minutes, seconds)."""
     return str(datetime.timedelta(seconds=round(sum(_seconds(run, tables) for run in runs) / processes)))
 
 
@@ -187,7 +205,6 @@ def train(
     tables: Tables,
     name: str,
     module: str,
-    checkout: pathlib.Path,
     tracking_uri: str,
     experiment: str,
     processes: int,
@@ -202,13 +219,13 @@ def train(
         runs: that the tables lack, those that matter most first.
         tables: to add to; the runs' own folders are beside them, in `runs`.
         name: of the MLflow run that theirs are under.
-        module: of the training command.
-        checkout: folder that it starts in.
+        module: of the training command, such as "launch.train".
         tracking_uri: of the store.
         experiment: MLflow's.
         processes: how many run at a time.
         stop: whether to come to an end; runs then save what they learned, and are no failures.
-    Returns: the runs that failed, which keeps none of the others from running, and why.
+    Returns:
+        The runs that failed, and why; a failure keeps none of the others from running.
     Raises:
         ValueError: the store or the folder cannot be used; names the flag.
     """
@@ -218,7 +235,7 @@ def train(
     parent = _parent_run(name, folder, tables, tracking_uri, experiment)
     arguments = ["--noreplay", "--noregister", f"--tracking_uri={tracking_uri}", f"--experiment={parent.experiment}"]
     arguments += [f"--parent_run_id={parent.run_id}"]
-    by_command = {_command(run, folder / run.name, module, checkout, arguments): run for run in runs}
+    by_command = {_command(run, folder / run.name, module, arguments): run for run in runs}
     left, failed = list(runs), {}
     for command, code, seconds in scheduler.run(by_command, processes, stop):
         run = by_command[command]
@@ -246,7 +263,14 @@ def train(
 
 
 def recorded(run: Run, root_dir: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
-    """What a run recorded in its folder, as rows of `open_tables`."""
+    """Reads what a run recorded in its folder.
+
+    Args:
+        run: that ended.
+        root_dir: its folder.
+    Returns:
+        The rows to add to each table of `open_tables`.
+    """
     tags, rows = tracking.kept(root_dir / TRACKING_NAME)
     key = dict(zip(_KEYS, run.key, strict=True)) | {"num_agents": int(tags["num_agents"])}
     last = [row for row in rows if _OUTCOME[0] in row][-1]
@@ -263,13 +287,9 @@ def recorded(run: Run, root_dir: pathlib.Path) -> dict[str, list[dict[str, Any]]
     return {"runs": [key | {"env_steps": last["env_steps"], "seconds": seconds} | outcome | settings], "curves": curve}
 
 
-def _command(
-    run: Run, root_dir: pathlib.Path, module: str, checkout: pathlib.Path, arguments: Sequence[str]
-) -> scheduler.Command:
-    where = (f"--root_dir={root_dir}", f"--run_name={run.name}")
-    return scheduler.Command(
-        module, (*run.arguments(), *where, *arguments), checkout, root_dir / "stdout.txt", root_dir / "stderr.txt"
-    )
+def _command(run: Run, root_dir: pathlib.Path, module: str, arguments: Sequence[str]) -> scheduler.Command:
+    flags = (*run.arguments(), f"--root_dir={root_dir}", f"--run_name={run.name}", *arguments)
+    return scheduler.Command(module, flags, pathlib.Path.cwd(), root_dir / "stdout.txt", root_dir / "stderr.txt")
 
 
 def _parent_run(

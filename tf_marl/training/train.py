@@ -58,10 +58,10 @@ class Trainer:
     @checked("train")
     def __init__(
         self,
-        *,
         world: World,
-        root_dir: str,
         agent: Callable[..., Learner] = gin.REQUIRED,
+        *,
+        root_dir: str | pathlib.Path,
         seed: pydantic.NonNegativeInt = 0,
         num_env_steps: Count = 1_000_000,
         rollout_steps: Count = 64,
@@ -76,8 +76,8 @@ class Trainer:
         """
         Args:
             world: to train in; evaluation uses one of its own.
+            agent: (time_step_spec, action_spec, unit_types, seed) -> the learner, such as `agents.ippo`.
             root_dir: holds `checkpoints`, and in `best` the weights that evaluated best.
-            agent: (time_step_spec, action_spec, unit_types, seed) -> the learner.
             seed: root of the run's seed tree.
             num_env_steps: env steps to train for; one is one joint action in one environment.
             rollout_steps: T, env steps per environment between two updates.
@@ -149,7 +149,7 @@ class Trainer:
 
     def run(
         self,
-        record: Callable[[int, Metrics], None],
+        record: Callable[[int, Metrics], None] = lambda env_steps, metrics: None,
         stop: Callable[[], bool] = lambda: False,
         keep: Callable[[int, Seen], None] = lambda env_steps, seen: None,
     ) -> Result:

@@ -1,0 +1,124 @@
+"""Teams that play and are not trained: of a run, of MLflow's registry, or by a script; and how well they do."""
+
+import pathlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_marl import environments, settings
+from tf_marl.config import prefixed
+from tf_marl.experiments import runs
+from tf_marl.training import Evaluator, memory, win_interval
+
+if TYPE_CHECKING:
+    from tf_agents.policies import tf_policy
+
+    from tf_marl.environments.world import World
+
+REPLAY_EPISODES = 8  # at most; more make a file that nobody watches to the end
+
+
+class Team(NamedTuple):
+    """Describes who plays, and where."""
+
+    name: str
+    world: "World"
+    policy: "tf_policy.TFPolicy"
+    facts: dict[str, Any]  # what is known of it: env steps of training, algorithm, map
+
+
+def trained(root_dir: str) -> Team:
+    """Returns the newest team of a training run, which plays greedily.
+
+    Raises:
+        ValueError: the folder holds no run that this code can play; names it.
+    """
+    world, agent, env_steps = runs.load_run(root_dir, best=False)
+    name = f"{pathlib.Path(root_dir).resolve().name} after {env_steps:,} env steps"
+    return Team(name, world, agent.watched_policy, {"env_steps": env_steps})
+
+
+def registered(model_uri: str, tracking_uri: str) -> Team:
+    """Returns a team of MLflow's registry, which plays greedily.
+
+    Args:
+        model_uri: MLflow's address of the model, such as models:/tf_marl.ippo.3m@champion.
+        tracking_uri: address of the store that has it.
+    Raises:
+        ValueError: the store has no such model, or none that tf_marl logged.
+    """
+    policy, world, facts = runs.load_model(model_uri, tracking_uri)
+    name = f"{model_uri}, after {facts['env_steps']:,} env steps"
+    return Team(name, world, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
+
+
+def scripted(script: str, seed: int) -> Team:
+    """Returns a team that follows a script in the world that gin's settings describe.
+
+    Args:
+        script: its name, such as "focus_fire".
+        seed: root of the chance in live worlds.
+    Raises:
+        ValueError: a setting is wrong, or the world knows no such script.
+    """
+    world = environments.make(seed=seed)
+    with prefixed(f"--policy={script}: "):
+        policy = world.scripted(script)
+    map_name = settings.value("environment.map_name")
+    return Team(f"{script} on {map_name}", world, policy, {"policy": script, "map": map_name})
+
+
+class Match:
+    """Plays episodes of a team and keeps some to be watched."""
+
+    def __init__(self, team: Team, episodes: int, seed: int, max_gigabytes: float | None = None):
+        """Checks that the episodes can be played.
+
+        Args:
+            team: who plays.
+            episodes: how many, side by side.
+            seed: of the episodes.
+            max_gigabytes: of memory that they may take; None is what the machine has.
+        Raises:
+            ValueError: the episodes would take too much memory, or the game is not there.
+        """
+        self._team, self._episodes = team, episodes
+        self._seed = [seed, 4]  # not a seed of the training's own evaluations
+        self._world = team.world.resize(episodes)
+        self.tags = self._world.tags()
+        memory.check(memory.of_episodes(team.policy, episodes), max_gigabytes, f"--episodes={episodes}")
+
+    def check_replay(self, path: pathlib.Path) -> None:
+        """Raises ValueError: the world keeps no replays in files that end so."""
+        if path.suffix not in self._world.replay_suffixes:
+            known = " or ".join(self._world.replay_suffixes) or "none"
+            raise ValueError(
+                f"--replay={path.name}: replays of {self._world.name} are files that end in {known}; rename it"
+            )
+
+    def play(self) -> tuple[dict[str, float], str]:
+        """Plays the episodes.
+
+        Returns:
+            Means over episodes, with the 95% interval of each outcome's share, by name; and the same as a phrase.
+        """
+        result = Evaluator(self._world, self._team.policy)(tf.constant(self._seed))
+        told, intervals = [], {}
+        for name in self._world.outcomes:
+            share = result[f"{name}_mean"]
+            intervals[f"{name}_low"], intervals[f"{name}_high"] = low, high = win_interval(share, self._episodes)
+            label = "won" if name == "battle_won" else name
+            told.append(f"{label} {share:.0%} (95% interval {low:.0%} to {high:.0%})")
+        told += [f"return {result['return_mean']:.2f}", f"length {result['episode_length_mean']:.1f} env steps"]
+        return result | intervals, ", ".join(told)
+
+    def write_replay(self, path: pathlib.Path) -> str:
+        """Keeps the first episodes in a file. Returns what there is to watch, a phrase.
+
+        Raises:
+            ValueError: the file cannot be written, or the game has no replay.
+        """
+        kept = min(self._episodes, REPLAY_EPISODES)
+        with prefixed("--replay: "):
+            self._world.write_replay(path, self._team.policy, self._seed, kept, self._team.name)
+        return f"the first {kept} of them to watch" if self._world.compiles else "to watch in the game"
