@@ -22,7 +22,7 @@ def split(tracking_uri: str) -> tuple[str, str, str]:
     """Splits an address into its account, its scheme and the rest. A path, which starts with `/`, has no account.
 
     Returns:
-        `user:password` or the empty string, `scheme://`, and the rest.
+        The user with the password (the empty string if there is no account), the scheme up to and with `//`, the rest.
     """
     scheme, mark, rest = tracking_uri.partition("://")
     if not mark or rest.startswith("/"):

@@ -37,8 +37,8 @@ def kept(folder: pathlib.Path) -> tuple[dict[str, str], list[dict[str, float]]]:
         folder: the folder that a tracker was given.
 
     Returns:
-        The tags with which the run started, and its metrics: one dict for each time of recording, with `env_steps`
-        added, in order.
+        The tags with which the run started, and its metrics in order, one dict for each time of recording, with
+        `env_steps` added.
 
     Raises:
         OSError: the folder holds no journal.
