@@ -1,4 +1,4 @@
-"""What the tests share. Importing tf_marl here puts it before TensorFlow in every test."""
+"""This module holds fixtures that all tests share. It imports tf_marl before any test can import TensorFlow."""
 
 import atexit
 import os
@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import tempfile
 
-if "TF_XLA_FLAGS" not in os.environ:  # else a worker, or somebody's choice
-    # Workers and launchers compile the same battles over and over: here each is compiled once.
+if "TF_XLA_FLAGS" not in os.environ:  # else the user has set it, or this is a worker that inherits it
+    # Tests start many processes that compile the same battles. With this cache, each battle is compiled once.
     _compiled = tempfile.mkdtemp(prefix="tf_marl_xla_")
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={_compiled}"
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
@@ -27,7 +27,7 @@ def rng():
 
 @pytest.fixture
 def clean_gin():
-    """Nothing is bound in gin, before or after."""
+    """Clears gin's bindings before and after the test."""
     import gin
 
     gin.clear_config()
@@ -37,7 +37,10 @@ def clean_gin():
 
 @pytest.fixture
 def random_team(rng):
-    """shape -> masked logits [*shape, N, A] and the mask; one agent in three is dead, with action 0 alone left."""
+    """Gives a function (shape) -> masked logits, [*shape, N, A], and their mask, bool of that shape.
+
+    One agent in three is dead: only action 0 is available to it.
+    """
 
     def draw(shape, num_agents=3, num_actions=4, scale=2.0):
         avail = rng.random((*shape, num_agents, num_actions)) < 0.7
@@ -52,7 +55,10 @@ def random_team(rng):
 
 @pytest.fixture(scope="session")
 def store_in(tmp_path_factory):
-    """(folder) -> the address of an empty MLflow store in it; making one takes seconds, copying it none."""
+    """Gives a function (folder) -> address of a new, empty MLflow store in that folder.
+
+    It copies one empty database, because creating one takes seconds.
+    """
     import mlflow
 
     empty = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -67,7 +73,7 @@ def store_in(tmp_path_factory):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a filesystem of two megabytes."""
+    """Gives a folder on a filesystem of two megabytes, or skips the test if none can be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)

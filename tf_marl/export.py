@@ -1,24 +1,27 @@
-"""Policies as files that serve: decentralised decisions, with nothing but TensorFlow where they are made.
+"""This module exports policies to files that serve decentralised decisions and need only TensorFlow to run.
 
     DIR/VERSION/saved_model.pb            a SavedModel, laid out for TensorFlow Serving; VERSION is env steps trained
-    DIR/VERSION/signature.json            what goes in and comes out, and facts about the training
-    DIR/policy_saver/VERSION              the same policy for TF-Agents, by its PolicySaver
+    DIR/VERSION/signature.json            inputs, outputs, and facts about the training
+    DIR/policy_saver/VERSION              the same policy, saved by TF-Agents' PolicySaver
 
-The SavedModel's signatures, for B decisions at once, B left open:
+The SavedModel has four signatures. Each makes B decisions at once, for any B; a team has N agents, O obs features and A
+actions, and H is the width of a recurrent layer:
 
     serving_default    one agent each     obs f32 [B, O], avail_actions bool [B, A], agent_index i32 [B]
                                           -> action i32 [B], probabilities f32 [B, A]
     team               whole teams        obs f32 [B, N, O], avail_actions bool [B, N, A]
                                           -> action i32 [B, N], probabilities f32 [B, N, A]
-    sampled, team_sampled                 the same; these also take seed i32 [2], and draw the action
+    sampled, team_sampled                 like the first two, but draw the action; also take seed i32 [2]
 
-The first two choose the most probable action, the first of equals. An agent decides alike in either form. Recurrent
-policies also take and return `state_gru`, f32 [B, H] or [B, N, H]: zeros before an episode's first decision, from then
-on what the last one returned. Unavailable actions have probability 0 and are never chosen.
+The first two choose the most probable action, and the first of equally probable ones. An agent decides the same alone
+and in a team.
+Recurrent policies also take and return `state_gru`, f32 [B, H] or [B, N, H]: zeros before an episode's first decision,
+and then what the last decision has returned. Unavailable actions have probability 0 and are never chosen.
 
-Rows that allow no decision are refused: NaN or infinity, no available action, an agent that is none, more rows of one
-input than of another. `InvalidArgumentError` names the first; MLflow's server answers 400, with that at the end of the
-`stack_trace`. XLA alone (`jit_compile=True`) drops assertions: there these rows' action is -1.
+A row is refused if it holds NaN or infinity, no available action, or an agent index that does not exist. So is a call
+whose inputs differ in their numbers of rows. An `InvalidArgumentError` gives the reason and the first bad row; MLflow's
+server answers with status 400 and that message at the end of `stack_trace`. Under XLA (`jit_compile=True`), which drops
+assertions, the action of bad rows is -1.
 """
 
 import contextlib
@@ -57,20 +60,22 @@ def save(
     facts: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> pathlib.Path:
-    """Exports an agent's policy as version `env_steps`, which appears whole or not at all.
+    """Exports an agent's policy as version `env_steps`. The version's folder appears only once it is complete.
 
     Args:
-        agent: whose actor decides; with its observation statistics, without its critic.
-        folder: DIR above, made if need be.
-        env_steps: that it trained for, the version.
-        facts: more to write into `signature.json`, under `training`.
-        overwrite: whether a version that is there may be replaced.
+        agent: the learner whose actor is exported, with its observation statistics and without its critic.
+        folder: DIR, where the versions are; created if need be.
+        env_steps: env steps that the policy trained for; the version.
+        facts: more facts for `signature.json`, under `training`.
+        overwrite: whether an existing version may be replaced.
+
     Returns:
         The SavedModel's folder, DIR/VERSION.
+
     Raises:
-        ValueError: env_steps is negative.
-        FileExistsError: the version is there already.
-        OSError: nothing can be written there.
+        ValueError: `env_steps` is negative.
+        FileExistsError: the version exists and may not be replaced.
+        OSError: the folder cannot be written.
     """
     if env_steps < 0:
         raise ValueError(f"env_steps = {env_steps}: a version is not negative")
@@ -85,7 +90,7 @@ def save(
             saver = policy_saver.PolicySaver(agent.policy, train_step=tf.Variable(env_steps, dtype=tf.int64))
             saver.save(str(staging / POLICY_SAVER))
         save_model(agent, staging / "model", env_steps, facts)
-        # The SavedModel last: where it is, the other is.
+        # The SavedModel comes last: if it is there, TF-Agents' policy is too.
         _put(staging / POLICY_SAVER, folder / POLICY_SAVER / str(env_steps))
         _put(staging / "model", version)
     return version
@@ -94,13 +99,20 @@ def save(
 def save_model(
     agent: Learner, folder: pathlib.Path, env_steps: int, facts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Writes the SavedModel alone, with its `signature.json`. Args: as `save`'s; folder, VERSION above.
+    """Writes a policy's SavedModel with its `signature.json`, without TF-Agents' version of it.
 
-    Returns: what `signature.json` says.
+    Args:
+        agent: the learner whose actor is exported, with its observation statistics and without its critic.
+        folder: the SavedModel's folder, DIR/VERSION.
+        env_steps: env steps that the policy trained for.
+        facts: more facts for `signature.json`, under `training`.
+
+    Returns:
+        The content of `signature.json`.
     """
     signatures = _signatures(agent.actor)
     module = tf.Module()
-    module.weights = agent.actor.variables  # and not the layers, which only Keras could load
+    module.weights = agent.actor.variables  # not the layers, which only Keras can load
     tf.saved_model.save(module, str(folder), signatures=signatures)
     page = _page(signatures, agent.actor) | {"env_steps": env_steps, "training": dict(facts or {})}
     (folder / SIGNATURE_NAME).write_text(json.dumps(page, indent=2) + "\n", "utf-8")
@@ -108,7 +120,17 @@ def save_model(
 
 
 def read_page(model: pathlib.Path) -> dict[str, Any]:
-    """What `signature.json` says of the SavedModel in a folder. Raises: ValueError: it is none of ours, or damaged."""
+    """Reads the `signature.json` of an exported policy.
+
+    Args:
+        model: the SavedModel's folder, DIR/VERSION.
+
+    Returns:
+        The content of `signature.json`.
+
+    Raises:
+        ValueError: the folder holds no `signature.json`, or the file is damaged.
+    """
     try:
         return json.loads((model / SIGNATURE_NAME).read_text("utf-8"))
     except OSError:
@@ -119,7 +141,7 @@ def read_page(model: pathlib.Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PolicySaver warns of names that it makes up itself, and of distributions that only TFP can load."""
+    """Silences PolicySaver. It warns of names that it makes up itself, and of distributions that only TFP can load."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -131,10 +153,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _put(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Renames a folder, in place of what was there."""
+    """Renames a folder. An older folder at `target` is moved into the staging folder, beside `source`."""
     target.parent.mkdir(exist_ok=True)
     if target.exists():
-        target.rename(source.with_name(f"replaced_{source.name}"))  # the staging folder takes it away
+        target.rename(source.with_name(f"replaced_{source.name}"))  # deleted with the staging folder
     source.rename(target)
 
 
@@ -168,7 +190,16 @@ def _signatures(actor: Actor) -> dict[str, tf.types.experimental.ConcreteFunctio
 
 
 def _checked(decide: Callable[[Actor, Inputs], Inputs], actor: Actor, tensors: Inputs) -> Inputs:
-    """What `decide` makes of rows that allow a decision; else fails, or where assertions are dropped says -1."""
+    """Decides where every row allows it, else fails. Where XLA drops assertions, the action of bad rows is -1.
+
+    Args:
+        decide: computes decisions from an actor and inputs.
+        actor: decides.
+        tensors: a signature's inputs; all but `seed` have B rows, [B, ...].
+
+    Returns:
+        The decisions, [B, ...] each.
+    """
     names = [name for name in tensors if name != "seed"]
     counts = tf.stack([tf.shape(tensors[name])[0] for name in names])
     wrong = {
@@ -183,11 +214,11 @@ def _checked(decide: Callable[[Actor, Inputs], Inputs], actor: Actor, tensors: I
     says = [f"numbers of rows differ: {', '.join(names)}", counts]
     alike = tf.debugging.Assert(tf.reduce_all(counts == counts[0]), says, summarize=len(names))
     with tf.control_dependencies([alike, *(_refuse(rows, what) for what, rows in wrong.items())]):
-        tensors = {name: tf.identity(leaf) for name, leaf in tensors.items()}  # decided on no earlier than that
+        tensors = {name: tf.identity(leaf) for name, leaf in tensors.items()}  # decisions wait for the assertions
 
     decision = decide(actor, tensors)
     probabilities = decision["probabilities"]
-    # All but 1, unless numbers are so large that logits overflow, or come to less than a masked one.
+    # The sum is about 1, unless inputs are so large that logits overflow or fall below those of masked actions.
     available = tf.where(tensors["avail_actions"] & tf.math.is_finite(probabilities), probabilities, 0.0)
     unsure = tf.reduce_sum(available, axis=-1) < 0.99
     with tf.control_dependencies([_refuse(unsure, "inputs are too large or weights NaN")]):
@@ -196,14 +227,29 @@ def _checked(decide: Callable[[Actor, Inputs], Inputs], actor: Actor, tensors: I
 
 
 def _refuse(rows: tf.Tensor, what: str) -> tf.Operation:
-    """Fails if any row is True, and names the first. Args: rows bool [B] or [B, N]; what is the matter with them."""
-    first = tf.cast(tf.where(rows)[:1], tf.int32)  # of int64 an assertion makes a condition, which takes longer
+    """Returns an assertion that fails if any row is bad, and names the first one.
+
+    Args:
+        rows: True where a row is bad, [B] or [B, N] bool.
+        what: says what is wrong with these rows.
+    """
+    first = tf.cast(tf.where(rows)[:1], tf.int32)  # with int64 the assertion becomes a tf.cond, which is slower
     place = "row" if len(rows.shape) == 1 else "team and agent"
     return tf.debugging.Assert(tf.size(first) == 0, [f"{what}, first in {place}", first])
 
 
 def _decide(actor: Actor, tensors: Inputs) -> Inputs:
-    """Teams' decisions; of the agents `agent_index` [R], if given, in place of all in order."""
+    """Decides for B teams.
+
+    Args:
+        actor: decides.
+        tensors: inputs, [B, N, ...]. With `agent_index`, [R] int32, they are [B, R, ...], for these agents instead of
+            all N in order. With `seed`, [2] int32, actions are drawn; else the most probable ones are chosen.
+
+    Returns:
+        Actions, [B, N] int32, probabilities, [B, N, A], and the next recurrent state, [B, N, H], if there is one; R
+        takes the place of N with `agent_index`.
+    """
     agents, seed = tensors.get("agent_index"), tensors.get("seed")
     features, state = actor.torso(tensors, state=tensors.get(_STATE, ()), agents=agents)
     team = actor.policy(features, tensors, agents)
@@ -215,13 +261,13 @@ def _decide(actor: Actor, tensors: Inputs) -> Inputs:
 
 
 def _decide_alone(actor: Actor, tensors: Inputs) -> Inputs:
-    """Agents' decisions: those of one team, of which each row is a member."""
+    """Decides for B single agents, as if they were the members of one team. Takes and returns tensors [B, ...]."""
     one_team = {name: leaf if name in ("agent_index", "seed") else leaf[None] for name, leaf in tensors.items()}
     return {name: leaf[0] for name, leaf in _decide(actor, one_team).items()}
 
 
 def _page(signatures: Mapping[str, tf.types.experimental.ConcreteFunction], actor: Actor) -> dict[str, Any]:
-    """What `signature.json` says; null is an axis of any size."""
+    """Returns the content of `signature.json`. In its shapes, null is an axis of any size."""
 
     def listed(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
@@ -243,15 +289,16 @@ def _page(signatures: Mapping[str, tf.types.experimental.ConcreteFunction], acto
 
 
 class ServedPolicy(tf_policy.TFPolicy):
-    """An exported policy that plays in our environments: greedily, by its `team` signature.
+    """Plays an exported policy in our environments: greedily, by the SavedModel's `team` signature.
 
     Args:
-        time_step_spec: of one environment.
-        action_spec: int32 [N].
-        folder: of the SavedModel, DIR/VERSION.
+        time_step_spec: describes the time steps of one environment; `obs` is [N, O], `avail_actions` [N, A].
+        action_spec: describes the team's action, [N] int32.
+        folder: the SavedModel's folder, DIR/VERSION.
+
     Raises:
-        ValueError: it decides for another team than the environment's; tells both.
-        OSError: there is no SavedModel.
+        ValueError: the policy was exported for observations of another shape. The message names both shapes.
+        OSError: there is no SavedModel in the folder.
     """
 
     def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, folder: str | os.PathLike):

@@ -1,4 +1,4 @@
-"""A made-up task of three agents, and what a team might have experienced in it."""
+"""This module defines a small task of three agents, agents for it, and random experience in it."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ OBSERVATION_SPEC = {
 
 @pytest.fixture(scope="session")
 def small_agent():
-    """(algorithm, **options) -> an agent for that task, with little to compute."""
+    """Gives a function (algorithm, **options) -> agent for the task with small networks and few epochs."""
     action_spec = MatrixGame(np.zeros([NUM_ACTIONS] * NUM_AGENTS), num_envs=1).action_spec
 
     def make(algorithm=agents.ippo, **options):
@@ -34,7 +34,10 @@ def small_agent():
 
 @pytest.fixture
 def experience(rng, random_team):
-    """[B, T + 1] rows: the dead have action 0 alone, episodes end in both ways, all values vary."""
+    """Gives a random trajectory of [B, T + 1] rows.
+
+    Dead agents have only action 0. Some episodes terminate and some are truncated. All values vary.
+    """
     shape = NUM_ENVS, NUM_STEPS + 1
     logits, avail = random_team(shape, NUM_AGENTS, NUM_ACTIONS)
     ends = rng.random(shape) < 0.25
@@ -65,7 +68,10 @@ def experience(rng, random_team):
 
 @pytest.fixture(scope="session")
 def split():
-    """(experience) -> what `agent.update` takes, from [B, T + 1] rows of which the last only lends its observation."""
+    """Gives a function (experience) -> [B, T] rows and the final time step, which `agent.update` takes.
+
+    The experience has [B, T + 1] rows. The last one becomes the final time step.
+    """
 
     def rows_and_final_time_step(experience):
         final = ts.TimeStep(
@@ -79,25 +85,25 @@ def split():
 
 @pytest.fixture(scope="session")
 def update(split):
-    """(agent, experience) -> the metrics of one update on it."""
+    """Gives a function (agent, experience) -> metrics of one update on that experience."""
     return lambda agent, experience: agent.update(*split(experience)).metrics
 
 
 @pytest.fixture(scope="session")
 def weights():
-    """(agent) -> all weights of its networks."""
+    """Gives a function (agent) -> list of all weights of its actor and critic, as NumPy arrays."""
     return lambda agent: agent.actor.get_weights() + agent.critic.get_weights()
 
 
 @pytest.fixture(scope="session")
 def differ():
-    """(some, others) -> whether any of two lists' arrays differ anywhere."""
+    """Gives a function (some, others) -> whether two lists of arrays differ anywhere."""
     return lambda some, others: any(np.any(a != b) for a, b in zip(some, others, strict=True))
 
 
 @pytest.fixture(scope="session")
 def assert_equal():
-    """(actual, expected) -> nothing, if two nests of arrays are equal to the bit."""
+    """Gives a function (actual, expected) that fails unless two nests of arrays are exactly equal."""
 
     def equal(actual, expected):
         tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
@@ -107,7 +113,10 @@ def assert_equal():
 
 @pytest.fixture(scope="session")
 def complaint():
-    """(function, *args, **kwargs) -> the one line of its refusal; gin adds a second, which a launcher leaves off."""
+    """Gives a function (function, *args, **kwargs) -> first line of the ValueError that the call raises.
+
+    Gin adds lines about the configurable, which launchers do not show. There must be no other lines.
+    """
 
     def refused(function, *args, **kwargs):
         with pytest.raises(ValueError, match=": ") as refusal:

@@ -1,4 +1,4 @@
-"""Small random instances of a kind."""
+"""This module draws small random instances of Dec-MDPs."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tf_marl.dec_mdp import generators
 
 @pytest.fixture(scope="session")
 def draw():
-    """(seed, agents, local states, actions, whole, branches, batch) -> instances."""
+    """Gives a function (seed, agents, local states, actions, whole, branches, batch) -> instances."""
 
     def instances(seed=0, agents=2, local_states=2, actions=2, whole=False, branches=None, batch=8):
         rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
-"""StarCraft II for tests: a stand-in that pysc2 starts and speaks with, under smac or, without it, its double.
+"""This module installs a stand-in for StarCraft II, which pysc2 starts and talks to as it does to the game.
 
-`TF_MARL_SMAC=FOLDER`, a checkout of smac's repository, has the tests that are about smac run through the real one, too.
+Above pysc2 is a double of the package `smac`. If the environment variable TF_MARL_SMAC names a checkout of smac's
+repository, tests that use `any_smac` also run with the real smac.
 """
 
 import json
@@ -22,7 +23,7 @@ REAL_SMAC = os.environ.get("TF_MARL_SMAC")
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
-    """The socket of the process that computes the battles."""
+    """Starts the process that computes battles, and gives the path of its socket."""
     path = str(tmp_path_factory.mktemp("engine") / "socket")
     with subprocess.Popen([sys.executable, str(HERE / "engine.py"), path], stderr=subprocess.DEVNULL) as process:
         while not pathlib.Path(f"{path}.ready").exists():
@@ -42,18 +43,18 @@ def _under(smac, monkeypatch):
 
 @pytest.fixture
 def smac(monkeypatch):
-    """The double."""
+    """Puts the double of smac on the path of new processes."""
     return _under("double", monkeypatch)
 
 
 @pytest.fixture(params=["double", "real"])
 def any_smac(request, monkeypatch):
-    """The double, and the real one."""
+    """Puts the double of smac, and in a second test the real smac, on the path of new processes."""
     return _under(request.param, monkeypatch)
 
 
 class Books:
-    """What the engine knows of the games since this was made."""
+    """Asks the engine what has happened in games since this object was created."""
 
     def __init__(self, path):
         with connection.Client(path) as books:
@@ -69,7 +70,10 @@ class Books:
 
 @pytest.fixture
 def stand_in(tmp_path, engine, monkeypatch):
-    """(**settings of the stand-in) -> the engine's books; from then on SC2PATH has the stand-in."""
+    """Gives a function (**settings) that installs the stand-in at SC2PATH and returns the engine's `Books`.
+
+    The settings are those that `standin.py` reads.
+    """
 
     def install(**settings):
         program = tmp_path / "Versions" / f"Base{BUILD}" / "SC2_x64"

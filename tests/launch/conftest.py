@@ -1,4 +1,4 @@
-"""Launchers as users meet them: real processes, from a current directory that is not the checkout."""
+"""This module runs launchers as users do: in processes whose current directory is not the checkout."""
 
 import json
 import os
@@ -28,14 +28,14 @@ NOISE = re.compile(r"^[IWEF]0000|oneDNN|Gym|SyntaxWarning|cuda", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
-    """What a launcher left behind."""
+    """Holds a launcher's exit code and output."""
 
     code: int
     stdout: str
     stderr: str
 
     def json(self) -> dict:
-        """The last line of stdout."""
+        """Returns the JSON object on the last line of stdout. The launcher must have succeeded or been interrupted."""
         assert self.code in (0, 130, 143), self.stderr
         return json.loads(self.stdout.splitlines()[-1])
 
@@ -47,9 +47,14 @@ def start(
     send_after: tuple[str, signal.Signals] | None = None,
     env: dict[str, str] | None = None,
 ) -> Outcome:
-    """Runs `python -m module arguments` to its end; sends it a signal at the first line of stderr with that text.
+    """Runs `python -m module arguments` until it ends.
 
-    Args: env, variables besides those there are.
+    Args:
+        module: the launcher.
+        arguments: its arguments.
+        cwd: its current directory.
+        send_after: a text and a signal to send after the first line of stderr with that text; None for no signal.
+        env: environment variables to add.
     """
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -75,7 +80,7 @@ def start(
 
 
 class Store(NamedTuple):
-    """Where a run keeps things."""
+    """Holds a run's folder and the address of its MLflow store."""
 
     root_dir: str
     tracking_uri: str
@@ -99,31 +104,34 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="session")
 def store_of() -> type[Store]:
-    """(root_dir, tracking_uri) -> where a run keeps things, and what is there."""
+    """Gives the class `Store`: (root_dir, tracking_uri) -> object that reads what a run has kept."""
     return Store
 
 
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
-    """Flags of a training run of seconds."""
+    """Gives flags of a training run that takes seconds."""
     return TINY
 
 
 @pytest.fixture(scope="session")
 def noise() -> re.Pattern[str]:
-    """What TensorFlow and its company must not write on a user's screen."""
+    """Gives a pattern of messages by TensorFlow and other libraries that users must not see."""
     return NOISE
 
 
 @pytest.fixture(scope="session")
 def launch():
-    """(module, *arguments, cwd) -> Outcome, in a fresh process."""
+    """Gives a function (module, *arguments, cwd) -> `Outcome`, which runs a launcher in a new process."""
     return start
 
 
 @pytest.fixture(scope="session")
 def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables for `launch`, with which importing TensorFlow fails: what answers all the same did not wait for it."""
+    """Gives environment variables for `launch` that make the import of TensorFlow fail.
+
+    A launcher that still answers has not waited for TensorFlow.
+    """
     folder = tmp_path_factory.mktemp("no_tensorflow")
     (folder / "tensorflow.py").write_text("raise RuntimeError('TensorFlow was imported')")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
@@ -131,7 +139,10 @@ def no_tensorflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def warm_launch(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
-    """(module, *arguments) -> Outcome, in a fork of a process that has TensorFlow imported already."""
+    """Gives a function (module, *arguments) -> `Outcome`.
+
+    It runs a launcher in a fork of a process that has imported TensorFlow, which saves seconds.
+    """
     folder = tmp_path_factory.mktemp("warm_launch")
 
     def run(module: str, *arguments: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""What a user may add, each kind in one file: a world that is a guessing game, a learner that only counts, a sink."""
+"""This module adds what a user may add: a world (a game of agreement), a learner that only counts, and a sink."""
 
 import pathlib
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class State(NamedTuple):
 
 
 class Agree(CompiledWorld):
-    """Two agents with two actions each; 1 for agreeing. One env step, and no outcome but the return."""
+    """Pays two agents 1 if they choose the same of two actions. An episode has one env step, and no outcomes."""
 
     def __init__(self, num_envs: int):
         self.name, self.num_envs, self.episode_limit, self.unit_types = "agree", num_envs, 1, ("a", "b")
@@ -62,7 +62,7 @@ environments.register("agreeing", lambda map_name, num_envs, seed: Agree(num_env
 
 
 class Counting(Learner):
-    """Learns nothing, and counts its rollouts."""
+    """Counts its rollouts and learns nothing."""
 
     def __init__(self, time_step_spec, action_spec):
         self.actor = Actor(time_step_spec.observation, [0, 0], Architecture(hidden=(4,)), 0)
@@ -84,7 +84,7 @@ def counting(time_step_spec, action_spec, unit_types=None, seed=0):
 
 
 class Lines(tracking.Sink):
-    """A line for whatever it is told."""
+    """Writes one line to a file for every event of a run."""
 
     def _tell(self, *what):
         with open(pathlib.Path(self.address.removeprefix("lines:")), "a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""A made-up task of three agents, networks for it, and what one asks of them."""
+"""This module defines a small task of three agents, networks for it, and functions that call them."""
 
 import pytest
 import tensorflow as tf
@@ -18,7 +18,10 @@ CRITIC_INPUTS = {"critic of obs": ["obs"], "critic of state": ["state"], "critic
 
 @pytest.fixture
 def draw(rng):
-    """(*shape, **given) -> an observation of that batch shape; all live and may do everything, unless given."""
+    """Gives a function (*shape, **given) -> random observation with that batch shape.
+
+    All agents are alive and all actions available. Entries of `given` replace those of the observation.
+    """
 
     def observation(*shape, **given):
         return {
@@ -33,7 +36,10 @@ def draw(rng):
 
 @pytest.fixture
 def randomised(rng):
-    """Gives a network weights at which everything matters; at its first ones agents are alike and logits near 0."""
+    """Gives a function (net) -> the network with random weights, at which every input changes the outputs.
+
+    At its initial weights, agents behave alike and logits are near 0.
+    """
 
     def assign(net):
         net.create_variables()
@@ -46,7 +52,10 @@ def randomised(rng):
 
 @pytest.fixture(scope="session")
 def build():
-    """(kind, groups, architecture, seed=1, **options) -> a network; kinds are "actor" and those of CRITIC_INPUTS."""
+    """Gives a function (kind, groups, architecture, seed=1, **options) -> network.
+
+    The kind is "actor" or a key of CRITIC_INPUTS.
+    """
 
     def network(kind, groups, architecture, seed=1, **options):
         if kind == "actor":
@@ -58,7 +67,10 @@ def build():
 
 @pytest.fixture(scope="session")
 def call():
-    """(net, observation, step_type, state) -> logits or values, as NumPy's, and the state after; state: or zeros."""
+    """Gives a function (net, observation, step_type=None, state=None) -> outputs, next recurrent state.
+
+    Outputs are an actor's logits or a critic's values, as NumPy arrays. The recurrent state starts at zeros.
+    """
 
     def called(net, observation, step_type=None, state=None):
         state = net.get_initial_state(observation["obs"].shape[0]) if state is None else state
@@ -72,13 +84,13 @@ def call():
 
 @pytest.fixture(scope="session")
 def outputs_of(call):
-    """(net, observation) -> logits or values."""
+    """Gives a function (net, observation) -> an actor's logits or a critic's values, as NumPy arrays."""
     return lambda net, observation: call(net, observation)[0]
 
 
 @pytest.fixture(scope="session")
 def nudged():
-    """(observation, entry, *where) -> another observation, which differs there."""
+    """Gives a function (observation, entry, *where) -> copy of the observation with 1 added there in one entry."""
 
     def other(observation, entry, *where):
         leaf = observation[entry].numpy()
@@ -90,7 +102,7 @@ def nudged():
 
 @pytest.fixture(scope="session")
 def weights_of():
-    """(net) -> its variables by name, such as "first_obs/kernel" and, of the GRU's own, "gru/kernel"."""
+    """Gives a function (net) -> its variables by name, such as "first_obs/kernel" or, for the GRU, "gru/kernel"."""
 
     def by_name(net):
         named = {}

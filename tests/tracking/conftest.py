@@ -1,4 +1,4 @@
-"""Sinks of every kind, runs in them, and eyes to see what arrived."""
+"""This module opens sinks of every kind, starts runs in them and reads what arrived."""
 
 import contextlib
 import csv
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 class Server:
-    """An MLflow server of its own, which can be killed and started again."""
+    """Runs an MLflow server in a process, which a test can kill and start again."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -59,12 +59,12 @@ class Server:
 
 
 class Relay:
-    """A way to a server that takes its time; remembers what was sent through it."""
+    """Passes connections on to a server, with a delay, and keeps what clients have sent."""
 
     def __init__(self, port: int, delay: float):
         self.sent = b""
         self._port = port
-        self._delay = delay  # seconds, before anything is passed on
+        self._delay = delay  # seconds that each part of a request waits
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -101,13 +101,13 @@ def server(tmp_path_factory, store_in):
 
 @pytest.fixture
 def mlflow_server(server):
-    """The address of an MLflow server."""
+    """Gives the address of an MLflow server."""
     return server.uri
 
 
 @pytest.fixture
 def relay(server, request):
-    """To the server; its parameter is how slow [seconds]."""
+    """Gives a relay to the server. The fixture's parameter is the delay in seconds, 0 by default."""
     relay = Relay(server.port, getattr(request, "param", 0.0))
     yield relay
     relay.close()
@@ -125,19 +125,19 @@ def folder(tmp_path):
 
 @pytest.fixture(params=["sqlite_store", "mlflow_server", "folder"])
 def address(request):
-    """Of a sink of each kind."""
+    """Gives the address of a sink, once for each kind."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(params=["sqlite_store", "folder"])
 def local_address(request):
-    """Of a sink of each kind that needs no server."""
+    """Gives the address of a sink, once for each kind that needs no server."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def start_run(tmp_path):
-    """(tracking_uri, **settings) -> a tracker; in the same folder if none is given."""
+    """Gives a function (tracking_uri, folder="tracking", **settings) -> tracker. The same folder resumes its run."""
 
     def start(tracking_uri, folder="tracking", **changes):
         return tracking.Tracker(tracking_uri, folder=tmp_path / folder, **SETTINGS | changes)
@@ -147,7 +147,7 @@ def start_run(tmp_path):
 
 @pytest.fixture
 def policy(tmp_path):
-    """A folder to make a model of; nothing here looks into its SavedModel."""
+    """Gives the folder of a model. Its SavedModel is not a real one, as no test loads it."""
     folder = tmp_path / "policy"
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
@@ -166,7 +166,7 @@ SIGNATURE = {
 
 @pytest.fixture
 def keep_policy(policy):
-    """(tracker, step, battle_won_mean): keeps the policy as a model of a run."""
+    """Gives a function (tracker, step, battle_won_mean) that keeps the policy as a model of the run."""
 
     def keep(tracker, step, battle_won_mean):
         metrics = {"model/battle_won_mean": battle_won_mean}
@@ -176,7 +176,7 @@ def keep_policy(policy):
 
 
 class Seen(NamedTuple):
-    """A run as its sink has it."""
+    """Holds a run as its sink has kept it."""
 
     experiment: str
     run_name: str
@@ -235,7 +235,7 @@ def _in_mlflow(uri, experiment_id, run_id, folder):
 
 @pytest.fixture
 def look(tmp_path_factory):
-    """(tracking_uri, tracker) -> what the sink has of its run."""
+    """Gives a function (tracking_uri, tracker) -> the run as the sink has kept it."""
 
     def look(tracking_uri, tracker):
         ids = tracking_uri, tracker.experiment_id, tracker.run_id
@@ -253,13 +253,13 @@ def _history(tracking_uri, run_id, name):
 
 @pytest.fixture
 def history():
-    """(tracking_uri, run_id, name) -> (step, value) of everything that MLflow keeps of a metric, in order of steps."""
+    """Gives a function (tracking_uri, run_id, name) -> all (step, value) of a metric in MLflow, in order of steps."""
     return _history
 
 
 @pytest.fixture
 def only_run():
-    """(tracking_uri) -> the one run of an MLflow store."""
+    """Gives a function (tracking_uri) -> the only run of an MLflow store."""
 
     def find(tracking_uri):
         client = mlflow.MlflowClient(tracking_uri)

@@ -1,13 +1,22 @@
-"""An exact laboratory for the paper's theorems: Dec-MDPs so small that all they are about can be computed.
+"""This package tests the paper's theorems on Dec-MDPs that are small enough to compute every quantity exactly.
 
-model.py       what a Dec-MDP is, and the team's policy in it
-exact.py       its values, advantages and state distributions, by linear solves; what one agent sees, by marginalisation
-generators.py  random ones by the thousand, and games with known answers
-statements/    the paper's statements, reading by reading: lhs <= rhs on an instance
-falsify.py     the search for a counterexample, its minimisation, and the file that keeps it
-learning.py    IPPO, MAPPO and joint-ratio PPO with exact advantages: the true return after every update
+The paper is "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO".
 
-Ratios, clipped surrogates and total variations are `tf_marl.ops`, those that training uses. Everything is float64 and
-batched over instances. Shapes: B instances, S states, N agents, O local states (what an agent may observe), A actions
-of an agent, J = A^N joint actions, K successors of a state and a joint action.
+    model.py       defines a Dec-MDP as tables, and the team's policy in it
+    exact.py       computes values, advantages and state distributions by linear solves, and each agent's view of them
+    generators.py  draws random Dec-MDPs by the thousand, and builds games with known answers
+    statements/    states what the paper claims as inequalities, lhs <= rhs, that can be checked on an instance
+    falsify.py     searches for counterexamples, simplifies them and saves them to files
+    learning.py    trains IPPO, MAPPO and joint-ratio PPO with exact advantages, and measures the true return
+
+Ratios, clipped surrogates and total variations come from `tf_marl.ops`, so they are those that training uses. Tensors
+are float64 unless a docstring says otherwise, and batched over instances. The letters in shapes are:
+
+    B  instances (Dec-MDPs)
+    S  states
+    N  agents
+    O  local states: what one agent may observe
+    A  actions of one agent
+    J  joint actions, A^N
+    K  possible successors of a state and a joint action
 """

@@ -1,9 +1,14 @@
-"""What a team's policy is worth in a Dec-MDP, exactly; every function is differentiable.
+"""This module computes exactly what a team's policy is worth in a Dec-MDP. Every function is differentiable.
+
+Values and state distributions are solutions of linear equations:
 
     V = (I - gamma P_pi)^-1 r_pi                    Q = r + gamma P V              A = Q - V
     rho = rho_0 (I - gamma P_pi)^-1                 eta = rho_0 V = sum_s rho(s) r_pi(s)
 
-rho(s) = sum_t gamma^t P(s_t = s) is not normalised: it adds up to 1 / (1 - gamma), as in Schulman et al. 2015.
+The discounted visits `rho(s) = sum_t gamma^t P(s_t = s)` are not normalised. They sum to 1 / (1 - gamma), as in
+Schulman et al. 2015, "Trust Region Policy Optimization".
+
+Shapes: B instances, S states, N agents, O local states, A actions of one agent, J = A^N joint actions.
 """
 
 from typing import NamedTuple
@@ -15,28 +20,38 @@ from tf_marl.dec_mdp.model import DecMDP
 
 
 class Evaluation(NamedTuple):
-    """Of one joint policy in B Dec-MDPs."""
+    """Holds what one joint policy does and earns in each of B Dec-MDPs."""
 
-    policy: tf.Tensor  # [B, S, J], probability of the joint actions
-    kernel: tf.Tensor  # [B, S, S], of the states under the policy
+    policy: tf.Tensor  # [B, S, J], probability of every joint action
+    kernel: tf.Tensor  # [B, S, S], transition probabilities under the policy, from state to successor
     eta: tf.Tensor  # [B], expected discounted return
     value: tf.Tensor  # [B, S]
-    advantage: tf.Tensor  # [B, S, J]
-    visits: tf.Tensor  # [B, S], rho: discounted, adds up to 1 / (1 - gamma)
+    advantage: tf.Tensor  # [B, S, J], of joint actions
+    visits: tf.Tensor  # [B, S], the discounted visits rho; they sum to 1 / (1 - gamma)
 
 
 class Local(NamedTuple):
-    """What one agent sees of B Dec-MDPs: everything it does not see averaged out, with given weights of states."""
+    """Holds one agent's view of B Dec-MDPs: means over everything that the agent does not see.
 
-    weight: tf.Tensor  # [B, O], of its local states
+    The means use given weights of the states, for example the discounted visits.
+    """
+
+    weight: tf.Tensor  # [B, O], total weight of the states behind each local state
     value: tf.Tensor  # [B, O], mean of V
-    advantage: tf.Tensor  # [B, O, A], mean of A by its own action
+    advantage: tf.Tensor  # [B, O, A], mean of A given the agent's own action
     reward: tf.Tensor  # [B, O], mean of r
-    kernel: tf.Tensor  # [B, O, O], of its local states
+    kernel: tf.Tensor  # [B, O, O], transition probabilities between local states
 
 
 def joint_policy(team: tf.Tensor) -> tf.Tensor:
-    """Probability of every joint action, [B, S, J]. Args: team [B, S, N, A] logits."""
+    """Computes the probability of every joint action.
+
+    Args:
+        team: the team's logits, [B, S, N, A].
+
+    Returns:
+        Probabilities, [B, S, J].
+    """
     agents = tf.unstack(tf.nn.softmax(team), axis=2)
     joint = agents[0]
     for agent in agents[1:]:
@@ -45,12 +60,19 @@ def joint_policy(team: tf.Tensor) -> tf.Tensor:
 
 
 def kernel(mdp: DecMDP, weights: tf.Tensor) -> tf.Tensor:
-    """sum_a w(s, a) P(s' | s, a): with a policy's probabilities its kernel, with a difference of two their shift.
+    """Computes the weighted sum of the transition probabilities over joint actions.
+
+        sum_a w(s, a) P(s' | s, a)
+
+    With a policy's probabilities as weights, the result is the policy's transition kernel. With the difference of two
+    policies' probabilities, it is the shift between their kernels.
 
     Args:
-        weights: [B, S, J].
+        mdp: B Dec-MDPs.
+        weights: w, [B, S, J].
+
     Returns:
-        [B, S, S], from state to successor.
+        The sums, [B, S, S], from state (axis 1) to successor (axis 2).
     """
     batch, states = weights.shape[:2]
     flow = tf.reshape(weights[..., None] * mdp.probability, [batch, -1])
@@ -60,7 +82,15 @@ def kernel(mdp: DecMDP, weights: tf.Tensor) -> tf.Tensor:
 
 
 def evaluate(mdp: DecMDP, team: tf.Tensor) -> Evaluation:
-    """Args: team [B, S, N, A] logits."""
+    """Evaluates a joint policy by linear solves.
+
+    Args:
+        mdp: B Dec-MDPs.
+        team: the team's logits, [B, S, N, A].
+
+    Returns:
+        The policy's kernel, return [B], values [B, S], advantages [B, S, J] and discounted visits [B, S].
+    """
     policy = joint_policy(team)
     moves = kernel(mdp, policy)
     gamma = mdp.gamma[:, None, None]
@@ -75,36 +105,57 @@ def evaluate(mdp: DecMDP, team: tf.Tensor) -> Evaluation:
 
 
 def transition_shift(mdp: DecMDP, old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
-    """Delta(s' | s) = sum_a (pi~(a | s) - pi(a | s)) P(s' | s, a), the paper's section 4.2, as we read it.
+    """Computes how a change of policy shifts the transition probabilities (the paper's section 4.2, as we read it).
 
-    Its endogenous part for agent k is that from `old` to `one_moved(old, new, k)`, where k alone has changed; its
-    exogenous part is the rest, from there to `new`, where the others change around it.
+        Delta(s' | s) = sum_a (pi~(a | s) - pi(a | s)) P(s' | s, a)
+
+    For agent k the shift has two parts. The endogenous part is the shift from `old` to `moved(old, new, [k])`, where
+    only agent k has changed. The exogenous part is the shift from there to `new`, where the other agents change.
 
     Args:
-        old, new: the team's logits, [B, S, N, A].
+        mdp: B Dec-MDPs.
+        old: the team's old logits, [B, S, N, A].
+        new: the team's new logits, [B, S, N, A].
+
     Returns:
-        [B, S, S]; every row adds up to 0.
+        The shift, [B, S, S], from state to successor. Every row sums to 0.
     """
     return kernel(mdp, joint_policy(new) - joint_policy(old))
 
 
 def moved(old: tf.Tensor, new: tf.Tensor, agents: list[int]) -> tf.Tensor:
-    """The team of which these agents follow `new` and the others `old`. Args: [B, S, N, A] each."""
+    """Builds a team in which some agents follow their new policy and the others follow their old one.
+
+    Args:
+        old: the team's old logits, [B, S, N, A].
+        new: the team's new logits, [B, S, N, A].
+        agents: indices of the agents that follow `new`.
+
+    Returns:
+        The mixed team's logits, [B, S, N, A].
+    """
     chosen = tf.reduce_any(tf.range(old.shape[2])[:, None] == tf.constant(agents, tf.int32), axis=-1)
     return tf.where(chosen[:, None], new, old)
 
 
 def marginal(mdp: DecMDP, mass: tf.Tensor, agent: int, table: tf.Tensor) -> tf.Tensor:
-    """What an agent sees of a table over states and joint actions: its mean by local state and own action.
+    """Averages a table over states and joint actions, given one agent's local state and its own action.
 
-    With mass = w(s) pi(a | s), independent between agents, that is sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) table(s, a).
+    For `mass = w(s) pi(a | s)`, where the agents act independently, the mean for agent k is
+
+        sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) table(s, a)
+
+    where `a_-k` are the actions of all agents but k.
 
     Args:
-        mass: [B, S, J], of any sum: w(s) pi(a | s), or how often a rollout came by.
-        agent: k.
-        table: [B, S, J].
+        mdp: B Dec-MDPs.
+        mass: weight of each state and joint action, [B, S, J]: `w(s) pi(a | s)`, or the counts of a rollout. It need
+            not sum to 1.
+        agent: k, the index of the agent.
+        table: the values to average, [B, S, J].
+
     Returns:
-        [B, O, A]; 0 where there is no mass.
+        The means, [B, O, A]; 0 where there is no mass.
     """
     actions = model.joint_actions(mdp.num_agents, mdp.num_actions)
     own = tf.one_hot(actions[:, agent], mdp.num_actions, dtype=mass.dtype)  # [J, A]
@@ -114,15 +165,20 @@ def marginal(mdp: DecMDP, mass: tf.Tensor, agent: int, table: tf.Tensor) -> tf.T
 
 
 def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) -> Local:
-    """Decentralised quantities by marginalisation (the paper's Proposition 4, as we read it).
+    """Computes one agent's view of a joint policy by marginalisation (the paper's Proposition 4, as we read it).
 
-        V_k(o) = sum_s w(s | o) V(s)        A_k(o, a_k) = sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) A(s, a)
+        V_k(o) = sum_s w(s | o) V(s)
+        A_k(o, a_k) = sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) A(s, a)
 
     Args:
-        weight: [B, S], of states, of any sum; the paper's discounted distribution is `evaluation.visits`.
-        agent: k.
+        mdp: B Dec-MDPs.
+        evaluation: the joint policy in them.
+        weight: w, weight of each state, [B, S]. It need not sum to 1. The paper's choice, the discounted state
+            distribution, is `evaluation.visits`.
+        agent: k, the index of the agent.
+
     Returns:
-        Zeros at local states of no weight.
+        Means by local state, [B, O] or [B, O, A]; 0 at local states of no weight.
     """
     given = _given(mdp, weight, agent)
     reward = tf.reduce_sum(evaluation.policy * mdp.reward, axis=-1)
@@ -137,14 +193,22 @@ def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) ->
 
 
 def bootstrapped(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """What temporal differences converge to where an agent's critic sees its local state alone.
+    """Computes what temporal-difference learning converges to if an agent's critic sees only its local state.
 
-    The fixed point of V_k(o) = sum_s w(s | o) E[r + gamma V_k(o')], which is the marginal of V only where what the
-    agent does not see makes no difference.
+    It is the fixed point of a Bellman equation over local states:
 
-    Args: as for `local`.
+        V_k(o) = sum_s w(s | o) E[r + gamma V_k(o')]
+
+    It equals the marginal of V, which `local` computes, only where what the agent does not see makes no difference.
+
+    Args:
+        mdp: B Dec-MDPs.
+        evaluation: the joint policy in them.
+        weight: w, weight of each state, [B, S]. It need not sum to 1.
+        agent: k, the index of the agent.
+
     Returns:
-        V_k [B, O] and its advantages [B, O, A].
+        The values V_k, [B, O], and the agent's mean one-step advantages with these values, [B, O, A].
     """
     given = local(mdp, evaluation, weight, agent)
     gamma = mdp.gamma[:, None, None]
@@ -157,18 +221,26 @@ def bootstrapped(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: 
 
 
 def spread(mdp: DecMDP, tables: list[tf.Tensor]) -> tf.Tensor:
-    """Agents' own tables, at every state and joint action. Args: tables, [B, O, A] of each. Returns: [B, S, J, N]."""
+    """Looks up the agents' own tables at every state and joint action.
+
+    Args:
+        mdp: B Dec-MDPs.
+        tables: for each of the N agents, a table over its local states and actions, [B, O, A].
+
+    Returns:
+        Each agent's entry, [B, S, J, N].
+    """
     actions = model.joint_actions(mdp.num_agents, mdp.num_actions)
     by_state = (tf.gather(table, mdp.observation[:, k], axis=1) for k, table in enumerate(tables))
     return tf.stack([tf.gather(table, actions[:, k], axis=2) for k, table in enumerate(by_state)], axis=-1)
 
 
 def _seen(mdp: DecMDP, weight: tf.Tensor, agent: int) -> tf.Tensor:
-    """[S, O], 1 where the agent sees the state as that local one."""
+    """Returns the agent's observations as one-hot rows, [S, O]: 1 where the state looks like that local state."""
     return tf.one_hot(mdp.observation[:, agent], mdp.num_local_states, dtype=weight.dtype)
 
 
 def _given(mdp: DecMDP, weight: tf.Tensor, agent: int) -> tf.Tensor:
-    """[B, S, O], w(s | o)."""
+    """Returns the weights of the states given the local state, `w(s | o)`, [B, S, O]; 0 where o has no weight."""
     mass = weight[..., None] * _seen(mdp, weight, agent)
     return tf.math.divide_no_nan(mass, tf.reduce_sum(mass, axis=1, keepdims=True))

@@ -1,8 +1,9 @@
-"""The search for counterexamples: at random, then uphill, then down to a small file.
+"""This module searches for counterexamples to the paper's statements, simplifies them and saves them.
 
-Random instances of several sizes are tried; where a reading stands, its tightest instances are the starts of a
-gradient ascent (Adam) on the violation, through the exact solver. A counterexample is made as plain as it can be while
-it remains one, and kept as JSON that a person can read: probabilities, rewards, policies.
+First it tries random instances of several sizes on every reading of every statement. If a reading survives, a gradient
+ascent (Adam, through the exact solver) tries to raise its violation, starting at the instances that came closest.
+A counterexample is then made as simple as possible while it remains one. Its file is JSON that a person can read:
+probabilities, rewards, policies.
 """
 
 import functools
@@ -21,21 +22,21 @@ from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import READINGS, TOLERANCE, Case, Claim, Reading
 
-_CLEAR = 1e-3  # a violation that needs no larger Dec-MDP to show
-_STARTS = 32  # of an ascent, side by side
-_BATCH = 2**21  # numbers in the largest table of a batch, about
+_CLEAR = 1e-3  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
+_STARTS = 32  # instances that one ascent moves at the same time
+_BATCH = 2**21  # about how many numbers the largest table of a batch holds
 _SMALLEST_PROBABILITY = 0.01  # of an action in a file: policies have full support, so that ratios are defined
 
 
 class Space(NamedTuple):
-    """Where to look: Dec-MDPs of one size."""
+    """Describes the Dec-MDPs of one size, in which the search looks for counterexamples."""
 
     agents: int
     local_states: int
     actions: int
-    whole: bool  # every agent sees the whole state
+    whole: bool  # whether every agent sees the whole state
     branches: int | None  # successors of a joint action; None: all states
-    share: float  # of all random instances
+    share: float  # share of all random instances that are drawn from this space
 
 
 # From small to large: the first that has a clear violation provides the witness.
@@ -57,29 +58,43 @@ CLIMBED = (Space(2, 2, 2, False, None, 0.5), Space(5, 3, 2, True, None, 0.5))
 
 
 class Witness(NamedTuple):
-    """A counterexample: one instance as probabilities."""
+    """Holds a counterexample: a reading, and one instance that violates it, as tables without the batch axis.
+
+    The tables have the names and shapes of `DecMDP`, and `old` and `new` hold the agents' policies as probabilities,
+    [N, O, A].
+    """
 
     reading: Reading
     tables: dict[str, np.ndarray]  # probability, successor, reward, start, gamma, observation, old, new
 
 
 class Trial:
-    """What was found of one reading."""
+    """Counts how often one reading was tried and violated, and keeps a counterexample."""
 
     def __init__(self, reading: Reading):
         self.reading = reading
         self.tried = 0  # random instances
-        self.climbed = 0  # instances evaluated on the way up
-        self.slack = np.inf  # the smallest
-        self.used = np.nan  # the most of the bound
-        self.identity = True  # says that something is 0
-        self.violated = 0
-        self.meeting_condition = 0
-        self.violated_in_condition = 0
+        self.climbed = 0  # instances that the ascent has evaluated
+        self.slack = np.inf  # the smallest rhs - lhs so far
+        self.used = np.nan  # the largest lhs / rhs so far
+        self.identity = True  # whether the reading claims that something is 0, as far as seen
+        self.violated = 0  # instances
+        self.meeting_condition = 0  # instances that meet the reading's condition
+        self.violated_in_condition = 0  # instances that meet the condition and yet violate the claim
         self.witness: Witness | None = None
-        self._worst = -TOLERANCE
+        self._worst = -TOLERANCE  # slack of the witness
 
     def add(self, case: Case, claim: Claim, climbing: bool = False) -> None:
+        """Counts the instances of a case.
+
+        The worst of them becomes the witness if it violates the claim more than the witness so far, and that one's
+        violation is not clear yet (0.001).
+
+        Args:
+            case: B instances.
+            claim: what the reading says of them.
+            climbing: whether they come from the ascent, not from random draws.
+        """
         slack = claim.slack.numpy()
         # What is not a number is no evidence for a claim.
         wrong = ~(slack >= -TOLERANCE)
@@ -103,7 +118,7 @@ class Trial:
 
     @property
     def verdict(self) -> str:
-        """`held`, `holds only if ...` or `violated`, as far as was tried."""
+        """Returns what the trials so far say: `held`, `holds only if ...` with the condition, or `violated`."""
         if not self.violated:
             return "held"
         if self.reading.condition and self.meeting_condition and not self.violated_in_condition:
@@ -112,14 +127,20 @@ class Trial:
 
 
 def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[str], None]) -> list[Trial]:
-    """Tries every reading.
+    """Looks for counterexamples to every reading, first at random and then by gradient ascent.
+
+    The ascent leaves out identities, whose violations there could only be rounding errors, and readings that random
+    instances have clearly refuted.
 
     Args:
-        num_instances: random ones, at least, of each reading.
-        num_steps: of the ascent in each of the two spaces climbed in, from 32 starts at once. Identities, whose
-            violations could be nothing but rounding, and what random instances clearly refuted are not climbed.
-        seed: of everything.
-        progress: is told what is being done.
+        num_instances: least number of random instances on which each reading is tried.
+        num_steps: steps of the ascent in each space of `CLIMBED`, rounded up to a multiple of ten; 0 for no ascent.
+            It moves 32 instances at the same time.
+        seed: seed of all random numbers.
+        progress: is called with a line that says what the search does next.
+
+    Returns:
+        What was found, one trial for each of `READINGS`.
     """
     trials = [Trial(reading) for reading in READINGS]
     for space in SPACES:
@@ -137,9 +158,21 @@ def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[st
 
 
 def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator[Case]:
-    """The instances on the way up from the tightest of random ones, every tenth step, and where it ends.
+    """Raises the violation of a reading by gradient ascent with Adam.
 
-    It climbs (lhs - rhs) / (|lhs| + |rhs| + 0.001), which neither shrinks the instance nor blows it up.
+    It starts at the 32 of 512 random instances that come closest to a violation, and maximises a relative violation,
+    so that it gains nothing from making all numbers of an instance larger or smaller:
+
+        (lhs - rhs) / (|lhs| + |rhs| + 0.001)
+
+    Args:
+        reading: the claim to violate.
+        space: the size of the Dec-MDPs.
+        num_steps: steps of the ascent, rounded up to a multiple of ten.
+        seed: seed of the random instances.
+
+    Yields:
+        The 32 instances after every ten steps.
     """
     rng = np.random.default_rng([seed, 1, space.agents])
     structure = _structure(rng, space)
@@ -171,10 +204,17 @@ def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator
 
 
 def minimise(witness: Witness) -> Witness:
-    """The plainest counterexample nearby that keeps at least a third of the violation.
+    """Simplifies a counterexample step by step, and keeps each step that leaves at least a third of the violation.
 
-    In turn: agents that need not change do not; rewards become 0, 1 or -1; distributions uniform or certain; discounts
-    0, 0.5 or 0.9; what is left is rounded.
+    The steps are, in this order: the discount becomes 0.9, 0.5 or 0; agents keep their old policy, altogether or at one
+    local state, and their old policy becomes uniform; rewards become 1, -1 or 0; other distributions become uniform or
+    put everything on one outcome; and all numbers are rounded, to 4 digits and then to fewer.
+
+    Args:
+        witness: the counterexample.
+
+    Returns:
+        A simpler counterexample to the same reading.
     """
     enough = _slack(witness) / 3.0
     for simpler in _simpler(witness.tables):
@@ -188,7 +228,15 @@ def minimise(witness: Witness) -> Witness:
 
 
 def save(witness: Witness, folder: pathlib.Path) -> pathlib.Path:
-    """As JSON, a file named after the statement and the reading."""
+    """Writes a counterexample to a JSON file that is named after the statement and the reading.
+
+    Args:
+        witness: the counterexample.
+        folder: an existing folder for the file.
+
+    Returns:
+        The file's path.
+    """
     reading, tables = witness
     words = re.sub(r"[^a-z0-9]+", "_", f"{reading.statement} {reading.name}".lower()).strip("_")
     path = folder / f"{words[:70].rstrip('_')}.json"
@@ -200,10 +248,16 @@ def save(witness: Witness, folder: pathlib.Path) -> pathlib.Path:
 
 
 def load(path: pathlib.Path) -> Witness:
-    """A witness that was saved.
+    """Reads a counterexample that `save` has written.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The counterexample.
 
     Raises:
-        ValueError: the file is no witness, or of a reading that is not known any more.
+        ValueError: the file is not JSON, lacks an entry, or belongs to a reading that `READINGS` does not hold.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -218,10 +272,17 @@ def load(path: pathlib.Path) -> Witness:
 
 
 def instances(tables: dict[str, np.ndarray]) -> Instances:
-    """A witness's tables as a batch of one.
+    """Turns the tables of a witness into a batch of one instance.
+
+    Args:
+        tables: arrays without a batch axis, as in `Witness`: probability [S, J, K], successor [S, J, K] int,
+            reward [S, J], start [S], gamma [], observation [S, N] int, old and new probabilities [N, O, A].
+
+    Returns:
+        One Dec-MDP (B = 1) with the policies as logits, [1, N, O, A].
 
     Raises:
-        ValueError: they are no Dec-MDP.
+        ValueError: the tables do not describe a Dec-MDP.
     """
     names = ("probability", "reward", "start", "gamma", "old", "new")
     batch = {name: tf.constant(tables[name][None], tf.float64) for name in names}
@@ -249,7 +310,7 @@ Simplification = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
     def put(name: str, index: Any, value: Callable[[dict[str, np.ndarray]], Any]) -> Simplification:
-        """Replaces a part of a table by what `value` makes of all of them."""
+        """Returns a step that replaces one part of a table by what `value` computes from all tables."""
 
         def simplification(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             changed = np.array(tables[name])
@@ -288,7 +349,7 @@ def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
 
 
 def _rounded(tables: dict[str, np.ndarray], digits: int) -> dict[str, np.ndarray]:
-    """The same to so many digits; the largest of each distribution makes up for it."""
+    """Rounds all numbers. The largest entry of each distribution changes so that the sum stays 1."""
     rounded = dict(tables)
     for name in ("reward", "gamma", "probability", "start", "old", "new"):
         table = np.round(tables[name], digits)
@@ -314,7 +375,7 @@ def _structure(rng: np.random.Generator, space: Space) -> Structure:
 
 
 def _cases(space: Space, count: int, seed: int) -> Iterator[Case]:
-    """Random instances, in batches that memory bears; each batch has successors of its own."""
+    """Draws at least `count` random instances, in batches that fit into memory. Each batch draws its own successors."""
     rng = np.random.default_rng([seed, *(int(entry or 0) for entry in space[:5])])
     states = space.local_states if space.whole else space.local_states**space.agents
     size = states * space.actions**space.agents * max(space.branches or states, space.agents)

@@ -1,7 +1,9 @@
-"""Dec-MDPs: random ones by the thousand, and games whose answers are known.
+"""This module draws random Dec-MDPs and builds games whose best returns are known.
 
-A random instance is a point in R^n, made into probabilities by softmax, into rewards by tanh and into a discount by a
-sigmoid: so the falsifier can climb from it.
+A random instance is a point in R^n. Softmax turns its numbers into probabilities, tanh into rewards and a sigmoid into
+a discount. No constraint is left, so the search for counterexamples can follow gradients from any point.
+
+Shapes: B instances, S states, N agents, O local states, A actions of one agent, J = A^N joint actions, K successors.
 """
 
 import itertools
@@ -16,7 +18,7 @@ from tf_marl.environments.matrix_game import CLIMBING_GAME
 
 
 class Instances(NamedTuple):
-    """B Dec-MDPs and a change of policy in each."""
+    """Holds B Dec-MDPs and a change of policy in each: the old and the new logits of every agent."""
 
     mdp: DecMDP
     old: tf.Tensor  # [B, N, O, A] logits
@@ -24,25 +26,33 @@ class Instances(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """What instances of one batch share."""
+    """Holds what all instances of one batch share: the successors, and what each agent sees."""
 
-    successor: np.ndarray  # [S, J, K]
-    observation: np.ndarray  # [S, N]
+    successor: np.ndarray  # [S, J, K] int, index of each successor state
+    observation: np.ndarray  # [S, N] int, each agent's local state
 
 
 class Point(NamedTuple):
-    """B instances as unbounded numbers."""
+    """Holds B instances as numbers without bounds; `realise` turns them into Dec-MDPs and policies."""
 
-    probability: tf.Tensor  # [B, S, J, K]
-    reward: tf.Tensor  # [B, S, J]
-    start: tf.Tensor  # [B, S]
-    gamma: tf.Tensor  # [B]
-    old: tf.Tensor  # [B, N, O, A]
-    change: tf.Tensor  # [B, N, O, A], new less old logits
+    probability: tf.Tensor  # [B, S, J, K], logits of the successors
+    reward: tf.Tensor  # [B, S, J], before tanh
+    start: tf.Tensor  # [B, S], logits of the first state
+    gamma: tf.Tensor  # [B], before the sigmoid
+    old: tf.Tensor  # [B, N, O, A], old logits
+    change: tf.Tensor  # [B, N, O, A], new minus old logits
 
 
 def realise(structure: Structure, point: Point) -> Instances:
-    """The instances that a point stands for; differentiable. Rewards lie in [-1, 1], discounts in (0, 0.99)."""
+    """Turns a point into the instances that it stands for. The map is differentiable.
+
+    Args:
+        structure: the successors and observations that all instances share.
+        point: B instances as unbounded numbers.
+
+    Returns:
+        B Dec-MDPs, with rewards in [-1, 1] and discounts in (0, 0.99), and the old and new logits, [B, N, O, A].
+    """
     mdp = DecMDP(
         probability=tf.nn.softmax(point.probability),
         successor=structure.successor,
@@ -62,12 +72,18 @@ def structure(
     whole: bool,
     branches: int | None,
 ) -> Structure:
-    """Random successors.
+    """Draws the structure of a batch of Dec-MDPs.
 
     Args:
-        num_local_states: O; there are O^N states, or O where every agent sees the whole state.
-        whole: whether it does.
-        branches: K, drawn at random; None is the dense kernel.
+        rng: draws the successors.
+        num_agents: N.
+        num_local_states: O. There are O^N states, or O states if every agent sees the whole state.
+        num_actions: A, the actions of one agent.
+        whole: whether every agent sees the whole state.
+        branches: K, the number of random successors of each state and joint action; None for all S states.
+
+    Returns:
+        Successors, [S, J, K] int, and observations, [S, N] int.
     """
     see = model.whole_state if whole else model.local_states
     observation = see(num_agents, num_local_states)
@@ -80,15 +96,25 @@ def structure(
 
 
 def points(rng: np.random.Generator, structure: Structure, num_actions: int, batch: int) -> Point:
-    """Random instances: peaked and flat distributions, dense and sparse rewards, steps from 0.001 to 3 in logits.
+    """Draws random instances of many kinds.
 
-    In one of four, only one agent changes its policy.
+    Distributions range from flat to peaked, and rewards are dense or sparse. The new logits differ from the old ones by
+    normal numbers of a scale between 0.001 and 3. In one instance of four, only one agent changes its policy.
+
+    Args:
+        rng: draws everything.
+        structure: the structure of the instances.
+        num_actions: A, the actions of one agent.
+        batch: B, the number of instances.
+
+    Returns:
+        B instances as unbounded numbers; each entry has the shape that `Point` lists.
     """
     (states, joint_actions, branches), agents = structure.successor.shape, structure.observation.shape[1]
     local = structure.observation.max() + 1
 
     def scale(low: float, high: float, ndim: int) -> np.ndarray:
-        """[B, 1, ...], evenly spread in the logarithm."""
+        """Draws scales whose logarithms are uniform, [B, 1, ...] with `ndim` axes after the first."""
         return np.exp(rng.uniform(np.log(low), np.log(high), [batch] + [1] * ndim))
 
     rewarded = rng.random([batch, states, joint_actions]) < rng.choice([0.2, 1.0], [batch, 1, 1])
@@ -106,7 +132,15 @@ def points(rng: np.random.Generator, structure: Structure, num_actions: int, bat
 
 
 def matrix_game(payoff: np.ndarray, gamma: float = 0.0) -> DecMDP:
-    """One state, in which the team plays a table of payoffs over and over. Args: payoff [A] * N."""
+    """Builds a Dec-MDP of one state in which the team plays the same matrix game at every step.
+
+    Args:
+        payoff: reward of every joint action, [A, ..., A] with one axis for each of the N agents.
+        gamma: discount per step; 0 makes the value the reward of one step.
+
+    Returns:
+        One Dec-MDP (B = 1).
+    """
     joint_actions = payoff.size
     return _one(
         probability=np.ones([1, joint_actions, 1]),
@@ -119,9 +153,17 @@ def matrix_game(payoff: np.ndarray, gamma: float = 0.0) -> DecMDP:
 
 
 def climbing_game(num_agents: int = 2) -> DecMDP:
-    """Claus & Boutilier 1998: the best joint action, worth 11, costs 30 where one agent alone takes it.
+    """Builds the climbing game (Claus & Boutilier 1998).
 
-    For more than two agents: every pair of neighbours plays it, and the team gets the mean.
+    The best joint action earns 11. Both agents must take their first action for it, and taking it while the other takes
+    the second costs the team 30. With more than two agents, every agent plays the game with its neighbours on a ring,
+    and the team earns the mean over pairs.
+
+    Args:
+        num_agents: N.
+
+    Returns:
+        One Dec-MDP (B = 1) with one state and three actions for each agent.
     """
     actions = model.joint_actions(num_agents, 3)
     if num_agents == 2:
@@ -132,8 +174,18 @@ def climbing_game(num_agents: int = 2) -> DecMDP:
 
 
 def penalty_game(num_agents: int = 2, penalty: float = -30.0) -> DecMDP:
-    """Claus & Boutilier 1998: 10 where all take the first action or all the last, 2 where all take the middle one, the
-    penalty where some take the first and the others the last, and 0 elsewhere."""
+    """Builds the penalty game (Claus & Boutilier 1998), in which the team must agree on one of two best actions.
+
+    The team earns 10 if all agents take the first action or all take the last one, and 2 if all take the middle one. It
+    earns the penalty if some take the first action and the others the last, and 0 otherwise.
+
+    Args:
+        num_agents: N.
+        penalty: reward of a failure to agree.
+
+    Returns:
+        One Dec-MDP (B = 1) with one state and three actions for each agent.
+    """
     actions = model.joint_actions(num_agents, 3)
     payoff = np.where(((actions == 0) | (actions == 2)).all(axis=1), penalty, 0.0)
     for action, worth in ((0, 10.0), (1, 2.0), (2, 10.0)):
@@ -142,16 +194,34 @@ def penalty_game(num_agents: int = 2, penalty: float = -30.0) -> DecMDP:
 
 
 def volunteer_game(num_agents: int = 2) -> DecMDP:
-    """Pays 1 where exactly one agent takes the second action: what is good for each to do is bad if all do it."""
+    """Builds a game of one state that pays 1 if exactly one agent takes the second of two actions, and 0 otherwise.
+
+    An action that is good for any agent to take alone is bad if all agents take it at once.
+
+    Args:
+        num_agents: N.
+
+    Returns:
+        One Dec-MDP (B = 1).
+    """
     volunteers = model.joint_actions(num_agents, 2).sum(axis=1)
     return matrix_game((volunteers == 1).astype(np.float64).reshape([2] * num_agents))
 
 
 def chain(num_agents: int = 2, length: int = 4, gamma: float = 0.9, slip: float = 0.1) -> DecMDP:
-    """A corridor that the team walks together and every agent sees: from the left end to a reward of 1 at the right.
+    """Builds a corridor that the team walks together and that every agent sees.
 
-    All must say "right" to go there; otherwise it goes left, where one small step pays 0.1 at the end. With probability
-    `slip` the team stays where it is.
+    The team starts at the left end. It goes right if all agents choose the second action, else left. Going right at the
+    right end earns 1, going left at the left end earns 0.1, and every other step earns 0.
+
+    Args:
+        num_agents: N.
+        length: S, the number of cells.
+        gamma: discount per step.
+        slip: probability that the team stays where it is.
+
+    Returns:
+        One Dec-MDP (B = 1) with two actions for each agent.
     """
     right = (model.joint_actions(num_agents, 2) == 1).all(axis=1)
     here = np.arange(length)[:, None]
@@ -168,10 +238,20 @@ def chain(num_agents: int = 2, length: int = 4, gamma: float = 0.9, slip: float 
 
 
 def grid(num_agents: int = 2, length: int = 3, gamma: float = 0.9, slip: float = 0.1) -> DecMDP:
-    """A line of cells for each agent, who sees its own: the team is paid for standing in one column.
+    """Builds a grid in which every agent moves along a row of its own and sees only its own place in it.
 
-    An agent goes left, stays or goes right; with probability `slip` nobody moves. All in the last column are paid 1,
-    all in any other 0.3; where just one agent is missing from the last, it costs 0.2.
+    Each agent goes left, stays or goes right. The team earns 1 while all agents stand in the last column, 0.3 while all
+    stand in the same other column, -0.2 while all but one stand in the last column, and 0 otherwise. Its first state is
+    uniform over all places.
+
+    Args:
+        num_agents: N.
+        length: O, the number of columns. There are O^N states.
+        gamma: discount per step.
+        slip: probability that nobody moves.
+
+    Returns:
+        One Dec-MDP (B = 1) with three actions for each agent.
     """
     place = model.local_states(num_agents, length)
     there = np.clip(place[:, None] + model.joint_actions(num_agents, 3) - 1, 0, length - 1)  # [S, J, N]
@@ -193,10 +273,16 @@ def grid(num_agents: int = 2, length: int = 3, gamma: float = 0.9, slip: float =
 
 
 def optimum(mdp: DecMDP) -> float:
-    """The best that deterministic decentralised policies reach, by trying all of them; of the batch's first.
+    """Computes the best return of any deterministic decentralised policy by trying all of them.
+
+    Args:
+        mdp: one Dec-MDP (B = 1).
+
+    Returns:
+        The best expected discounted return.
 
     Raises:
-        ValueError: there are more than 2^16.
+        ValueError: there are more than 2^16 policies.
     """
     from tf_marl.dec_mdp import exact
 
@@ -210,7 +296,15 @@ def optimum(mdp: DecMDP) -> float:
 
 
 def repeat(mdp: DecMDP, times: int) -> DecMDP:
-    """Each instance that many times, one after another."""
+    """Repeats each of B Dec-MDPs, with its copies one after another.
+
+    Args:
+        mdp: B Dec-MDPs.
+        times: number of copies of each.
+
+    Returns:
+        `B * times` Dec-MDPs.
+    """
     batched = {
         name: tf.repeat(getattr(mdp, name), times, axis=0) for name in ("probability", "reward", "start", "gamma")
     }

@@ -1,11 +1,14 @@
-"""IPPO, MAPPO and joint-ratio PPO where nothing is estimated: tabular softmax policies, exact advantages, full batches.
+"""This module trains IPPO, MAPPO and joint-ratio PPO on Dec-MDPs without any estimation.
 
-An update is what training does (`tf_marl/agents/ppo/`): advantages normalised, some epochs of Adam on the clipped
-surrogate, and perhaps a rule that goes back; but its expectations are sums over all states and joint actions, and the
-return before and after is the true one. Optionally the rollout is sampled: so many states and joint actions from the
-discounted distribution, each with its one-step advantage r + gamma V(s') - V(s) for V exact.
+Policies are tabular softmax policies, advantages are exact, and batches cover everything. An update does what training
+does (`tf_marl/agents/ppo/`): it normalises advantages, takes some epochs of Adam on the clipped surrogate, and may
+backtrack. But its expectations are sums over all states and joint actions, and the returns before and after it are the
+true ones. A rollout can also be sampled: it is then a number of states and joint actions from the discounted
+distribution, each with its one-step advantage, `r + gamma V(s') - V(s)`, with the exact V.
 
-Weights are float32 as in training; what is measured of them is float64.
+Weights are float32 as in training; measurements of them are float64.
+
+Shapes: B learners, U updates, S states, N agents, O local states, A actions of one agent, J = A^N joint actions.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,35 +26,42 @@ from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import Case
 from tf_marl.ops import surrogate
 
-LOWERED = 1e-6  # by how much of the largest reward an update must lower (1 - gamma) eta to count
+LOWERED = 1e-6  # least drop of (1 - gamma) eta that counts as one, as a share of the largest reward
 
 _EPOCHS = 30
 _LEARNING_RATE = 0.1  # large steps: unclipped, an update may change a policy altogether
 
 
 class Rule(NamedTuple):
-    """What is to hold the trust region: a clip range, and perhaps going back."""
+    """Describes what keeps an update in the trust region: `fixed` or `per_agent` clipping, or `backtrack` alone."""
 
     name: str  # fixed, per_agent or backtrack
-    value: float  # epsilon; alpha for the other two
+    value: float  # epsilon for fixed; alpha for the other two
 
     def epsilon(self, num_agents: int) -> float:
-        """Half-width of the clip range; infinite where nothing is clipped."""
+        """Returns the half-width of the clip range for a team of `num_agents`; infinite if nothing is clipped."""
         if self.name == "per_agent":
             return float(clip_range.per_agent(self.value)(tf.ones([num_agents], tf.bool), tf.constant(0.0)))
         return self.value if self.name == "fixed" else np.inf
 
 
 class History(NamedTuple):
-    """Of B learners over U updates."""
+    """Holds measurements of B learners over U updates."""
 
-    eta: np.ndarray  # [U + 1, B], times 1 - gamma: a mean reward
-    joint_tv: np.ndarray  # [U, B], the largest over states, exact
+    eta: np.ndarray  # [U + 1, B], true return before, between and after the updates, times 1 - gamma: a mean reward
+    joint_tv: np.ndarray  # [U, B], exact joint total variation of an update, the largest over states
     ratio_deviation: np.ndarray  # [U, B], sum over agents of the largest |ratio - 1|
-    lower_bound: np.ndarray  # [U, B], of Theorem 2 with the joint surrogate and the joint TV, times 1 - gamma
+    lower_bound: np.ndarray  # [U, B], Theorem 2's on the gain, for joint surrogate and joint TV, times 1 - gamma
 
     def lowered(self, reward_max: np.ndarray) -> np.ndarray:
-        """[U, B] bool, whether an update lowered the return. Args: reward_max, [B], the largest |reward|."""
+        """Tells which updates lowered the return, by more than a millionth of the largest reward.
+
+        Args:
+            reward_max: the largest absolute reward in each learner's Dec-MDP, [B].
+
+        Returns:
+            Whether each update lowered the return, [U, B] bool.
+        """
         return np.diff(self.eta, axis=0) < -LOWERED * reward_max
 
 
@@ -64,8 +74,17 @@ ALGORITHMS: dict[str, tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], bool]] 
 
 
 def task(name: str, num_agents: int, count: int, seed: int) -> DecMDP:
-    """`count` Dec-MDPs to learn in: `random` ones with two local states and actions, or copies of a game: `climbing`,
-    `penalty`, `volunteer`, `chain` or `grid`.
+    """Makes Dec-MDPs to learn in.
+
+    Args:
+        name: `random` for random Dec-MDPs with two local states and two actions per agent, or the game to copy:
+            `climbing`, `penalty`, `volunteer`, `chain` or `grid`.
+        num_agents: N.
+        count: number of Dec-MDPs.
+        seed: seed of the random Dec-MDPs.
+
+    Returns:
+        `count` Dec-MDPs.
 
     Raises:
         ValueError: there is no task of that name.
@@ -89,17 +108,19 @@ def task(name: str, num_agents: int, count: int, seed: int) -> DecMDP:
 def learn(
     mdp: DecMDP, algorithm: str, rules: Sequence[Rule], num_updates: int, seed: int, num_samples: int = 0
 ) -> History:
-    """Trains in every Dec-MDP with every rule, each from the same random policy.
+    """Trains one learner in every Dec-MDP with every rule. In one Dec-MDP, all rules start from the same random policy.
 
     Args:
-        mdp: C of them.
-        algorithm: of `ALGORITHMS`.
-        rules: R of them.
+        mdp: C Dec-MDPs.
+        algorithm: a key of `ALGORITHMS`.
+        rules: R rules for the trust region.
         num_updates: U.
-        seed: of the first policies, and of samples.
-        num_samples: pairs of state and joint action in each rollout; 0 is all there are, by their probability.
+        seed: seed of the first policies and of sampled rollouts.
+        num_samples: number of pairs of state and joint action in each rollout; 0 for exact expectations over all pairs.
+
     Returns:
-        B = C R learners, the rules of a Dec-MDP one after another.
+        Measurements of B = C R learners, [U, B] or [U + 1, B]. The learners of one Dec-MDP, one for each rule, are
+        next to each other.
     """
     count = mdp.start.shape[0]
     learners = generators.repeat(mdp, len(rules))
@@ -137,7 +158,16 @@ def _update(
     epsilon: tf.Tensor,
     num_samples: int,
 ) -> Callable[[tf.Tensor], None]:
-    """(seed) -> an update's epochs, compiled. Args: epsilon, [B]."""
+    """Returns a compiled function of a seed, [2] int32, that runs the epochs of one update and changes `policy`.
+
+    Args:
+        mdp: B Dec-MDPs.
+        algorithm: a key of `ALGORITHMS`.
+        policy: the logits that the function changes, [B, N, O, A] float32.
+        optimizer: takes the steps.
+        epsilon: half-widths of the clip ranges, [B].
+        num_samples: size of a sampled rollout; 0 for exact expectations.
+    """
     ratio, own_advantage = ALGORITHMS[algorithm]
     actions = model.joint_actions(mdp.num_agents, mdp.num_actions)
     optimizer._create_all_weights([policy])  # outside of the graph
@@ -159,7 +189,8 @@ def _update(
             advantage = exact.spread(mdp, tables)
         elif ratio is surrogate.independent_ratio:
             advantage = advantage[..., None]
-        places = [*mass.shape, *[1] * (len(advantage.shape) - 3)]  # the team's, or the agents' each
+        # [B, S, J] for the team's one ratio, [B, S, J, 1] for a ratio of each agent.
+        places = [*mass.shape, *[1] * (len(advantage.shape) - 3)]
         mass = tf.reshape(mass, places)
         clip = tf.reshape(epsilon, [-1] + [1] * (len(places) - 1))
         advantage = _normalised(advantage, mass)
@@ -173,7 +204,15 @@ def _update(
 
 
 def _normalised(advantage: tf.Tensor, mass: tf.Tensor) -> tf.Tensor:
-    """Zero mean and unit variance in each instance, as training has it. Args: [B, ...]; mass adds up to 1."""
+    """Normalises advantages to zero mean and unit variance in each instance, as training does.
+
+    Args:
+        advantage: [B, S, J], [B, S, J, 1] or [B, S, J, N].
+        mass: probability of each state and joint action, [B, S, J] or [B, S, J, 1]; sums to 1 in each instance.
+
+    Returns:
+        Normalised advantages, shaped like `advantage`.
+    """
     axes = list(range(1, len(advantage.shape)))
     share = mass / advantage.shape[-1] if len(axes) == 3 else mass
     mean = tf.reduce_sum(share * advantage, axes, keepdims=True)
@@ -184,7 +223,19 @@ def _normalised(advantage: tf.Tensor, mass: tf.Tensor) -> tf.Tensor:
 def _sampled(
     mdp: DecMDP, old: exact.Evaluation, mass: tf.Tensor, num_samples: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A rollout's share of each state and joint action, and their mean one-step advantage, [B, S, J] each."""
+    """Samples a rollout: pairs of state and joint action from `mass`, and one successor for each.
+
+    Args:
+        mdp: B Dec-MDPs.
+        old: the policy that collects.
+        mass: probability of each state and joint action, [B, S, J].
+        num_samples: number of pairs in each instance.
+        seed: [2] int32.
+
+    Returns:
+        The share of each state and joint action in the rollout, and its mean one-step advantage (0 if it was not
+        sampled), [B, S, J] each.
+    """
     shape = tf.shape(mass)
     places = shape[1] * shape[2]
     seeds = tf.random.split(seed, 2)
@@ -209,23 +260,39 @@ def _sampled(
 
 
 class _Tabular:
-    """One instance's policy, as the rules that hold the trust region know a learner."""
+    """Presents the policy of one instance with the attributes that the restraints of PPO expect of a learner."""
 
     def __init__(self, mdp: DecMDP, old: tf.Tensor, new: tf.Tensor):
-        """Args: old, new [N, O, A] logits."""
+        """Takes one instance's logits before and after an update.
+
+        Args:
+            mdp: the Dec-MDPs; only their observation table matters.
+            old: [N, O, A] float32.
+            new: [N, O, A] float32.
+        """
         self._mdp, self._old = mdp, old
         self.actor_weights = [tf.Variable(new)]
         self.epsilon_scale = tf.Variable(1.0)
 
     def policy_change(self) -> diagnostics.PolicyChange:
-        """At every state."""
+        """Returns the old and new logits at every state, [1, S, N, A]; every agent counts as learning everywhere."""
         old, new = (model.team_logits(self._mdp, policy[None]) for policy in (self._old, self.actor_weights[0]))
         learns = tf.ones(old.shape[:-1], tf.bool)
         return diagnostics.PolicyChange(old, new, tf.zeros(old.shape[:-1], tf.int32), learns, tf.constant(np.inf))
 
 
 def _backtracked(mdp: DecMDP, old: tf.Tensor, new: tf.Variable, back: list[tuple[int, float]]) -> tf.Tensor:
-    """The new policies [B, N, O, A], those that are to go back taken back. Args: back, their index and alpha."""
+    """Moves some policies back towards their old logits until their total variation is at most alpha.
+
+    Args:
+        mdp: B Dec-MDPs.
+        old: logits before the update, [B, N, O, A] float32.
+        new: logits after the update, [B, N, O, A] float32.
+        back: index and alpha of each learner that backtracks.
+
+    Returns:
+        The logits, [B, N, O, A] float32; those of learners that are not in `back` are `new`.
+    """
     policies = tf.unstack(new)
     for index, alpha in back:
         policy = _Tabular(mdp, old[index], policies[index])

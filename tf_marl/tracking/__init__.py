@@ -1,18 +1,24 @@
-"""Tracking: where a run's parameters, metrics, artifacts, models and fate are kept.
+"""This package keeps a run's parameters, metrics, artifacts and models, and how the run ended.
+
+A tracker writes everything to a journal on disk. A sender, in a thread of its own, passes it on to a sink:
 
     Tracker --append--> journal on disk --Sender, a thread--> Sink
 
-Training waits for the journal alone, a write to a local file. The sink may be slow or down, and come back at any time:
-what it lacks goes there once it answers, in this process or in the next one with the same folder.
+Training only waits for the journal, which is a local file. The sink may be slow or down, and come back at any time.
+Then it gets what it lacks, from this process or from the next one that tracks in the same folder.
 
-    tracker = Tracker("folder:runs", "battles", "ippo_3m", params, tags, folder)    starts a run, or goes on with it
-    tracker.record(env_steps, {"loss/value": 0.1})      also text, file, figure, model; history() reads metrics back
-    tracker.finish("FINISHED")                          None once all of it has arrived
+    # Starts a run, or resumes the one in `folder`.
+    tracker = Tracker("folder:runs", "battles", "ippo_3m", params, tags, folder)
+    # Keeps metrics; so do text, file, figure and model for what they are named after. history() reads metrics back.
+    tracker.record(env_steps, {"loss/value": 0.1})
+    # Returns None if everything has arrived.
+    tracker.finish("FINISHED")
 
-The address chooses the sink: `folder:DIR` is a plain folder (`folder_sink.py`), all others are MLflow's
-(`mlflow_sink.py`), which alone has a registry of models: `versions`, `download`, `client`. One more kind is a subclass
-of `Sink`, seven methods, and `register("its_scheme", ItsSink)`; `tests/tracking/test_sinks.py` says what it must do.
-Nothing imports MLflow before it is needed.
+The address selects the sink: `folder:DIR` is a plain folder (`folder_sink.py`), and every address without a registered
+scheme is one of MLflow's (`mlflow_sink.py`). Only MLflow has a registry of models, for `versions`, `download` and
+`client`. To add a kind of sink, write a subclass of `Sink` with its seven abstract methods and call
+`register("its_scheme", ItsSink)`; `tests/tracking/test_sinks.py` tests what it must do. MLflow is imported only when it
+is needed.
 """
 
 from tf_marl.tracking.address import shown

@@ -1,16 +1,16 @@
-"""Who may see what of an address: `scheme://user:password@host/path?options`."""
+"""This module hides secrets in addresses of the form `scheme://user:password@host/path?options`."""
 
 import urllib.parse
 
 
 def shown(tracking_uri: str) -> str:
-    """The address as anyone may read it: without user, password and options."""
+    """Returns an address in a form that anyone may read: without user, password and options."""
     _, scheme, address = split(tracking_uri)
     return scheme + (address if address.startswith("/") else address.partition("?")[0])
 
 
 def without_account(text: str, tracking_uri: str) -> str:
-    """A message, of a database driver for one, without the user and password of that address."""
+    """Returns a message, such as a database driver's, with the user and password of an address replaced by `***`."""
     account, _, _ = split(tracking_uri)
     _, _, password = account.partition(":")
     for secret in (account, password, urllib.parse.unquote(password)):
@@ -19,7 +19,11 @@ def without_account(text: str, tracking_uri: str) -> str:
 
 
 def split(tracking_uri: str) -> tuple[str, str, str]:
-    """(user:password, scheme://, the rest); a file's path has no account in front, whatever it holds."""
+    """Splits an address into its account, its scheme and the rest. A path, which starts with `/`, has no account.
+
+    Returns:
+        The user with the password (the empty string if there is no account), the scheme up to and with `//`, the rest.
+    """
     scheme, mark, rest = tracking_uri.partition("://")
     if not mark or rest.startswith("/"):
         return "", scheme + mark, rest

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""This module writes files that are either complete or absent."""
 
 import contextlib
 import pathlib
@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Where to write what is to lie at `path`: it takes its place there, or that of an older file, at the end."""
-    unfinished = path.with_name(f".{path.name}")  # its ending tells Matplotlib what to write
+    """Replaces the file or folder at `path` in one step, when the context ends without an error.
+
+    Args:
+        path: the final place; its parent folders are created.
+
+    Yields:
+        A temporary path beside it, to write to.
+    """
+    unfinished = path.with_name(f".{path.name}")  # keeps the suffix, from which Matplotlib takes the format
     path.parent.mkdir(parents=True, exist_ok=True)
     yield unfinished
     unfinished.replace(path)

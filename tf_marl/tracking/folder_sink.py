@@ -1,12 +1,14 @@
-"""A plain folder, `folder:DIR`, that needs no server, no database and no MLflow.
+"""This module keeps runs in a plain folder, `folder:DIR`, without a server, a database or MLflow.
 
-DIR/EXPERIMENT/RUN_NAME-XXXXXXXX/
-    run.json        experiment, name, status (RUNNING, FINISHED, FAILED, KILLED), error, times [ms since 1970]
-    params.json     settings, one string each
-    tags.json       versions, git commit and what else to find the run by
-    metrics.csv     env_steps, time_ms, metric, value; a row each, in the order in which they were recorded
-    artifacts/      by their names
-    models/STEP/    saved_model/ and what lies beside it; model.json: its name, signature and metrics
+Each run has a folder of its own:
+
+    DIR/EXPERIMENT/RUN_NAME-XXXXXXXX/
+        run.json        experiment, name, status (RUNNING, FINISHED, FAILED, KILLED), error, times [ms since 1970]
+        params.json     settings, one string each
+        tags.json       versions, git commit and other tags
+        metrics.csv     columns env_steps, time_ms, metric, value; one row per value, in the order of recording
+        artifacts/      files by their names
+        models/STEP/    saved_model/ and the files beside it; model.json: name, signature and metrics
 """
 
 import csv
@@ -22,12 +24,12 @@ from typing import Any
 from tf_marl.tracking.files import written_whole
 from tf_marl.tracking.sink import MARK, Metrics, Model, Sink, SinkError
 
-_METRICS = "metrics.csv"  # made at the end of `start`; a run without it is none
+_METRICS = "metrics.csv"  # `start` makes it last, so a folder without it is not a run
 _COLUMNS = ("env_steps", "time_ms", "metric", "value")
 
 
 class FolderSink(Sink):
-    """A run in a folder of runs."""
+    """Keeps one run in a folder of runs."""
 
     def __init__(self, tracking_uri: str):
         _, _, path = tracking_uri.partition(":")
@@ -36,10 +38,14 @@ class FolderSink(Sink):
         self._root = pathlib.Path(path).expanduser().absolute()
         super().__init__(f"folder:{self._root}")
         self._recorded: set[tuple[int, str]] = set()  # (step, metric) in `metrics.csv`
-        self._size = 0  # bytes of its whole rows; none before it is read
+        self._size = 0  # bytes of the whole rows in `metrics.csv`; 0 until it is read
 
     def check_reachable(self) -> None:
-        """Makes the folder if need be, and tries to write there."""
+        """Checks whether files can be written to the folder, and creates it if need be.
+
+        Raises:
+            SinkError: nothing can be written there.
+        """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             probe = self._root / f".probe-{os.getpid()}"
@@ -105,7 +111,7 @@ class FolderSink(Sink):
         _write_json(path, json.loads(path.read_text("utf-8")) | changes)
 
     def _take_up(self) -> None:
-        """Reads which metrics are there, and lets the next ones follow the last whole row."""
+        """Reads which metrics `metrics.csv` holds. The next row will follow its last whole one."""
         path = self._run / _METRICS
         whole, _, _ = path.read_bytes().rpartition(b"\n")
         try:
@@ -137,5 +143,5 @@ def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
 
 
 def _file_name(text: str) -> str:
-    """The text, as far as it can be a file's name."""
+    """Returns a valid file name for a text: runs of unusual characters become `_`, and 100 characters are kept."""
     return re.sub(r"[^A-Za-z0-9_.+=-]+", "_", text)[:100].lstrip(".") or "_"

@@ -1,4 +1,4 @@
-"""An append-only file of events, one JSON object a line, that survives whatever ends the process which writes it."""
+"""This module keeps events in an append-only file, one JSON object per line, that survives a crash of its writer."""
 
 import fcntl
 import json
@@ -8,23 +8,28 @@ from typing import Any
 
 Event = dict[str, Any]
 
-_READ_BYTES = 1 << 16  # some 1,300 metrics: as much as goes out between two notes of how far sending has come
+_READ_BYTES = 1 << 16  # about 1,300 metrics: what the sender sends before it notes its position
 
 
 class Journal:
-    """A journal open for writing: by one process at a time, and in it by one thread; others may read."""
+    """Holds a journal open for writing. Only one thread of one process at a time may write; others may read."""
 
     def __init__(self, path: pathlib.Path):
-        """Opens a journal and cuts off what a crash left unfinished at its end.
+        """Opens a journal, and cuts off an incomplete event that a crash has left at its end.
+
+        Args:
+            path: the file.
 
         Raises:
-            OSError: it cannot be opened, or (BlockingIOError) another process writes it.
-            ValueError: a line before the last is no event, or the first starts no run; names the file and what to do.
+            OSError: the file cannot be opened.
+            BlockingIOError: another process has it open for writing.
+            ValueError: a line before the last is not an event, or the first one does not start a run. The message
+                names the file and a remedy.
         """
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            # Of the kind that ends with the process, and that children of it do not inherit.
+            # The system releases this kind of lock when the process ends. Child processes do not inherit it.
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._fd)
@@ -34,9 +39,17 @@ class Journal:
 
     @classmethod
     def create(cls, path: pathlib.Path, first: Event) -> "Journal":
-        """Starts a journal; if `path` exists, its first event is whole.
+        """Creates a journal with its first event. The file appears only once that event is complete.
 
-        Raises: OSError: nothing can be written there.
+        Args:
+            path: the new file; its parent folders are created.
+            first: the event that starts the run.
+
+        Returns:
+            The journal, open for writing.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
@@ -48,18 +61,26 @@ class Journal:
         return cls(path)
 
     def append(self, event: Event) -> None:
-        """Adds an event, which is safe from the end of this process from then on.
+        """Adds an event. When this returns, the event survives a crash of this process (for power cuts, see `sync`).
 
-        Raises: OSError: it could not be written; the journal is as before.
+        Raises:
+            OSError: the event cannot be written. The journal is then as it was before.
         """
         line = _line(event)
         done = 0
-        while done < len(line):  # what a full disk cut short is written over by the next event, or cut off
+        while done < len(line):  # the next event overwrites a line that a full disk has cut short
             done += os.pwrite(self._fd, line[done:], self.size + done)
         self.size += len(line)
 
     def read(self, position: int) -> list[tuple[Event, int]]:
-        """The next events from `position` [bytes] on, each with the position after it; some of them if many."""
+        """Reads the next events, about 64 KiB of them at most.
+
+        Args:
+            position: where to start, in bytes from the beginning; the end of an event.
+
+        Returns:
+            Events, each with the position after it; an empty list at the end of the journal.
+        """
         size, length = self.size, _READ_BYTES
         while b"\n" not in (data := os.pread(self._fd, min(length, size - position), position)) and data:
             length *= 2
@@ -70,20 +91,20 @@ class Journal:
         return events
 
     def is_between(self, position: int) -> bool:
-        """Whether `position` [bytes] is the journal's beginning or the end of an event."""
+        """Returns whether `position`, in bytes, is the journal's beginning or the end of one of its events."""
         return position == 0 or (position <= self.size and os.pread(self._fd, 1, position - 1) == b"\n")
 
     def sync(self) -> None:
-        """Makes what was added safe from a power cut, too."""
+        """Writes all added events to the disk, so that they survive a power cut too."""
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Lets another process go on with it; nothing can be added or read any more."""
+        """Closes the file, so that another process can write to it. Nothing can be added or read afterwards."""
         fd, self._fd = self._fd, -1
         os.close(fd)
 
     def _recover(self) -> list[Event]:
-        # By this descriptor: closing another one of the same file would give up the lock.
+        # Reads by the descriptor that holds the lock: closing another one of the same file would release it.
         *lines, unfinished = os.pread(self._fd, os.fstat(self._fd).st_size, 0).split(b"\n")
         events = []
         for number, line in enumerate(lines, start=1):

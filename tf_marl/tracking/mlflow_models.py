@@ -1,11 +1,13 @@
-"""Policies as MLflow models: a SavedModel, which MLflow's own TensorFlow flavor loads and serves, and no code at all.
+"""This module keeps policies as MLflow models.
+
+A model is a SavedModel, which MLflow's own TensorFlow flavor loads and serves, so it contains no code of ours:
 
     models:/NAME/VERSION, models:/NAME@champion
         saved_model/        the policy, and its signature.json (see `tf_marl/export.py`)
         config.gin          the settings it was trained with
         MLmodel             signature and input example of `serving_default`, requirements
 
-What is sent may be sent again without a trace, as everything here.
+A model that is sent twice is in the store once.
 """
 
 import json
@@ -22,13 +24,13 @@ _SIGNATURE = "serving_default"
 
 
 def send(client: Any, experiment_id: str | None, run_id: str | None, model: Model) -> None:
-    """Logs a model to its run and registers it, as far as that is not done.
+    """Logs a model to its run and registers it. Steps that are done already are skipped.
 
     Args:
-        client: of the store.
-        experiment_id: of the run.
-        run_id: of the run that it is an output of; there by now, as its journal starts with it.
-        model: to log; its description is for a name that is new.
+        client: an `mlflow.MlflowClient` of the store.
+        experiment_id: MLflow's id of the run's experiment.
+        run_id: MLflow's id of the run that has trained the model. The run exists.
+        model: the model to log. Its description is used if its name is new to the registry.
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.exceptions import MlflowException
@@ -59,7 +61,7 @@ def send(client: Any, experiment_id: str | None, run_id: str | None, model: Mode
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # By its place: MLflow would look for models:/ID in the store that the process has set, not in this one.
+    # The source is a location: MLflow would look for models:/ID in the store set for this process, not in this one.
     place = logged.artifact_location
     registered = [
         version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.source == place
@@ -74,11 +76,19 @@ def send(client: Any, experiment_id: str | None, run_id: str | None, model: Mode
 
 
 def versions(tracking_uri: str, name: str, run_id: str | None = None) -> list[int]:
-    """The versions of a registered model, ascending; those that a run made if one is given.
+    """Lists the versions of a registered model.
+
+    Args:
+        tracking_uri: address of the MLflow store.
+        name: of the registered model.
+        run_id: MLflow's id of a run, to list only versions that it has made; None for all.
+
+    Returns:
+        The versions in ascending order; at least one.
 
     Raises:
-        SinkError: the address is none of MLflow's.
-        ValueError: there are none.
+        SinkError: the address does not belong to MLflow.
+        ValueError: there are no versions.
     """
     of_run = f" AND run_id = '{run_id}'" if run_id else ""
     found = mlflow_store.client(tracking_uri).search_model_versions(f"name = '{name}'{of_run}")
@@ -88,11 +98,19 @@ def versions(tracking_uri: str, name: str, run_id: str | None = None) -> list[in
 
 
 def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib.Path:
-    """Fetches a policy's model, where it is not at hand, into `folder`. Returns the SavedModel's folder.
+    """Downloads the model of a policy, unless its files are on this machine already.
+
+    Args:
+        model_uri: MLflow's URI of the model, such as `models:/NAME/VERSION`.
+        tracking_uri: address of the MLflow store.
+        folder: where to put downloaded files.
+
+    Returns:
+        The SavedModel's folder.
 
     Raises:
-        SinkError: the address is none of MLflow's.
-        ValueError: the store has no such model, or it is none of ours: only SavedModels are loaded.
+        SinkError: the address does not belong to MLflow.
+        ValueError: the store has no such model, or the model holds no `saved_model` folder. No other kind is loaded.
     """
     uri = mlflow_store.signed_in(tracking_uri)
     import mlflow
@@ -102,7 +120,7 @@ def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib
     try:
         found = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
     except (MlflowException, OSError) as error:
-        # MLflow tells the cause in its last line.
+        # The cause is in the last line of MLflow's message.
         raise ValueError(address.without_account(" ".join(str(error).split()), tracking_uri)) from None
     saved_model = pathlib.Path(found) / SAVED_MODEL
     if not saved_model.is_dir():
@@ -111,7 +129,7 @@ def download(model_uri: str, tracking_uri: str, folder: pathlib.Path) -> pathlib
 
 
 def _write(whole: pathlib.Path, model: Model, run_id: str | None, model_id: str) -> None:
-    """Makes a model in MLflow's form."""
+    """Writes a model to a folder in MLflow's format."""
     import numpy as np
     from mlflow import models, pyfunc
     from mlflow.types import Schema, TensorSpec
@@ -121,7 +139,7 @@ def _write(whole: pathlib.Path, model: Model, run_id: str | None, model_id: str)
         return Schema([TensorSpec(np.dtype(spec["dtype"]), shapes[name], name) for name, spec in specs.items()])
 
     page = models.Model(run_id=run_id, model_id=model_id, model_uuid=model_id)
-    # What MLflow calls SavedModels that it did not make; of these it serves a signature with inputs by name.
+    # MLflow's name for SavedModels that it has not made; of these it serves a signature with named inputs.
     page.add_flavor(
         "tensorflow",
         saved_model_dir=SAVED_MODEL,
@@ -136,7 +154,7 @@ def _write(whole: pathlib.Path, model: Model, run_id: str | None, model_id: str)
         loader_module="mlflow.tensorflow",
         mlflow_model=page,
         signature=models.ModelSignature(schema(inputs), schema(model.signature["outputs"])),
-        # Of one agent that sees nothing and may do everything.
+        # The example is one agent that observes zeros and may take every action.
         input_example={
             name: (np.ones if spec["dtype"] == "bool" else np.zeros)(shapes[name], spec["dtype"])
             for name, spec in inputs.items()

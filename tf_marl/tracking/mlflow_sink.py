@@ -1,8 +1,8 @@
-"""MLflow, local or served.
+"""This module keeps runs in MLflow, in a local database or on a server.
 
-What comes twice leaves no trace: a run is looked for by its mark before it is made, and what it has at a step is left
-out; a metric equal in key, step, time and value is one row to MLflow's stores; params and tags are set to what they
-are, artifacts written over.
+An event may come twice, and the second time changes nothing. `start` looks for a run with the same mark before it
+creates one, and notes the metrics that this run has; `record` leaves these out. MLflow's stores keep metrics that are
+equal in name, step, time and value as one row. Params and tags are set to the same values, and artifacts overwritten.
 """
 
 import functools
@@ -22,17 +22,21 @@ _PROBE_SECONDS = 3.0
 
 
 class MLflowSink(Sink):
-    """A run in an MLflow store: a database, a server, or whatever else MLflow has addresses for."""
+    """Keeps one run in an MLflow store: a database, a server, or any other address that MLflow knows."""
 
-    system_metrics = True  # its pages show them
+    system_metrics = True  # MLflow's pages show them
 
     def __init__(self, tracking_uri: str):
         super().__init__(mlflow_store.signed_in(tracking_uri))
-        self._given = tracking_uri  # with the account, which no message may hold
-        self._there: set[tuple[str, int]] = set()  # (metric, step) that the run had when its start was sent again
+        self._given = tracking_uri  # with user and password, which no message may show
+        self._there: set[tuple[str, int]] = set()  # (metric, step) that the run had before `start` was called again
 
     def check_reachable(self) -> None:
-        """Asks an HTTP address whether it answers as an MLflow server does; no other is asked."""
+        """Checks whether an MLflow server answers at an HTTP address. Other addresses are not checked.
+
+        Raises:
+            SinkError: no MLflow server answers within three seconds.
+        """
         if not self.address.startswith(("http://", "https://")):
             return
         account = tuple(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
@@ -119,7 +123,7 @@ class MLflowSink(Sink):
         return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
     def refuses(self, error: Exception) -> bool:
-        """Whether MLflow calls the request itself wrong, or a file is gone or too large."""
+        """Returns whether MLflow says that the request itself is wrong, or a file is missing or too large."""
         if isinstance(error, requests.HTTPError) and error.response is not None:
             return error.response.status_code in (400, 413)
         if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
@@ -131,7 +135,7 @@ class MLflowSink(Sink):
         return mlflow_store.client(self.address)
 
     def _log(self, kind: str, items: list[Any], size: int) -> None:
-        """Logs params, tags or metrics, at most `size` at once; of a batch that is refused, all that can be taken."""
+        """Logs params, tags or metrics, at most `size` at once, and halves refused batches until valid items get in."""
         for i in range(0, len(items), size):
             batch = items[i : i + size]
             if len(batch) > 1:

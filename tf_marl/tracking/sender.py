@@ -1,7 +1,7 @@
-"""What a journal holds, sent to a sink in the background: in order, as often as it takes, and there but once.
+"""This module sends a journal's events to a sink in the background, in order, and retries until the sink takes them.
 
-A sink takes without a trace what it has already. So how far sending has come is noted after the fact, and a note that
-is lost, old, or about another sink or another journal costs time alone.
+A file notes how far the sender has come, after the sink has taken an event. Sinks ignore events that they have already.
+So a note that is lost, old, or about another sink or journal only costs time: events are sent again.
 """
 
 import contextlib
@@ -19,23 +19,25 @@ from tf_marl.tracking.sink import Metrics, Model, Sink
 
 _FIRST_DELAY = 0.25  # seconds; doubles from failure to failure
 _LONGEST_DELAY = 5.0
-_OUTAGE_SECONDS = 60.0  # until it is worth a line
+_OUTAGE_SECONDS = 60.0  # until the user is warned
 _POLL_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends a journal to one sink, from a thread of its own."""
+    """Sends a journal to one sink in a thread of its own."""
 
     def __init__(self, sink: Sink, folder: pathlib.Path, journal: Journal):
-        """
+        """Starts the thread, where the last sender to this sink has stopped.
+
         Args:
-            sink: for this sender alone.
-            folder: holds `artifacts/` and `models/` that the journal names, and `sent.json`, how far sending has come.
-            journal: to send; its first event starts the run.
+            sink: a sink that nothing else uses.
+            folder: holds the `artifacts/` and `models/` that the journal names, and `sent.json`, which notes how far
+                the sender has come.
+            journal: the journal to send. Its first event starts the run.
         """
-        self.problem: str | None = None  # why the last try failed, if it did
+        self.problem: str | None = None  # why the last try failed; None if it did not
         self._sink = sink
         self._store = address.shown(sink.address)
         self._folder = folder
@@ -49,14 +51,21 @@ class Sender:
         self._thread.start()
 
     def notice(self) -> None:
-        """The journal has grown."""
+        """Tells the thread that the journal has grown."""
         self._grown.set()
 
     def wait(self, patience: float) -> bool:
-        """Waits until all of the journal is sent; False if it fails for `patience` [seconds] without any progress."""
+        """Waits until the sink has taken the whole journal.
+
+        Args:
+            patience: seconds to wait while tries fail and nothing more gets through.
+
+        Returns:
+            Whether all was sent.
+        """
         position, since = self._position, time.monotonic()
         while self._position < self._journal.size:
-            if self._position > position:  # what is sent over and over, to a sink that keeps losing it, is none
+            if self._position > position:  # progress; sending again what the sink has lost does not count
                 position, since = self._position, time.monotonic()
             elif self.problem is not None and time.monotonic() - since >= patience:
                 return False
@@ -64,7 +73,7 @@ class Sender:
         return True
 
     def stop(self) -> None:
-        """Ends the thread, and closes the journal, once it has an answer to what it is sending."""
+        """Tells the thread to end and to close the journal, once the sink has answered what is being sent."""
         self._stopping.set()
         self._grown.set()
 
@@ -81,14 +90,14 @@ class Sender:
                     self._send(events)
                     if self._stopping.is_set():
                         return
-            except Exception as error:  # whatever it is, training goes on and the journal keeps
+            except Exception as error:  # whatever failed, training goes on, and the journal keeps the events
                 if self.problem is None:
                     failing_since, told = time.monotonic(), False
                 if self._position != position:
                     delay = _FIRST_DELAY
                 self.problem = self._sink.why(error)
                 if self._sink.run_id and self._sink.lost(error):
-                    self._sink.run_id, self._position = None, 0  # it lost its data, and gets them anew
+                    self._sink.run_id, self._position = None, 0  # the sink has lost the run: send all of it again
                 if not told and time.monotonic() - failing_since > _OUTAGE_SECONDS:
                     logger.warning("%s does not take metrics: %s. They are kept.", self._store, self.problem)
                     told = True
@@ -100,7 +109,8 @@ class Sender:
                 self._grown.clear()
 
     def _send(self, events: list[tuple[Event, int]]) -> None:
-        self._journal.sync()  # or training might record anew, at another time, what a power cut made the journal forget
+        # Else the sink could have events that a power cut removes from the journal, and that are then recorded again.
+        self._journal.sync()
         for kind, group in itertools.groupby(events, key=lambda pair: pair[0]["event"]):
             pairs = list(group)
             if kind == "metrics":
@@ -131,7 +141,10 @@ class Sender:
                     sink.finish(event["status"], event["error"], event["time"])
 
     def _take_up(self) -> None:
-        """Goes on where the last sender to this sink came to; a folder copied meanwhile may not go that far."""
+        """Starts where the last sender to this sink has stopped, if the journal has an event that ends there.
+
+        A folder that was copied while a sender ran may hold a note that is ahead of its journal.
+        """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             note = json.loads(self._note.read_text())
             if note["store"] == self._store:
@@ -141,7 +154,7 @@ class Sender:
     def _advance(self, position: int) -> None:
         note = {"store": self._store, "position": position}
         note |= {"run_id": self._sink.run_id, "experiment_id": self._sink.experiment_id}
-        # A full disk keeps no note; then the next sender sends more of it again.
+        # On a full disk there is no new note, and the next sender sends more events again.
         with contextlib.suppress(OSError), written_whole(self._note) as unfinished:
             unfinished.write_text(json.dumps(note))
-        self._position = position  # who waits for it may then remove the folder
+        self._position = position  # last, because whoever waits for it may then remove the folder

@@ -1,4 +1,4 @@
-"""What a run's parameters, metrics, artifacts and models go to: a class for each kind of place, chosen by address."""
+"""This module defines sinks, the places that keep runs, and selects one by its address."""
 
 import abc
 import contextlib
@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 from tf_marl.tracking import address
 
-MARK = "tf_marl.journal"  # the tag that tells runs apart, whatever they are called
-SAVED_MODEL = "saved_model"  # in the folder of a model
+MARK = "tf_marl.journal"  # the tag that identifies a run, as names may repeat
+SAVED_MODEL = "saved_model"  # name of the SavedModel's folder in the folder of a model
 
-_MLFLOW = "tf_marl.tracking.mlflow_sink:MLflowSink"  # of all addresses that begin with no scheme below
+_MLFLOW = "tf_marl.tracking.mlflow_sink:MLflowSink"  # for every address that starts with no scheme below
 _SINKS: dict[str, "str | type[Sink]"] = {"folder": "tf_marl.tracking.folder_sink:FolderSink"}  # scheme -> class
 
 
 class SinkError(Exception):
-    """An address that cannot be used; the message says which, why and what to do, in its first line."""
+    """Says that an address cannot be used. The first line of the message names it, the cause and a remedy."""
 
 
 class Metrics(NamedTuple):
-    """What was recorded at a step."""
+    """Holds the metrics of one step."""
 
     step: int  # env steps
     time: int  # milliseconds since 1970
@@ -29,92 +29,132 @@ class Metrics(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A policy to keep."""
+    """Describes a policy to keep."""
 
-    folder: pathlib.Path  # its files, `saved_model` among them
-    name: str  # to register it by
-    description: str  # of what has that name, for people to read
-    step: int  # env steps that it trained for
+    folder: pathlib.Path  # its files, with the SavedModel in `saved_model`
+    name: str  # of the registered model
+    description: str  # of the registered model, for people to read
+    step: int  # env steps that the policy trained for
     time: int  # milliseconds since 1970
-    signature: dict[str, Any]  # what `serving_default` takes and returns
-    metrics: dict[str, float]  # that tell its worth
+    signature: dict[str, Any]  # inputs and outputs of `serving_default`
+    metrics: dict[str, float]  # evaluation results of the policy
 
 
 class Sink(abc.ABC):
-    """Where one run is kept.
+    """Keeps one run.
 
-    It is told what the run's journal says, in that order, by one thread that nobody waits for. Whatever it raises,
-    the same comes again later; and what it took may come again too, after a crash or an answer that was lost, and must
-    then be there but once. So it has no need to be up, quick or careful.
+    One thread, for which training does not wait, passes the events of the run's journal to the sink in order. If a
+    method raises, the thread calls it again later with the same event. An event that the sink has taken may come again
+    too, after a crash or if its answer was lost; the sink must then keep it only once. So a sink may be slow or down.
     """
 
-    system_metrics = False  # whether it is to have what the machine does meanwhile
+    system_metrics = False  # whether the run's metrics include the machine's load
 
     def __init__(self, tracking_uri: str):
-        """Raises: SinkError: no such address can be."""
+        """Opens the address, without asking whether anything is there.
+
+        Args:
+            tracking_uri: address of the sink.
+
+        Raises:
+            SinkError: the address is not valid.
+        """
         self.address = tracking_uri
-        # As the sink calls them: from `start` on, or set by whoever goes on with the run in another process.
+        # The sink's own names. `start` sets them, or the sender does when another process has started the run.
         self.run_id: str | None = None
         self.experiment_id: str | None = None
-        self.refused: list[str] = []  # what it will never take, and so was passed over
+        self.refused: list[str] = []  # errors of what the sink will never take and the sender has skipped
 
     @abc.abstractmethod
     def check_reachable(self) -> None:
-        """Asks, within seconds, whether anything is there. Raises: SinkError: nothing is."""
+        """Checks within seconds whether anything answers at the address.
+
+        Raises:
+            SinkError: nothing does.
+        """
 
     def prepare(self, experiment: str, parent_run_id: str | None) -> dict[str, str]:
-        """Asks whether a run can start, so that a wrong address shows before minutes of work.
+        """Checks whether a run can start, so that a wrong address shows before minutes of work.
 
-        Returns: tags of the sink's own for the run, which tell its parent if it has one.
-        Raises: SinkError: it cannot.
+        Args:
+            experiment: the run's experiment.
+            parent_run_id: the sink's name of the run that the new run belongs to; None for no such run.
+
+        Returns:
+            The sink's own tags for the run. They name the parent run if there is one.
+
+        Raises:
+            SinkError: the run cannot start.
         """
         self.check_reachable()
         return {"parent_run_id": parent_run_id} if parent_run_id else {}
 
     @abc.abstractmethod
     def start(self, experiment: str, run_name: str, params: dict[str, str], tags: dict[str, str], time: int) -> None:
-        """Makes the run, or finds the one that has the same tag `MARK`; sets `run_id` and `experiment_id`."""
+        """Creates the run, or finds the one with the same tag `MARK`, and sets `run_id` and `experiment_id`.
+
+        Args:
+            experiment: name of the experiment; created if there is none.
+            run_name: name of the run, for people to read.
+            params: the run's settings.
+            tags: the run's tags, `MARK` among them.
+            time: when the run started, in milliseconds since 1970.
+        """
 
     @abc.abstractmethod
     def resume(self, tags: dict[str, str]) -> None:
-        """Marks the run as going on, and changes tags."""
+        """Marks the run as running again, and sets tags, which replace older ones of the same names."""
 
     @abc.abstractmethod
     def record(self, rows: Sequence[Metrics]) -> None:
-        """Keeps metrics, one value for each step at most."""
+        """Keeps metrics, at most one value of each metric per step."""
 
     @abc.abstractmethod
     def artifact(self, name: str, path: pathlib.Path) -> None:
-        """Keeps a copy of the file at `path` under a name with slashes, in the place of an older one."""
+        """Keeps a copy of a file, which replaces an older one of the same name.
+
+        Args:
+            name: the artifact's name, with slashes for folders.
+            path: the file.
+        """
 
     @abc.abstractmethod
     def model(self, model: Model) -> None:
-        """Keeps a copy of a policy, and its metrics as the run's; one of that step is left as it is."""
+        """Keeps a copy of a policy, and its metrics as metrics of the run. A policy of that step is not replaced."""
 
     @abc.abstractmethod
     def finish(self, status: str, error: str | None, time: int) -> None:
-        """Marks the run as FINISHED, FAILED or KILLED, and says why if it failed."""
+        """Marks the run as ended.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            error: why the run failed; None if it did not.
+            time: when it ended, in milliseconds since 1970.
+        """
 
     def page(self) -> str | None:
-        """What a person can open to look at the run, maybe after what to start for that; None if there is nothing."""
+        """Returns what a person can open to see the run, with a command to start first if need be; None for nothing."""
         return None
 
     def lost(self, error: Exception) -> bool:
-        """Whether an error means that the sink has this run no more, so that it gets all of it anew."""
+        """Returns whether an error means that the sink has lost this run. The sender then sends all of it again."""
         return False
 
     def refuses(self, error: Exception) -> bool:
-        """Whether asking again cannot help: by default, if a file to keep is gone."""
+        """Returns whether an error will come again at every retry: by default, if a file to keep is missing."""
         return isinstance(error, FileNotFoundError) and not self.lost(error)
 
     def why(self, error: Exception) -> str:
-        """An error in a line, without user and password."""
+        """Returns an error's type and message in one line, without the address's user and password."""
         lines = str(error).strip().splitlines() or [""]
         return address.without_account(f"{type(error).__name__}: {lines[0]}"[:300], self.address)
 
     @contextlib.contextmanager
     def passing_over_what_is_refused(self) -> Iterator[None]:
-        """Lets nothing that the sink will never take stand before what it would."""
+        """Skips what the sink will never take, so that it does not block what comes after it.
+
+        Inside this context, an error that the sink `refuses` is noted in `refused`; all others pass.
+        """
         try:
             yield
         except Exception as error:
@@ -124,9 +164,14 @@ class Sink(abc.ABC):
 
 
 def register(scheme: str, sink: type[Sink]) -> None:
-    """Makes a kind of place known: addresses `SCHEME:...` are its own from then on.
+    """Registers a kind of sink for all addresses `SCHEME:...`.
 
-    Raises: ValueError: another one has that scheme.
+    Args:
+        scheme: what its addresses start with, without the colon.
+        sink: the class.
+
+    Raises:
+        ValueError: another class has that scheme.
     """
     if _SINKS.get(scheme, sink) is not sink:
         raise ValueError(f"sink {scheme!r} is there already; choose another name")
@@ -134,22 +179,34 @@ def register(scheme: str, sink: type[Sink]) -> None:
 
 
 def open_sink(tracking_uri: str) -> Sink:
-    """The sink that has an address. Nothing is asked or imported that can wait. Raises: SinkError: none can have it."""
+    """Opens the sink of an address. It asks no server and does not import MLflow yet.
+
+    Raises:
+        SinkError: the address is not valid.
+    """
     kind = _SINKS.get(tracking_uri.partition(":")[0], _MLFLOW)
     sink: Sink = (pkgutil.resolve_name(kind) if isinstance(kind, str) else kind)(tracking_uri)
     return sink
 
 
 def is_mlflow(tracking_uri: str) -> bool:
-    """Whether the address is one of MLflow's, which alone has a registry of models, with versions and champions."""
+    """Returns whether an address belongs to MLflow, the only sink with a registry of models and their versions."""
     return tracking_uri.partition(":")[0] not in _SINKS
 
 
 def absolute(tracking_uri: str) -> str:
-    """The address, to be used from any current directory. Raises: SinkError: no sink can have it."""
+    """Returns the address in a form that holds in any current directory. MLflow's addresses are left as they are.
+
+    Raises:
+        SinkError: the address is not valid.
+    """
     return tracking_uri if is_mlflow(tracking_uri) else open_sink(tracking_uri).address
 
 
 def check_reachable(tracking_uri: str) -> None:
-    """Asks, within seconds, whether anything is at an address. Raises: SinkError: nothing is, or it cannot be used."""
+    """Checks within seconds whether anything answers at an address.
+
+    Raises:
+        SinkError: nothing does, or the address is not valid.
+    """
     open_sink(tracking_uri).check_reachable()

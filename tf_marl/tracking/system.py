@@ -1,4 +1,7 @@
-"""What the machine does meanwhile: processor, memory, disk, network and GPU, as MLflow's pages show them."""
+"""This module samples the machine's load during a run, under the names that MLflow's pages show.
+
+It samples the processor, memory, disk, network and GPU.
+"""
 
 import contextlib
 import importlib
@@ -14,13 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Samples the machine from a thread of its own, as far as it can be done."""
+    """Samples the machine's load every ten seconds in a thread of its own. An error ends the samples, not the run."""
 
     def __init__(self, record: Callable[[int, dict[str, float]], None], first_sample: int):
-        """
+        """Starts the thread.
+
         Args:
-            record: is handed (number of the sample, metrics).
-            first_sample: its number.
+            record: is called with the number of the sample and the metrics.
+            first_sample: number of the first sample.
         """
         self._record = record
         self._sample = first_sample
@@ -29,14 +33,14 @@ class Monitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Records nothing more once it returns."""
+        """Ends the thread and waits for it. Nothing is recorded afterwards."""
         self._stopping.set()
         self._thread.join()
 
     def _run(self) -> None:
         try:
             self._watch()
-        except Exception as error:  # is no reason to stop training
+        except Exception as error:  # training goes on without system metrics
             logger.info("no system metrics: %s", error)
 
     def _watch(self) -> None:
@@ -55,7 +59,10 @@ class Monitor:
 
 
 def _monitors() -> Iterator[Any]:
-    """MLflow's monitors that work here, without the thread in which MLflow would have them wait for its store."""
+    """Yields those of MLflow's monitors that work on this machine.
+
+    MLflow's own thread for them is not used, as it waits for the store.
+    """
     for kind, name in (("cpu", "CPU"), ("disk", "Disk"), ("network", "Network"), ("gpu", "GPU"), ("rocm", "ROCM")):
         module = importlib.import_module(f"mlflow.system_metrics.metrics.{kind}_monitor")
         with contextlib.suppress(Exception):  # no such device, or nothing installed that knows it

@@ -1,4 +1,4 @@
-"""The one whom training tells what a run does."""
+"""This module defines the tracker, to which training hands a run's metrics, artifacts and models."""
 
 import contextlib
 import json
@@ -26,20 +26,31 @@ _JOURNAL = "journal.jsonl"
 
 
 def has_begun(folder: pathlib.Path) -> bool:
-    """Whether a run was begun in that folder, so that it needs no store to go on."""
+    """Returns whether a folder holds the journal of a run. Such a run can be resumed even if its sink is down."""
     return (folder / _JOURNAL).is_file()
 
 
 def kept(folder: pathlib.Path) -> tuple[dict[str, str], list[dict[str, float]]]:
-    """What the run tracked in a folder is and has recorded so far: its tags, and rows as `Tracker.history` gives."""
+    """Reads from a folder's journal what its run has recorded so far. The run may be going on in another process.
+
+    Args:
+        folder: the folder that a tracker was given.
+
+    Returns:
+        The tags with which the run started, and its metrics in order, one dict for each time of recording, with
+        `env_steps` added.
+
+    Raises:
+        OSError: the folder holds no journal.
+    """
     with open(folder / _JOURNAL, encoding="utf-8") as journal:
-        events = [json.loads(line) for line in journal if line.endswith("\n")]  # the last may be half written
+        events = [json.loads(line) for line in journal if line.endswith("\n")]  # the last line may be incomplete
     rows = [event["values"] | {"env_steps": event["step"]} for event in events if event["event"] == "metrics"]
     return events[0]["tags"], rows
 
 
 class Tracker:
-    """One run. It is taken up again by the next tracker with the same folder, whatever ended this one."""
+    """Records one run. The next tracker with the same folder resumes the run, however this one ended."""
 
     def __init__(
         self,
@@ -51,31 +62,32 @@ class Tracker:
         folder: pathlib.Path,
         parent_run_id: str | None = None,
     ):
-        """Starts the run, or goes on with the one in `folder`.
+        """Starts a run, or resumes the one in `folder`.
 
-        One that goes on keeps its experiment, its name and its parent. Its tags change with those given here, and
-        parameters that changed, which nobody may overlook, become tags `changed.NAME`.
+        A resumed run keeps its experiment, its name and its parent. The tags given here replace older ones of the same
+        names. Parameters that have changed become tags `changed.NAME`, so that nobody overlooks them.
 
         Args:
-            tracking_uri: address of the sink, `folder:DIR` or one of MLflow's. Where another one is given than last
-                time, it gets all of the run.
-            experiment: made if there is none of that name.
-            run_name: for people to read.
-            params: flat, one string per setting.
-            tags: what to find the run by; versions and git commit are added.
-            folder: of the journal; made if need be.
-            parent_run_id: of the run, in the same sink, that this one belongs to.
+            tracking_uri: address of the sink, `folder:DIR` or one of MLflow's. A sink with another address than last
+                time gets the whole run.
+            experiment: name of the experiment; created if there is none.
+            run_name: name of the run, for people to read.
+            params: the run's settings, one string for each name.
+            tags: tags to find the run by. Versions and the git commit are added.
+            folder: where the journal is; created if need be.
+            parent_run_id: the sink's name of the run that this one belongs to; None for no such run.
+
         Raises:
-            SinkError: a run is to start, and the sink cannot be used.
+            SinkError: a new run should start, but the sink cannot be used.
             OSError: the folder cannot be written, or another process tracks a run in it.
-            ValueError: the journal there was damaged; names it, and what to do.
+            ValueError: the journal is damaged. The message names the file and a remedy.
         """
         sink = open_sink(tracking_uri)
         versions = {f"version.{package}": metadata.version(package) for package in _VERSIONS}
         tags = tags | versions | {"git_commit": git_commit()}
         path = folder / _JOURNAL
         self._folder = folder
-        self._resume: Event | None = None  # to be written before anything else
+        self._resume: Event | None = None  # goes into the journal before the first event of this process
         if has_begun(folder):
             self._journal = Journal(path)
             known = _settings(self._journal.events)
@@ -91,7 +103,7 @@ class Tracker:
         self.finished: bool = events[-1].get("status") == "FINISHED"
         self.has_model: bool = any(event["event"] == "model" for event in events)
         self._recorded = {(event["step"], name) for event in events for name in event.get("values", ())}
-        events.clear()  # they are many
+        events.clear()  # frees memory
         self._sink = sink
         self._lock = threading.Lock()
         self._sender = sender.Sender(sink, folder, self._journal)
@@ -99,25 +111,30 @@ class Tracker:
 
     @property
     def run_id(self) -> str | None:
-        """What the sink calls the run; None until it answered."""
+        """Returns the sink's name of the run; None until the sink has answered."""
         return self._sink.run_id
 
     @property
     def experiment_id(self) -> str | None:
-        """What the sink calls the experiment; None until it answered."""
+        """Returns the sink's name of the experiment; None until the sink has answered."""
         return self._sink.experiment_id
 
     def page(self) -> str | None:
-        """What a person can open to look at the run; None if the sink has nothing, or did not answer yet."""
+        """Returns what a person can open to see the run; None if the sink has no page or has not answered yet."""
         return self._sink.page()
 
     def record(self, env_steps: int, metrics: dict[str, float]) -> None:
-        """Keeps metrics at a step; returns at once.
+        """Keeps the metrics of a step, without waiting for the sink.
 
-        A metric that was recorded at that step is left as it is: training that goes on from a checkpoint may repeat
-        what it recorded before it was stopped.
+        A metric that has a value at that step already keeps it. This matters when training resumes from a checkpoint
+        and repeats what it had recorded before it stopped.
 
-        Raises: OSError: the disk is full, or the like; names the folder.
+        Args:
+            env_steps: the step, in env steps.
+            metrics: values by name.
+
+        Raises:
+            OSError: the journal cannot be written, for example on a full disk. The message names the folder.
         """
         with self._lock:
             new = {name: float(value) for name, value in metrics.items() if (env_steps, name) not in self._recorded}
@@ -129,7 +146,11 @@ class Tracker:
             self._system = system.Monitor(self.record, max(steps, default=-1) + 1)
 
     def history(self) -> list[dict[str, float]]:
-        """All that was recorded in the run's life, in order: metrics, and `env_steps` with them."""
+        """Returns all metrics of the run in order, those of earlier processes included.
+
+        Returns:
+            One dict for each time of recording, with `env_steps` added.
+        """
         rows = []
         position = 0
         while events := self._journal.read(position):
@@ -140,17 +161,37 @@ class Tracker:
         return rows
 
     def text(self, text: str, name: str) -> None:
-        """Keeps a text as an artifact; raises as `record` does."""
+        """Keeps a text as an artifact.
+
+        Args:
+            text: the content.
+            name: the artifact's name, with slashes for folders.
+
+        Raises:
+            OSError: the text cannot be written. The message names the folder.
+        """
         with self._new_artifact(name) as path:
             path.write_text(text, "utf-8")
 
     def file(self, path: pathlib.Path) -> None:
-        """Keeps a copy of a file as an artifact, by its name; raises as `record` does."""
+        """Keeps a copy of a file as an artifact with the file's name.
+
+        Raises:
+            OSError: the copy cannot be written. The message names the folder.
+        """
         with self._new_artifact(path.name) as copy:
             shutil.copyfile(path, copy)
 
     def figure(self, figure: "matplotlib.figure.Figure", name: str) -> None:
-        """Keeps a plot as an artifact; raises as `record` does."""
+        """Keeps a plot as an artifact.
+
+        Args:
+            figure: the plot.
+            name: the artifact's name, with slashes for folders. Its suffix chooses the format.
+
+        Raises:
+            OSError: the plot cannot be written. The message names the folder.
+        """
         with self._new_artifact(name) as path:
             figure.savefig(path)
 
@@ -163,16 +204,20 @@ class Tracker:
         signature: dict[str, Any],
         metrics: dict[str, float],
     ) -> None:
-        """Keeps a policy as a model of this run, for the sink to register if it can; one of that step is left as it is.
+        """Keeps a policy as a model of this run. A sink with a registry of models registers it.
+
+        If all of `metrics` have values at `step` already, the policy was kept before, and nothing happens.
 
         Args:
-            folder: that goes into the model: `saved_model`, and what is to lie beside it.
-            name: to register it by; becomes a new version of that.
-            description: of what has that name, for people to read.
-            step: env steps that it trained for.
-            signature: what the SavedModel's `serving_default` takes and returns, as its `signature.json` has it.
-            metrics: that tell its worth.
-        Raises: as `record` does.
+            folder: the model's files: the folder `saved_model`, and what should be beside it.
+            name: of the registered model; the policy becomes its new version.
+            description: of the registered model, for people to read.
+            step: env steps that the policy trained for.
+            signature: inputs and outputs of the SavedModel's `serving_default`, as `signature.json` has them.
+            metrics: evaluation results of the policy.
+
+        Raises:
+            OSError: the files or the journal cannot be written. The message names the folder.
         """
         about = {"name": name, "description": description, "step": step, "signature": signature, "values": metrics}
         recorded = {(step, metric) for metric in metrics}
@@ -180,20 +225,22 @@ class Tracker:
             return
         path = self._folder / "models" / str(step)
         with self._naming_the_folder():
-            shutil.rmtree(path, ignore_errors=True)  # of a process that came no further
+            shutil.rmtree(path, ignore_errors=True)  # an incomplete copy, left by a process that was stopped
             shutil.copytree(folder, path)
         with self._lock:
             self._append({"event": "model", "time": _now()} | about)
             self._recorded |= recorded
 
     def finish(self, status: str, error: str | None = None, patience: float = 30.0) -> str | None:
-        """Closes the run and waits for what is left to reach the sink, as long as that makes progress.
+        """Ends the run, and waits until the sink has all of it or makes no progress any more.
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            error: why, if it failed.
+            error: why the run failed; None if it did not.
             patience: seconds to wait for a sink that takes nothing.
-        Returns: None; or if not all of the run is in the sink, what is not and where it is, a line for the user.
+
+        Returns:
+            None if the sink has the whole run; else a line that tells the user what is missing and where it is kept.
         """
         if self._system:
             self._system.stop()
@@ -206,9 +253,15 @@ class Tracker:
         return self.flush(patience)
 
     def flush(self, patience: float = 30.0) -> str | None:
-        """Waits as `finish` does, and returns the same, but leaves the run as it is: for one that had finished before.
+        """Waits until the sink has all of the run or makes no progress any more, without ending the run.
 
-        Nothing is sent after that.
+        It is for a run that had finished before. Nothing is sent afterwards.
+
+        Args:
+            patience: seconds to wait for a sink that takes nothing.
+
+        Returns:
+            None if the sink has the whole run; else a line that tells the user what is missing and where it is kept.
         """
         sent = self._sender.wait(patience)
         self._sender.stop()
@@ -232,7 +285,7 @@ class Tracker:
 
     @contextlib.contextmanager
     def _new_artifact(self, name: str) -> Iterator[pathlib.Path]:
-        """Where to write an artifact, which is none before it is whole."""
+        """Yields a path to write an artifact to, and adds the artifact to the journal once it is complete."""
         with self._naming_the_folder(), written_whole(self._folder / "artifacts" / name) as path:
             yield path
         with self._lock:
@@ -248,7 +301,7 @@ class Tracker:
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, marked if it was changed since; `unknown` outside a git checkout."""
+    """Returns the git commit of this code, with `-dirty` if files have changed; `unknown` outside a git checkout."""
     here = pathlib.Path(__file__).parent
     try:
         describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -258,7 +311,7 @@ def git_commit() -> str:
 
 
 def _settings(events: list[Event]) -> dict[str, str]:
-    """The parameters as the journal has them: those of the start, and what changed since."""
+    """Returns the run's current parameters: those of its start, with the changes of later events."""
     known = dict(events[0]["params"])
     for event in events:
         if event["event"] == "resume":
@@ -268,5 +321,5 @@ def _settings(events: list[Event]) -> dict[str, str]:
 
 
 def _now() -> int:
-    """Milliseconds since 1970."""
+    """Returns the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

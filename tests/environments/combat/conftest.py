@@ -1,4 +1,4 @@
-"""Battles set up by hand: a scenario of chosen units in chosen places, played without a policy."""
+"""This module sets up battles of chosen units in chosen places, and plays them without a policy."""
 
 import tf_marl  # noqa: F401  isort: skip
 
@@ -21,7 +21,7 @@ from tf_marl.environments.combat.units import unit_types
 
 
 class Arena:
-    """Steps a `Combat` with given places, actions and draws; everything [.., B = 1] is squeezed away."""
+    """Steps a `Combat` with given places, actions and random draws. All of its battles get the same."""
 
     def __init__(self, world: Combat):
         self.world = world
@@ -33,7 +33,7 @@ class Arena:
         return still._replace(cooldown=tf.fill(shape, jitter))
 
     def start(self, places=None, **fields) -> State:
-        """A fresh battle with units at `places` [U, 2], or where they spawn, and further unit fields [U] set."""
+        """Starts a battle with units at `places`, [U, 2], or where they spawn. `fields` set other unit fields, [U]."""
         places = np.asarray(self.world.scenario.spawn if places is None else places)
         return self.with_units(self.world.reset(tf.constant([0, 0])), **fields, x=places[:, 0], y=places[:, 1])
 
@@ -47,7 +47,7 @@ class Arena:
         return state._replace(units=units, available=self.world.task.available(units, self.world.task.agents))
 
     def orders(self, units: Units, targets: list[int]) -> Orders:
-        """The agents attack (healers: heal) those units, -1 for nobody, and do not move; nor do idle enemies."""
+        """Orders agents to attack or heal their targets (-1 for nobody). Nobody moves, and enemies do nothing."""
         everyone = np.full([len(self.world.scenario.units), self.world.num_envs], -1, np.int32)
         everyone[: len(targets)] = np.array(targets)[:, None]
         return Orders(tf.constant(everyone), tf.zeros(everyone.shape, tf.bool), units.x, units.y)
@@ -60,7 +60,7 @@ TYPES = unit_types("liberty")
 
 
 def make_scenario(agents: list[str], enemies: list[str], base: str = "3s_vs_3z") -> Scenario:
-    """A scenario of these units on open ground; the enemies stay where they are unless somebody is near."""
+    """Makes a scenario of these units on open ground. The enemies stay where they are unless somebody is near."""
     units = tuple(TYPES[name] for name in agents + enemies)
     return dataclasses.replace(
         scenario(base),
@@ -84,7 +84,7 @@ def _arena(agents: tuple[str, ...], enemies: tuple[str, ...]) -> Arena:
 
 @pytest.fixture(scope="session")
 def arena():
-    """(agents, enemies) -> Arena, compiled once for each pair."""
+    """Gives a function (agents, enemies) -> `Arena`, which is compiled once for each pair of teams."""
     return lambda agents, enemies: _arena(tuple(agents), tuple(enemies))
 
 
@@ -95,7 +95,7 @@ def _map_arena(map_name: str) -> Arena:
 
 @pytest.fixture(scope="session")
 def map_arena():
-    """map name -> Arena on that map, one battle."""
+    """Gives a function (map name) -> `Arena` with one battle on that map."""
     return _map_arena
 
 
@@ -107,21 +107,21 @@ def _battles(map_name: str):
 
 @pytest.fixture(scope="session")
 def battles():
-    """map name -> 16 battles on that map: the world and its compiled step."""
+    """Gives a function (map name) -> world of 16 battles on that map, and its compiled step."""
     return _battles
 
 
-ENEMY = "enemy "  # what the names of enemies start with, in a zoo
+ENEMY = "enemy "  # prefix of the names of enemies in a zoo
 NOTHING: Mapping[str, int | str] = types.MappingProxyType({})
-_GRAVE = (1.0, 1.0)  # of those a test does not bring to life
+_GRAVE = (1.0, 1.0)  # where units lie that a test does not use
 
 
 class Zoo:
-    """One compiled battle of every kind of unit on open ground; a test brings to life the few it needs.
+    """Plays one compiled battle with every kind of unit on open ground. Each test keeps alive only the units it needs.
 
-    Units have names: `zealot` is the agents', `enemy zealot` the enemies', and `zergling 2` is another one. The enemies
-    have no orders. An agents' marine and an enemy spine crawler, in corners far apart, keep the battle going. A step is
-    one game loop.
+    Units have names: `zealot` belongs to the agents, `enemy zealot` to the enemies, and `zergling 2` is the agents'
+    second zergling. The enemies have no orders. The battle goes on because one marine of the agents and one enemy spine
+    crawler are always alive, in corners far apart. A step is one game loop.
     """
 
     AGENTS = (
@@ -142,7 +142,7 @@ class Zoo:
         self.max_reward = self.ring.world.task.max_reward
 
     def start(self, places: dict[str, tuple[float, float]], **fields: dict[str, float]) -> State:
-        """A fresh battle of the units at `places`, everyone else dead; `health={"marine": 5}` and the like."""
+        """Starts a battle of the units at `places`; all others are dead. `health={"marine": 5}` sets a unit's field."""
         places = self.KEEPERS | places
         columns = {"health": [unit.hit_points for unit in self.ring.world.scenario.units]}
         columns["health"] = [
@@ -158,7 +158,7 @@ class Zoo:
     def play(
         self, state: State, actions: Mapping[str, int | str] = NOTHING, loops: int = 8, jitter: float = 0.0
     ) -> State:
-        """Plays game loops. Actions of agents: a number, or the name of whom to attack or heal; the others stop."""
+        """Plays game loops. An action is a number or the name of a unit to attack or heal. Agents without one stop."""
         wanted = [STOP] * len(self.AGENTS)
         for name, action in actions.items():
             agent = self.AGENTS.index(name)
@@ -173,7 +173,7 @@ class Zoo:
         return state
 
     def unit(self, state: State, name: str) -> types.SimpleNamespace:
-        """What the state says of one unit, as numbers."""
+        """Returns all fields of one unit as numbers."""
         row = self.names.index(name)
         return types.SimpleNamespace(
             **{field: column.numpy()[row, 0].item() for field, column in state.units._asdict().items()}

@@ -1,4 +1,4 @@
-"""Environments on the stand-in, and who lives of their processes."""
+"""This module loads environments that run on the stand-in for StarCraft II, and finds their processes."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def load(stand_in):
-    """(map_name, num_envs, stand_in={}, **options) -> an environment on stand-ins that are gone after the test."""
+    """Gives a function (map_name, num_envs, **options) -> environment on stand-ins. The test's end closes it."""
     from tf_marl import environments
 
     made = []
@@ -25,7 +25,7 @@ def load(stand_in):
 
 @pytest.fixture
 def group():
-    """leader -> ids of the living processes in its group."""
+    """Gives a function (leader) -> ids of the living processes in the leader's process group."""
 
     def members(leader):
         found = []

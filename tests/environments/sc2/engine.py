@@ -1,7 +1,8 @@
-"""The battles of all stand-ins (`standin.py`): python engine.py SOCKET
+"""This program computes the battles of all stand-ins (`standin.py`): python engine.py SOCKET
 
-They are `CombatEnv`'s, in one process, so that a stand-in need not load TensorFlow and can die often. Also keeps the
-books: which games were started, by whom, and what they were made to do wrong.
+The battles are those of `CombatEnv`. One process computes all of them, so that a stand-in does not load TensorFlow and
+can be restarted often. It also keeps books for the tests: how many games were started, how many ran at once, and which
+faults they showed.
 """
 
 import collections
@@ -18,11 +19,11 @@ from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.units import DATA
 from tf_marl.environments.smac_api import CombatEnv
 
-FIRST_AGENT_TYPE = 1970  # of the maps' own copies of the agents' units; the game's build decides it
+FIRST_AGENT_TYPE = 1970  # SMAC's maps have unit types of their own for agents; the game's build decides their ids
 
 
 class Engine:
-    """Serves any number of stand-ins, and those who ask for the books."""
+    """Serves any number of stand-ins, and tests that ask for the books."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class Engine:
 
 
 def _units(env: CombatEnv, battles: int) -> list[dict[str, Any]]:
-    """All units, the dead too, as the game's protocol names their fields; agents first. No tag is used twice."""
+    """Lists all units, the dead too, agents first, with the fields of the game's protocol. No tag is used twice."""
     order = DATA["maps"][env.map_name]["agent_order"]
     names = [unit.name for unit in scenarios.scenario(env.map_name).agents]
     units = []

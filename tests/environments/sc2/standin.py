@@ -1,14 +1,31 @@
-"""Stands in for StarCraft II: python standin.py SETTINGS -listen HOST -port PORT ...
+"""This program stands in for StarCraft II: python standin.py SETTINGS -listen HOST -port PORT ...
 
-What pysc2 starts, and speaks with by websocket and protobuf, as it does with the game. Battles come from `engine.py`.
-SETTINGS is a JSON file: `engine`, its socket; `step_seconds` and `start_seconds`, how slow to be; `faults`, a list of
-[launch, step, kind] with launches and their steps counted from 0; `fault_rate` and `fault_kinds`, at random besides.
+pysc2 starts it and talks to it by websocket and protobuf, as it does to the game. The battles are computed in another
+process, `engine.py`. SETTINGS is a JSON file with these entries, of which only `engine` is required:
 
-Kinds: `die`; `hang`; `drop` the connection and live on; `garble` an answer; and, at step -1, that is at the start,
-`refuse` to be connected to; `no_units` shows none ever; `one_battle`, none after the first. `backwards`: list units in
-the opposite of the map's order.
+    engine          path of the engine's socket
+    start_seconds   seconds that the start takes
+    step_seconds    seconds that every step takes
+    faults          list of [launch, step, kind]: faults to show, with launches and their steps counted from 0
+    fault_rate      probability of a random fault at every step
+    fault_kinds     kinds of random faults
+    backwards       whether units are listed in the opposite of the map's order
 
-Unlike the game it respawns units at the step after both sides are gone, not within it, and shows them at once.
+Kinds of faults at a step:
+
+    die             the process ends
+    hang            it never answers
+    drop            it closes the connection and goes on running
+    garble          it answers with an error
+
+Kinds of faults at step -1, the start:
+
+    refuse          it ends before anybody can connect
+    no_units        it never shows units
+    one_battle      it shows no units after the first battle
+
+When both sides are gone, the game spawns new units within the same step. The stand-in does so at the next step, and
+shows them at once.
 """
 
 import base64
@@ -31,7 +48,7 @@ LOOPS_PER_STEP = 8
 
 
 class WebSocket:
-    """The server's side of one connection (RFC 6455), as far as pysc2's client goes."""
+    """Implements the server's side of one connection (RFC 6455), as far as pysc2's client needs it."""
 
     def __init__(self, stream: socket.socket):
         self._file = stream.makefile("rwb")
@@ -45,7 +62,7 @@ class WebSocket:
         self._file.flush()
 
     def receive(self) -> bytes | None:
-        """One message; None at the end."""
+        """Reads one message; None if the client has closed the connection."""
         head = self._file.read(2)
         if len(head) < 2 or head[0] & 15 == 8:
             return None
@@ -66,7 +83,7 @@ class WebSocket:
 
 
 class Game:
-    """One game, from its start to its end."""
+    """Plays one game and answers pysc2's requests."""
 
     def __init__(self, settings: dict):
         self.engine = connection.Client(settings["engine"])
@@ -78,7 +95,7 @@ class Game:
         self.loop = 0
         self.steps = 0
         self.chosen: dict[int, int] = {}  # agent -> SMAC's action
-        self.killed: set[int] = set()  # tags
+        self.killed: set[int] = set()  # tags of units that a debug request has killed
         self._settings = settings
 
     def tell(self, *message):
@@ -86,7 +103,7 @@ class Game:
         return self.engine.recv()
 
     def fault(self, step: int) -> str | None:
-        """What to do wrong at this step of this launch."""
+        """Returns the kind of fault to show at this step of this launch; None for no fault."""
         settings = self._settings
         kind = next((k for launch, at, k in settings.get("faults", []) if (launch, at) == (self.launch, step)), None)
         if kind is None and step >= 0 and random.random() < settings.get("fault_rate", 0):
@@ -108,7 +125,7 @@ class Game:
         response.status = self.status
         return response
 
-    # A request each.
+    # Each method below answers the request of its name.
 
     def ping(self, request, response) -> None:
         response.game_version, response.base_build, response.data_build = "4.10.0", 75689, 75689
@@ -166,7 +183,7 @@ class Game:
 
     def step(self, request, response) -> None:
         self.loop += request.count
-        if not self.living():  # the map's trigger
+        if not self.living():  # the map spawns new units
             if not self._settings.get("has_one_battle"):
                 self.units, self.killed = self.tell("spawn"), set()
         elif request.count == LOOPS_PER_STEP:

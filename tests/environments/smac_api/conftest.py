@@ -1,4 +1,4 @@
-"""Ways to play for tests of SMAC's API."""
+"""This module plays episodes through SMAC's API."""
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ _ALL_FLAGS = {
 
 @pytest.fixture
 def options(request):
-    """SMAC's options: "none", or "all" that change what is observed or in which order, at once."""
+    """Gives SMAC's options: "none" of those that change what is observed and in which order, or "all" of them."""
     return {"none": {}, "all": _ALL_FLAGS}[request.param]
 
 
 @pytest.fixture(scope="session")
 def random_actions():
-    """(env, rng) -> an action per agent."""
+    """Gives a function (env, rng) -> a random available action for each agent."""
     return lambda env, rng: [rng.choice(np.flatnonzero(available)) for available in env.get_avail_actions()]
 
 
 @pytest.fixture(scope="session")
 def attack_or_advance():
-    """(env) -> an action per agent, who attacks the first enemy it may, else goes east, else stops."""
+    """Gives a function (env) -> an action for each agent: attack the first possible enemy, else go east, else stop."""
 
     def choose(env):
         actions = []
@@ -42,7 +42,7 @@ def attack_or_advance():
 
 @pytest.fixture(scope="session")
 def play():
-    """(env, choose) -> of one episode, its rewards and the last info."""
+    """Gives a function (env, choose) that plays one episode and returns its rewards and its last info."""
 
     def episode(env, choose):
         env.reset()

@@ -1,17 +1,18 @@
-"""The paper's statements as checks: each says lhs <= rhs of an instance, a Dec-MDP with an old and a new policy.
+"""This package states the paper's claims as checks. Each check says lhs <= rhs about a Dec-MDP with two policies.
 
-Statements of Sun et al., "Trust Region Bounds for Decentralized PPO Under Non-stationarity" (AAMAS 2023, arXiv
-2202.00082), by its numbers, **as we read them**: the text itself was not at hand when this was written, so what stands
-here is put together from this project's notes on it. Least sure of all are what Propositions 1, 3 and 4 and equation 9
-say word for word. Wherever words leave a choice (whose state distribution, whose advantage, epsilon over what) each
-reading is a row with a name, and they are reported apart. Rows of "sharper facts" and those marked (ours) are no claims
-of the paper.
+The paper is Sun et al., "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO" (arXiv
+2202.00082), published as "Trust Region Bounds for Decentralized PPO Under Non-stationarity" (AAMAS 2023). Statements go
+by its numbers, and only as we read them: they were written from this project's notes on the paper, without its text at
+hand. The exact wording of Propositions 1, 3 and 4 and of equation 9 is the least certain. A statement may leave a
+choice: which state distribution, which advantage, the maximum over which ratios. Then each reading of it has a name and
+a result of its own. Readings of "Sharper facts", and those marked (ours), are not claims of the paper.
 
-Theorem 1 is Schulman et al. 2015's Theorem 1, for the team's joint policy as one agent's; with one agent it is theirs:
+Theorem 1 is Theorem 1 of Schulman et al. 2015, "Trust Region Policy Optimization", applied to the team's joint policy:
 
     eta(pi~) >= eta(pi) + sum_s rho(s) sum_a pi~(a | s) A(s, a) - 4 max|A| gamma / (1 - gamma)^2 alpha^2
 
-alpha is the largest total variation over states. Returns enter times 1 - gamma, so that rows compare.
+Here alpha is the largest total variation over states. All checks multiply returns by 1 - gamma, so that numbers of
+different Dec-MDPs can be compared.
 """
 
 from tf_marl.dec_mdp.statements import bounds, marginals, sharper, transitions

@@ -1,4 +1,7 @@
-"""From the agents' ratios to the team's return: Propositions 2 and 3, Theorems 1 to 3, equation 9."""
+"""This module states the bounds that lead from the agents' ratios to the team's return.
+
+These are Propositions 2 and 3, Theorems 1 to 3 and equation 9 of the paper.
+"""
 
 from collections.abc import Callable
 
@@ -6,7 +9,7 @@ import tensorflow as tf
 
 from tf_marl.dec_mdp.statements.case import ALONE, ONE_AGENT, ONE_STATE, Case, Claim, Reading, identity
 
-_SEEN = 0.9  # share of the visits that a rollout's states and joint actions make up
+_SEEN = 0.9  # share of all visits that a rollout covers with its states and joint actions
 
 
 # Proposition 3 and what lies between total variations and returns
@@ -34,7 +37,16 @@ def _bound(
     advantage_max: Callable[[Case], tf.Tensor | None] = lambda case: None,
     more: Callable[[Case], tf.Tensor] = lambda case: tf.zeros_like(case.alpha),
 ) -> Callable[[Case], Claim]:
-    """gain >= surrogate - penalty - more, as: surrogate - gain <= penalty + more."""
+    """Returns the check of a lower bound on the gain, `gain >= surrogate - penalty - more`.
+
+    The claim has the form `surrogate - gain <= penalty + more`, with [B] numbers on each side.
+
+    Args:
+        alpha: gives the total variation in the penalty, [B].
+        surrogate: gives the surrogate objective, [B].
+        advantage_max: gives the largest advantage in the penalty, [B]; None for the joint policy's.
+        more: gives what else is subtracted, [B].
+    """
 
     def check(case: Case) -> Claim:
         penalty = case.penalty(alpha(case), advantage_max(case))
@@ -59,7 +71,10 @@ def _independent(case: Case) -> tf.Tensor:
 
 
 def _improves(surrogate: Callable[[Case], tf.Tensor], alpha: Callable[[Case], tf.Tensor]) -> Callable[[Case], Claim]:
-    """Where the surrogate exceeds the penalty, the return rises: not both of them positive."""
+    """Returns the check that the return rises wherever the surrogate exceeds the penalty.
+
+    The claim is that surrogate - penalty and the loss of return, -gain, are not both positive, [B].
+    """
 
     def check(case: Case) -> Claim:
         both = tf.minimum(surrogate(case) - case.penalty(alpha(case)), -case.gain)
@@ -77,7 +92,10 @@ def _mean_deviation(case: Case) -> tf.Tensor:
 
 
 def _visited_deviation(case: Case) -> tf.Tensor:
-    """[B], the largest sum_k |ratio_k - 1| over those states and joint actions that make up most of the visits."""
+    """Computes the largest `sum_k |ratio_k - 1|` over the most frequent states and joint actions, [B].
+
+    These are as many as it takes to cover 90% of the visits.
+    """
     probability = case.states[..., None] * case.old.policy
     shape = [tf.shape(probability)[0], -1]
     flat, deviation = (tf.reshape(x, shape) for x in (probability, tf.reduce_sum(tf.abs(case.ratio - 1.0), axis=-1)))

@@ -1,4 +1,7 @@
-"""What one agent's own critic makes of the team's task: Section 6.3 and Proposition 4."""
+"""This module states Section 6.3 and Proposition 4: what values and advantages of single agents mean for the team.
+
+IPPO's critics are taken as converged: each gives the mean of the team's values over what its agent does not see.
+"""
 
 from collections.abc import Callable
 
@@ -33,7 +36,7 @@ def _bootstrapped_surrogates_equal(case: Case) -> Claim:
 
 
 def _first_order(case: Case) -> Claim:
-    """The gradients at the old policy of the return and of the independent surrogates, [B, N, O, A] each."""
+    """Claims that the independent surrogates have the return's gradient at the old policy, [B, N, O, A]."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(case.old_policy)
         at = Case(Instances(case.mdp, case.old_policy, case.old_policy))
@@ -45,7 +48,12 @@ def _first_order(case: Case) -> Claim:
 
 
 def _advantage_mean(case: Case) -> Claim:
-    """sum_a_k pi_k(a_k | o) A_k(o, a_k), of every agent and local state."""
+    """Claims that marginal advantages have mean 0.
+
+        sum_a_k pi_k(a_k | o) A_k(o, a_k) = 0
+
+    There is one claim for every agent and local state, [B, N, O].
+    """
     policy = tf.nn.softmax(case.old_policy)
     advantage = tf.stack([local.advantage for local in case.locals], axis=1)
     return identity(tf.reduce_sum(policy * advantage, axis=-1))
@@ -57,7 +65,12 @@ def _marginal_return(case: Case) -> Claim:
 
 
 def _local_flow(case: Case) -> Claim:
-    """rho_k(o') = rho_0(o') + gamma sum_o rho_k(o) P_k(o' | o)."""
+    """Claims that the visits of local states flow by the local transition kernel.
+
+        rho_k(o') = rho_0(o') + gamma sum_o rho_k(o) P_k(o' | o)
+
+    There is one claim for every agent and local state, [B, N, O].
+    """
     differences = []
     for k, local in enumerate(case.locals):
         seen = tf.one_hot(case.mdp.observation[:, k], case.mdp.num_local_states, dtype=local.weight.dtype)

@@ -1,4 +1,4 @@
-"""Sharper facts, none of them a claim of the paper."""
+"""This module states facts that are sharper than the paper's claims; none of them is a claim of the paper."""
 
 import tensorflow as tf
 
@@ -20,7 +20,7 @@ def _performance_difference(case: Case) -> Claim:
 
 
 def _above(case: Case) -> tf.Tensor:
-    """[B, S, N], each agent's largest ratio - 1: what is left if ratios are bounded from above alone."""
+    """Computes how far each agent's largest ratio exceeds 1, [B, S, N]; ratios below 1 do not count."""
     return tf.maximum(tf.reduce_max(case.ratio - 1.0, axis=2), 0.0)
 
 

@@ -1,4 +1,7 @@
-"""Proposition 1: how far the transitions that an agent meets shift as its mates change, and the shift's parts."""
+"""This module states Proposition 1: how policy changes shift the transitions that an agent sees, and in which parts.
+
+An agent's own change causes the endogenous part of the shift, the change of the other agents the exogenous part.
+"""
 
 import itertools
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Stands in for the package `smac` where it is not installed: see `env`."""
+"""This package stands in for the package `smac`, which need not be installed for the tests; see `env`."""

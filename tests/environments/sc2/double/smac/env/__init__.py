@@ -1,7 +1,7 @@
-"""SMAC's environment by its contract, for tests without smac: written anew, on pysc2, which is the real one.
+"""This module is a double of SMAC's environment for tests without smac. It behaves like smac, on the real pysc2.
 
-Only what the worker uses: the default observation and state, the shaped reward, and SMAC's ways with crashes. Sizes are
-those of the real one on the maps of `MAPS`.
+It has only what the worker of the `sc2` backend uses: the default observation and state, the shaped reward, and the way
+in which SMAC reacts to crashes. Sizes are those of smac on the maps of `MAPS`.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-flags.FLAGS(["smac"])  # as the real one does
+flags.FLAGS(["smac"])  # smac does this on import
 
 from pysc2 import maps, run_configs  # noqa: E402
 from pysc2.lib import protocol  # noqa: E402
@@ -23,16 +23,16 @@ DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 class Map(NamedTuple):
-    """What the registry tells of one."""
+    """Describes a map, as SMAC's registry of maps does."""
 
     agents: int
     enemies: int
-    limit: int
+    limit: int  # of an episode, in env steps
     race: int
-    types: tuple[int, ...]  # of the agents, less the lowest: their bits; empty where there are none
-    enemy_types: tuple[int, ...]  # type ids, in the order of their bits
-    cooldowns: tuple[int, ...]  # by agent type
-    max_shields: dict[int, int]  # by enemy type id, and by agent type
+    types: tuple[int, ...]  # the agents' type ids minus the lowest one, in the order of their bits; empty without bits
+    enemy_types: tuple[int, ...]  # the enemies' type ids, in the order of their bits; empty without bits
+    cooldowns: tuple[int, ...]  # longest weapon cooldown of each agent type, in game loops
+    max_shields: dict[int, int]  # by enemy type id, and by agent type (0, 1, ...); empty if no unit has shields
 
 
 MAPS = {
@@ -53,7 +53,7 @@ for _name in MAPS:
 
 
 class StarCraft2Env:
-    """See the module."""
+    """Plays one battle at a time with the interface of `smac.env.StarCraft2Env`."""
 
     def __init__(self, map_name="8m", step_mul=8, seed=None, continuing_episode=False, **options):
         self.map_name = map_name
@@ -120,9 +120,9 @@ class StarCraft2Env:
         agents = sorted((u for u in units if u.owner == 1), key=lambda u: (u.unit_type, u.pos.x, u.pos.y))
         self.agents = dict(enumerate(agents))
         self.enemies = dict(enumerate(u for u in units if u.owner == 2))
-        if self._episode_count == 0:  # once too often, if it is called again
+        if self._episode_count == 0:  # as in smac, a second call in the first episode adds to max_reward again
             self.max_reward += sum(u.health_max + u.shield_max for u in self.enemies.values())
-            self._lowest_type = min(u.unit_type for u in agents)  # raises where there are none, as the real one
+            self._lowest_type = min(u.unit_type for u in agents)  # as in smac, raises if there are no agents
         return len(self.agents) == self.n_agents and len(self.enemies) == self.n_enemies
 
     def step(self, actions):
