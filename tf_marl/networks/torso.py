@@ -113,7 +113,7 @@ class Torso(tf.keras.layers.Layer):
 
 
 def _keep(step_type: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
-    """Returns 0 at the first steps of episodes and 1 elsewhere, shaped like `x` [..., N, H] without its last two axes."""
+    """Returns 0 at first steps of episodes and 1 elsewhere, shaped like `x` [..., N, H] without its last two axes."""
     if step_type is None:
         return tf.ones(tf.shape(x)[:-2], x.dtype)
     return tf.cast(step_type != ts.StepType.FIRST, x.dtype)

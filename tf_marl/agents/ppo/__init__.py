@@ -1,1 +1,1 @@
-"""Decentralised PPO and its variants."""
+"""Decentralised PPO and its variants IPPO, MAPPO and joint-ratio PPO."""
