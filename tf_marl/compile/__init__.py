@@ -1,1 +1,1 @@
-"""Getting TensorFlow to compile what gains by it: functions, shards of a batch, and programs for other machines."""
+"""Tools to compile TensorFlow functions: without AutoGraph, in shards of a batch, and into files for other machines."""
