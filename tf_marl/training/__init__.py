@@ -1,0 +1,1 @@
+"""Training: collecting experience, learning from it, evaluating, and checkpoints."""
