@@ -1,4 +1,4 @@
-"""Measures how far an update moved the policy, and what Theorem 2 of the paper guarantees for that.
+"""Diagnostics measure how far an update moved the policy, and what Theorem 2 of the paper guarantees for that.
 
 `trust_region` and `certificate` are cheap and compile, and they are recorded for every update. `Full.distribution`
 gives distributions over states, epoch by epoch, for the updates that `diagnostics.full_every` selects. Everything is

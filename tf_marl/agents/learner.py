@@ -1,4 +1,4 @@
-"""The protocol between training and what it trains: a TF-Agents agent that learns from rollouts.
+"""A learner is a TF-Agents agent that learns from rollouts; this protocol is all that training knows of it.
 
 On-policy and off-policy learners both fit: a learner may keep earlier rollouts for itself. To add one, write a module
 with a subclass of `Learner` and a gin-configurable factory
@@ -79,8 +79,8 @@ class Learner(tf_agent.TFAgent):
         """Checks whether the learner can learn from rollouts of a given size; any size by default.
 
         Args:
-            num_envs: B.
-            num_steps: T.
+            num_envs: B, environments in a rollout.
+            num_steps: T, env steps per environment.
         Raises:
             ValueError: it cannot; the message says why.
         """

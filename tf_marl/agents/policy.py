@@ -1,4 +1,4 @@
-"""The team's policy as a TF-Agents policy."""
+"""The team acts by a TF-Agents policy, which samples or takes the most probable action of each agent."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""REINFORCE with a baseline: the plain policy gradient with one gradient step per rollout, as a minimal learner.
+"""REINFORCE with a baseline takes one step of the plain policy gradient per rollout: a minimal learner.
 
     gradient of   sum_k log pi_k(a_k | o_k) (G - V)         Williams 1992; the baseline, Sutton & Barto 2018, 13.4
 

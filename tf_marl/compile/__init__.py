@@ -1,1 +1,1 @@
-"""Tools to compile TensorFlow functions: without AutoGraph, in shards of a batch, and into files for other machines."""
+"""TensorFlow functions are compiled here: without AutoGraph, in shards, and into files for other machines."""

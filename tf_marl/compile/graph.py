@@ -1,4 +1,4 @@
-"""Turns Python functions into TensorFlow graphs, using AutoGraph only where a loop or condition on tensors needs it.
+"""Python functions become TensorFlow graphs without AutoGraph, except where a loop or condition needs it.
 
 By default `tf.function` converts every function that is called in it, one by one. That takes longer than tracing them
 and than XLA's compilation. Leaving it out accounts for most of the difference when

@@ -1,4 +1,4 @@
-"""Splits a batch into shards that run side by side, one compiled program per CPU core.
+"""A batch is split into shards that run side by side, one compiled program per CPU core.
 
 A program compiled by XLA mostly uses one core of a CPU, so several programs are needed to use all of them.
 """

@@ -1,6 +1,6 @@
-"""Writes a compiled function as files that any XLA client can run: a StableHLO module and its arguments.
+"""A compiled function is written as files that any XLA client can run: a StableHLO module and its arguments.
 
-The folder then holds `module.mlir`, the program; `arguments.npz`, arrays named 0000, 0001 and so on in the order of the
+The folder holds `module.mlir`, the program; `arguments.npz`, arrays named 0000, 0001 and so on in the order of the
 program's parameters; and `module.json`. In `module.json`, `outputs` lists the outputs by name, and `feedback` gives for
 every parameter the index of the output that is its value for the next call, or null if it stays as it is. So a caller
 who keeps nothing but arrays can call the program again and again.

@@ -1,4 +1,4 @@
-"""The networks: an actor that turns observations into a team policy, and a critic that turns them into values.
+"""An actor turns observations into a team policy, and a critic turns them into values.
 
     observation -> torso (dense layers, then a GRU if wanted) -> head (dense layers) -> logits or values
 

@@ -1,4 +1,4 @@
-"""The actor, which turns observations into a team policy."""
+"""The actor turns observations into a team policy."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Actor and critic together, and how many operations training them takes."""
+"""Actor and critic run together in one pass."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The settings that actor and critic are built from."""
+"""Actor and critic are built from one set of settings."""
 
 from typing import Annotated, Literal
 

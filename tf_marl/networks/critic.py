@@ -1,4 +1,4 @@
-"""The critic, which estimates the return that the team still gets."""
+"""The critic estimates the return that the team still gets."""
 
 import itertools
 from collections.abc import Sequence

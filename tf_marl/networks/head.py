@@ -1,4 +1,4 @@
-"""The last part of actor and critic, which turns features into logits or values."""
+"""Actor and critic both end with a head, which turns features into logits or values."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Initial weights, drawn anew at every call, each time from another seed."""
+"""Initial weights are drawn anew at every call, each time from another seed."""
 
 from collections.abc import Iterator
 

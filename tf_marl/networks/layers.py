@@ -1,4 +1,4 @@
-"""Layers for N agents at once, in which the agents of one group share their weights.
+"""Layers serve N agents at once; the agents of one group share their weights.
 
 The agent axis normally holds the whole team in order. A call may name other agents instead (`agents`, [R] indices,
 possibly repeated): the axis then has size R, and row r uses the weights of agent `agents[r]`. That serves exported

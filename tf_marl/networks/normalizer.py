@@ -1,4 +1,4 @@
-"""Running mean and standard deviation, used to normalise observations and returns."""
+"""Observations and returns are normalised by their running mean and standard deviation."""
 
 import tensorflow as tf
 

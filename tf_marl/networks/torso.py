@@ -1,4 +1,4 @@
-"""The shared first part of actor and critic: observations pass through dense layers, then a GRU if wanted."""
+"""Actor and critic both begin with a torso: observations pass through dense layers, then a GRU if wanted."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

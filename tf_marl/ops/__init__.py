@@ -1,1 +1,1 @@
-"""Pure functions on tensors, the mathematics that training, diagnostics and figures share; they hold no variables."""
+"""The mathematics that training, diagnostics and figures share is here, as pure functions on tensors."""

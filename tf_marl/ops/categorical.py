@@ -1,4 +1,4 @@
-"""The team's policy distribution, and the only place that masks unavailable actions.
+"""The team acts by one distribution over joint actions, and only here are unavailable actions masked.
 
 A team of N agents with A actions each acts by one distribution, `tfd.Independent(tfd.Categorical(logits), 1)` with
 logits [..., N, A]. Its `log_prob` is that of the joint action. The `log_prob` of the categorical distribution inside is

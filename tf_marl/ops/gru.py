@@ -1,4 +1,4 @@
-"""A gated recurrent unit over a sequence, with its gradient written out.
+"""A gated recurrent unit runs over a sequence; its gradient is written out by hand.
 
     r = sigmoid(x_r + h W_r)    z = sigmoid(x_z + h W_z)    n = tanh(x_n + r (h W_n + b))    h' = (1 - z) n + z h
 

@@ -1,4 +1,4 @@
-"""Statistics over the entries of a tensor that a mask selects."""
+"""Statistics are taken over only those entries of a tensor that a mask selects."""
 
 import tensorflow as tf
 

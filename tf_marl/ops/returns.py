@@ -1,4 +1,4 @@
-"""Generalised advantage estimation over rollouts that contain terminations and time limits.
+"""Generalised advantage estimation weighs how much better than expected the actions of a rollout turned out.
 
 `discount` is 0 only where the task itself ended, so nothing is bootstrapped past that point. At a time limit the task
 did not end: `discount` stays 1, and the value of the true last observation stands for the rewards that would have

@@ -1,7 +1,7 @@
-"""Probability ratios and the loss terms of PPO (Schulman et al. 2017), as pure functions.
+"""PPO's losses are built from ratios of new to old action probabilities (Schulman et al. 2017).
 
 IPPO and MAPPO clip the ratio of each agent by itself (the independent ratio). Joint-ratio PPO clips the product of the
-agents' ratios. All functions return one term per entry; the caller masks and averages them.
+agents' ratios. All functions are pure and return one term per entry; the caller masks and averages the terms.
 """
 
 import tensorflow as tf

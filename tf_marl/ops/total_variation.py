@@ -1,4 +1,4 @@
-"""Total variation (TV) between an old and a new team policy: the size of the trust region.
+"""Total variation (TV) between the old and the new team policy measures the size of the trust region.
 
     TV(p, q) = 1/2 sum_a |p(a) - q(a)| = sum_a max(0, p(a) - q(a)) = E_p[max(0, 1 - q(a) / p(a))]
 

@@ -1,1 +1,1 @@
-"""Training: collecting experience, learning from it, evaluating, and checkpoints."""
+"""Training collects experience, learns from it, evaluates the policy and saves checkpoints."""

@@ -1,4 +1,4 @@
-"""Saves snapshots that survive a killed process or a power cut: on disk, each one is complete or absent."""
+"""Snapshots survive a killed process or a power cut: on disk, each one is complete or absent."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Collects experience from compiled worlds: policy and environment take turns within one compiled program.
+"""Policy and environments take turns to collect experience, within one compiled program.
 
 On a CPU the environments are split into shards, each with a compiled rollout of its own (`compile/shards.py`).
 """
@@ -85,7 +85,7 @@ def collect(
         policy: chooses the actions; its `info` is recorded.
         progress: state of the environments before the first step, [B, ...].
         seed: [2] int32, for policy and environments.
-        num_steps: T.
+        num_steps: T, env steps of the rollout.
         one_episode: whether only the first episode of each environment counts. Later rows then become boundaries, as is
             the row that holds the episode's last observation, and the tally leaves them out.
     Returns:
@@ -162,8 +162,8 @@ class Collector(tf.Module):
         policy: chooses the actions.
         num_steps: T, env steps of each rollout.
         seed: root of all randomness in the rollouts.
-        num_shards: number of compiled programs side by side, a divisor of B; None is one per CPU core, as far as B
-            divides.
+        num_shards: number of compiled programs side by side, a divisor of B; None is as many as there are
+            CPU cores, or the next lower divisor of B.
         whole_episodes: whether every rollout starts anew and holds one episode of each environment, at most T env steps
             long.
     Raises:

@@ -1,4 +1,4 @@
-"""Evaluates a fixed policy on whole episodes."""
+"""A fixed policy is evaluated on whole episodes."""
 
 import tensorflow as tf
 from scipy import stats

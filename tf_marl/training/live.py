@@ -1,4 +1,4 @@
-"""Collects experience from live worlds: games that run outside of TensorFlow, where only the policy is compiled."""
+"""Live worlds are games that run outside of TensorFlow; experience is collected from them step by step."""
 
 import math
 import time

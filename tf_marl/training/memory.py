@@ -1,4 +1,4 @@
-"""Estimates how much memory a run will take, from the shapes of its tensors, before any of them is created.
+"""The memory that a run will take is estimated from the shapes of its tensors, before any is created.
 
 The factors are fitted to peaks that were measured on a CPU.
 """
@@ -50,8 +50,8 @@ def of_training(learner: Learner, num_envs: int, num_steps: int) -> float:
 
     Args:
         learner: with its policies and networks.
-        num_envs: B.
-        num_steps: T, env steps of a rollout.
+        num_envs: B, environments in a rollout.
+        num_steps: T, env steps per environment.
     Returns:
         Gigabytes.
     """

@@ -1,6 +1,6 @@
-"""Trains a learner in a world: collect, learn, record, evaluate, save.
+"""A run is a loop that collects a rollout, learns from it, records metrics, and at intervals evaluates and saves.
 
-It knows learners and worlds only by their protocols, in `agents/learner.py` and `environments/world.py`.
+The loop knows learners and worlds only by their protocols, in `agents/learner.py` and `environments/world.py`.
 """
 
 import json
@@ -53,6 +53,27 @@ class Trainer:
     """Trains a learner in a world, evaluates it, and keeps checkpoints of both.
 
     Building a trainer is cheap and checks all settings; `run` does the work.
+
+    Args:
+        world: to train in; evaluation uses environments of its own.
+        root_dir: folder of the run. Its folder `checkpoints` holds the checkpoints, and `best` the weights that
+            evaluated best.
+        agent: (time_step_spec, action_spec, unit_types, seed) -> the learner.
+        seed: root of the run's seed tree.
+        num_env_steps: env steps to train for; one is one joint action in one environment.
+        rollout_steps: T, env steps per environment between two updates.
+        eval_every_env_steps: env steps between two evaluations.
+        eval_episodes: episodes per evaluation.
+        checkpoint_every_env_steps: env steps between two checkpoints; a crash loses at most about this many.
+        max_checkpoints: how many checkpoints to keep, the latest ones; the best weights are kept besides.
+        num_shards: number of programs that collect side by side; None is one per CPU core. The seed tree branches
+            here, so equal runs need equal numbers.
+        whole_episodes: whether a rollout is one whole episode of each environment, of at most the map's time limit;
+            `rollout_steps` is then ignored.
+        max_gigabytes: memory that the run may take; None is what the machine has free.
+    Raises:
+        ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or the run
+            would take too much memory; the message names the setting.
     """
 
     @checked("train")
@@ -73,29 +94,6 @@ class Trainer:
         whole_episodes: bool = False,
         max_gigabytes: pydantic.PositiveFloat | None = None,
     ):
-        """Checks the settings, and creates the learner and the collector.
-
-        Args:
-            world: to train in; evaluation uses environments of its own.
-            root_dir: folder of the run. Its folder `checkpoints` holds the checkpoints, and `best` the weights that
-                evaluated best.
-            agent: (time_step_spec, action_spec, unit_types, seed) -> the learner.
-            seed: root of the run's seed tree.
-            num_env_steps: env steps to train for; one is one joint action in one environment.
-            rollout_steps: T, env steps per environment between two updates.
-            eval_every_env_steps: env steps between two evaluations.
-            eval_episodes: episodes per evaluation.
-            checkpoint_every_env_steps: env steps between two checkpoints; a crash loses at most about this many.
-            max_checkpoints: how many checkpoints to keep, the latest ones; the best weights are kept besides.
-            num_shards: number of programs that collect side by side; None is one per CPU core. The seed tree branches
-                here, so equal runs need equal numbers.
-            whole_episodes: whether a rollout is one whole episode of each environment, of at most the map's time limit;
-                `rollout_steps` is then ignored.
-            max_gigabytes: memory that the run may take; None is what the machine has free.
-        Raises:
-            ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or the run
-                would take too much memory; the message names the setting.
-        """
         self.agent = agent(world.time_step_spec, world.action_spec, unit_types=world.unit_types, seed=seed)
         num_steps = world.episode_limit if whole_episodes else rollout_steps
         self.agent.check(world.num_envs, num_steps)

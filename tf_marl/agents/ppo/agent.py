@@ -1,6 +1,6 @@
-"""The PPO agent, top to bottom: act, compute advantages, take policy steps, measure how far the policy moved.
+"""The PPO agent acts, computes advantages, takes policy steps and measures how far the policy moved.
 
-One class serves the whole family. An agent is an actor, a critic and an optimiser for each. IPPO, MAPPO and JR-PPO
+One class serves the whole PPO family. An agent is an actor, a critic and an optimiser for each. IPPO, MAPPO and JR-PPO
 differ in what the critic sees and in how the ratio is formed (`variants.py`).
 
 Shapes: B environments, T steps, N agents, A actions. A rollout is cut into S sequences of L steps: single rows for
@@ -289,8 +289,8 @@ class PPOAgent(Learner):
         """Returns S and L: into how many sequences of how many steps a rollout is cut.
 
         Args:
-            num_envs: B.
-            num_steps: T.
+            num_envs: B, environments in the rollout.
+            num_steps: T, env steps per environment.
         Raises:
             ValueError: T is no multiple of `sequence_length`, or there are fewer sequences than minibatches.
         """

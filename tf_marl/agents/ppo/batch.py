@@ -1,4 +1,4 @@
-"""A rollout in the form PPO learns from: with advantages, and cut into sequences."""
+"""PPO learns from a batch: a rollout with advantages, cut into sequences."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Clip ranges: rules for epsilon, how far a ratio may be from 1 before it is clipped. They are put together in gin.
+"""A clip range is a rule for epsilon, how far a ratio may be from 1 before it is clipped; gin puts rules together.
 
     ppo.clip_range = 0.2                   # or @fixed() with fixed.epsilon = 0.2
 

@@ -1,4 +1,4 @@
-"""All settings of PPO. The values that suit an algorithm or a map are in `gin/`."""
+"""PPO has these settings; the values that suit an algorithm or a map are in `gin/`."""
 
 from typing import Annotated, Literal
 

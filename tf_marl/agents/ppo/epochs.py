@@ -1,4 +1,4 @@
-"""The policy step of PPO: passes over a rollout in minibatches, with a gradient step on each.
+"""The policy step of PPO passes over a rollout in minibatches and takes a gradient step on each.
 
 An update consists of such steps. `Step` is their protocol, so other ways to move the weights can take their place.
 """

@@ -1,4 +1,4 @@
-"""Hooks that watch or restrain an update, called before the actor's first epoch, after each one and at the end."""
+"""Hooks watch or restrain an update; they are called before the first epoch, after each one and at the end."""
 
 import math
 from collections.abc import Callable

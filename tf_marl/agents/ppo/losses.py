@@ -1,4 +1,4 @@
-"""The losses of PPO: the clipped surrogate, the value loss and the entropy."""
+"""PPO minimises the negative clipped surrogate and the value loss, less an entropy bonus."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The optimisers of PPO, with the weights that each one moves and the objective that it minimises."""
+"""Each optimiser of PPO moves some weights to minimise an objective of its own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

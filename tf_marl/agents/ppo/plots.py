@@ -1,4 +1,4 @@
-"""Plots of one PPO run that show how far its updates moved the policy; they take tables and return figures."""
+"""Plots show how far the updates of a PPO run moved the policy; they are drawn from tables."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Restraints: hooks that keep the total variation of an update at or below alpha. They are put together in gin.
+"""Restraints are hooks that keep the total variation of an update at or below alpha; gin puts them together.
 
     ppo.enforce = [@early_stop(), @backtrack()]
     early_stop.alpha = 0.3

@@ -1,6 +1,6 @@
-"""IPPO, MAPPO and JR-PPO side by side. They differ in two choices: what the critic sees, and how the ratio is formed.
+"""IPPO, MAPPO and JR-PPO differ in two choices: what the critic sees, and how the ratio is formed.
 
-              critic sees                      ratio that is clipped                      advantage
+    variant   critic sees                      ratio that is clipped                      advantage
     IPPO      what its agent sees              each agent's                               each agent's
     MAPPO     the battle's state               each agent's                               each agent's
     JR-PPO    the battle's state               the joint one, product over the living     the team's
