@@ -1,9 +1,11 @@
-"""How far an update moved the policy, and what the paper's Theorem 2 promises for that: measured, not assumed.
+"""Diagnostics measure how far an update moved the policy, and what Theorem 2 of the paper guarantees for that.
 
-`trust_region` and `certificate` are cheap, compile, and are recorded of every update; `Full.distribution` is the whole
-story, epoch by epoch, and asked for by `diagnostics.full_every`. All of it is about the states of one rollout: a bound
-that holds at each of them says nothing of states that were not visited.
+`trust_region` and `certificate` are cheap and compile, and they are recorded for every update. `Full.distribution`
+gives distributions over states, epoch by epoch, for the updates that `diagnostics.full_every` selects. Everything is
+measured on the states of one rollout: a bound that holds at each of them says nothing about states that were not
+visited.
 
+"The paper" is "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO". TV is total variation.
 Shapes: B environments, T steps, N agents, A actions; K is N, or 1 where the ratio and the advantage are the team's.
 """
 
@@ -21,31 +23,35 @@ from tf_marl.ops import categorical, masked, surrogate, total_variation
 
 Metrics = dict[str, tf.Tensor]
 
-_WORST_STATES = 32  # where the joint total variation is estimated at every update
-_WORST_SAMPLES = 2048  # at each of them: a standard error of 0.011 at most
+_WORST_STATES = 32  # number of states where every update's joint total variation is estimated
+_WORST_SAMPLES = 2048  # joint actions at each of them, so that the standard error is at most 0.011
 _PERCENTILES = np.arange(101, dtype=np.float64)
 
 
 class PolicyChange(NamedTuple):
-    """A policy before and after an update, on the rollout it learned from."""
+    """Holds a policy before and after an update, on the rollout that it learned from."""
 
     old_logits: tf.Tensor  # [B, T, N, A], masked; of the policy that collected it
     new_logits: tf.Tensor  # [B, T, N, A], masked
     action: tf.Tensor  # [B, T, N] int32, as taken
-    learns: tf.Tensor  # [B, T, N] bool: decisions of living agents outside episode boundaries
+    learns: tf.Tensor  # [B, T, N] bool: the decisions that count, outside episode boundaries
     epsilon: tf.Tensor | None  # half-width of the clip range, [] or [B, T, 1]; None if nothing is clipped
-    ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = surrogate.independent_ratio  # the one that training clipped
+    ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = surrogate.independent_ratio  # the ratio that training clips
 
     def teams(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Old and new logits, the new ones only where somebody learned: nothing else counts as a change."""
+        """Returns the old and the new logits, [B, T, N, A] each.
+
+        Where an agent's decision does not count, the new logits are the old ones, so nothing but what counts shows as a
+        change.
+        """
         return self.old_logits, tf.where(self.learns[..., None], self.new_logits, self.old_logits)
 
     def states(self) -> tf.Tensor:
-        """[B, T] bool: where anybody decides."""
+        """Returns where any agent's decision counts, [B, T] bool."""
         return tf.reduce_any(self.learns, axis=-1)
 
     def ratios(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """[B, T, K], 1 where it does not count, and [B, T, K] bool where it does."""
+        """Returns the ratios, [B, T, K], and where they count, [B, T, K] bool; a ratio that does not count is 1."""
         old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in self.teams())
         ratio = self.ratio(new.log_prob(self.action), old.log_prob(self.action))
         if len(ratio.shape) == len(self.learns.shape):
@@ -54,22 +60,30 @@ class PolicyChange(NamedTuple):
 
 
 def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
-    """Sizes of a policy change, as scalars.
+    """Computes the size of a policy change, as scalars.
 
     Args:
-        change: of one update.
-        seed: [2] int32, of the Monte Carlo estimate.
+        change: old and new policy of one update, with logits [B, T, N, A].
+        seed: [2] int32, for the Monte Carlo estimate.
     Returns:
-        Each with the prefix `trust_region/`:
-        `ratio_min`, `ratio_max`, `ratio_mean`: of the ratio that was clipped; `clip_fraction`: share of those outside
-        [1 - epsilon, 1 + epsilon]; `epsilon`: mean over states; `ratio_deviation_sum`: sum_k max |ratio_k - 1|, which
-        Theorem 3 wants below alpha; `clip_alpha`: what the clip range would make of it, the largest sum of epsilon over
-        a state's living agents; `alpha`: the same, unless a rule that enforces one records its own; `kl_mean`:
-        KL(old || new) of an agent, nats; `agent_tv_max`, `agent_tv_mean`: total variation of an agent;
-        `joint_tv_sum_max`, `joint_tv_sum_mean`, `joint_tv_product_max`, `joint_tv_product_mean`: over states, of upper
-        bounds on the joint policy's; `joint_tv_max`: its largest Monte Carlo estimate (standard error at most 0.011)
-        among the 32 states where the product bound is largest. Without clipping there is no `epsilon`, `clip_alpha` or
-        `alpha`.
+        Scalars, each with the prefix `trust_region/`.
+
+        - `ratio_min`, `ratio_max`, `ratio_mean`: of the ratios that training clips.
+        - `ratio_deviation_sum`: the sum over agents of each one's largest `|ratio_k - 1|`, which Theorem 3 of the paper
+          assumes to be at most alpha.
+        - `clip_fraction`: share of the ratios that are outside [1 - epsilon, 1 + epsilon]; 0 without clipping.
+        - `epsilon`: half-width of the clip range, the mean over states; only with clipping.
+        - `clip_alpha`: the alpha that the clip range stands for, the largest sum of epsilon over the living agents of a
+          state; only with clipping.
+        - `alpha`: equal to `clip_alpha`; only with clipping. The agent replaces it by the bound of its restraints, if
+          it has any.
+        - `kl_mean`: `KL(old || new)` of an agent's policy, in nats, the mean over decisions.
+        - `agent_tv_max`, `agent_tv_mean`: TV of an agent's policy, over decisions.
+        - `joint_tv_sum_max`, `joint_tv_sum_mean`: the bound sum_k TV_k on the joint policy's TV, over states.
+        - `joint_tv_product_max`, `joint_tv_product_mean`: the bound 1 - prod_k (1 - TV_k) on the joint policy's TV,
+          over states.
+        - `joint_tv_max`: the joint policy's TV, the largest Monte Carlo estimate (standard error at most 0.011) among
+          the 32 states where the product bound is largest.
     """
     states, learns, mean = change.states(), change.learns, masked.mean
     old_logits, new_logits = change.teams()
@@ -90,7 +104,14 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
 
 
 def ratio_sizes(change: PolicyChange) -> Metrics:
-    """What `trust_region` tells of the ratios, their clip range and the KL divergence, without prefix."""
+    """Computes the scalars about ratios, clip range and KL divergence that `trust_region` returns, without its prefix.
+
+    Args:
+        change: old and new policy, with logits [B, T, N, A].
+    Returns:
+        Scalars `ratio_min`, `ratio_max`, `ratio_mean`, `clip_fraction`, `ratio_deviation_sum` and `kl_mean` (nats);
+        with clipping also `epsilon` and `clip_alpha`.
+    """
     old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in change.teams())
     ratio, counts = change.ratios()
     deviation = tf.abs(ratio - 1.0)
@@ -115,6 +136,7 @@ def ratio_sizes(change: PolicyChange) -> Metrics:
 
 
 def _joint_tv_at_worst(old: tf.Tensor, new: tf.Tensor, bound: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the largest estimate of the joint policy's TV among the states where `bound` [B, T] is largest."""
     num_states = min(_WORST_STATES, bound.shape.num_elements())
     _, worst = tf.math.top_k(tf.reshape(bound, [-1]), num_states)
     old, new = (tf.gather(tf.reshape(team, [-1, *team.shape[2:]]), worst) for team in (old, new))
@@ -123,32 +145,42 @@ def _joint_tv_at_worst(old: tf.Tensor, new: tf.Tensor, bound: tf.Tensor, seed: t
 
 
 def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes: Metrics) -> Metrics:
-    """The lower bound on an update's improvement by the paper's Theorem 2, from what one rollout shows.
+    """Computes the lower bound on an update's improvement by Theorem 2 of the paper, from the data of one rollout.
 
         improvement >= surrogate - penalty,   penalty = 4 max|A| gamma / (1 - gamma)^2 alpha^2
 
-    The surrogate is read in two ways, alpha is the largest total variation of the joint policy:
+    alpha is the largest TV of the joint policy at any state. There are two readings of the surrogate:
 
         surrogate        sum_k E[(ratio_k - 1) A_k] / (1 - gamma)         what IPPO and MAPPO optimise, unclipped
-        joint_surrogate  E[(prod_k ratio_k - 1) A] / (1 - gamma)          unbiased for the joint policy's, if A is
+        joint_surrogate  E[(prod_k ratio_k - 1) A] / (1 - gamma)          A is the mean of the living agents' advantages
 
-    In exact Dec-MDPs (`launch.theory`) the bound holds with the second, and with the first only where one agent alone
-    changes. Both take the rollout's states, not discounted ones, as PPO does, which the bound does not survive there,
-    and estimated advantages (A is the mean of the living agents'): this is the theorem's arithmetic on measured
-    quantities, no proof. Where the penalty is the larger one, the bound is vacuous: it allows for a loss.
+    The second is an unbiased estimate for the joint policy if A is unbiased. In exact Dec-MDPs (`launch.theory`) the
+    bound holds with the second, and with the first only where a single agent changes its policy.
+
+    The result is the theorem's arithmetic on measured quantities and proves nothing. Both readings use the rollout's
+    states undiscounted, as PPO does, and with such states the bound fails even in exact Dec-MDPs; they also use
+    estimated advantages. If the surrogate does not exceed the penalty, the bound is vacuous: it is compatible with a
+    lower return than before.
 
     Args:
-        change: of one update.
+        change: old and new policy of one update, with logits [B, T, N, A].
         advantage: [B, T, K], in units of reward, not normalised.
-        gamma: discount per env step, below 1.
-        sizes: what `trust_region` makes of it.
+        gamma: discount factor per env step, below 1.
+        sizes: what `trust_region` returns for the same change.
     Returns:
-        Scalars with the prefix `certificate/`: `surrogate`, `advantage_max`, `alpha`, `penalty`, `lower_bound` with the
-        measured joint total variation; `vacuous`, 1 where that bound is not above 0; `alpha_needed`, below which it
-        would be; `joint_surrogate` and `joint_lower_bound`, which is that less the same penalty; and other readings of
-        alpha: `lower_bound_product` and `lower_bound_sum`, with the bounds on the joint total variation in its place,
-        and `lower_bound_clip`, with what it could be at most had all ratios stayed in the clip range: then
-        TV_k <= epsilon / 2, which is half of what Theorem 3 counts on (none without clipping).
+        Scalars, each with the prefix `certificate/`.
+
+        - `surrogate`, `joint_surrogate`: the two surrogates.
+        - `advantage_max`: the largest absolute advantage.
+        - `alpha`: the measured joint TV, `trust_region/joint_tv_max`.
+        - `penalty`: the penalty at that alpha.
+        - `lower_bound`, `joint_lower_bound`: surrogate and joint surrogate, each minus the penalty.
+        - `vacuous`: 1 if `lower_bound` is not above 0, else 0.
+        - `alpha_needed`: the alpha below which `lower_bound` would be above 0.
+        - `lower_bound_product`, `lower_bound_sum`: the lower bound with the product or sum bound on the joint TV as
+          alpha.
+        - `lower_bound_clip`: the lower bound with the largest alpha that is possible if all ratios stay in the clip
+          range; only with clipping. Then TV_k is at most epsilon / 2, half of what Theorem 3 of the paper assumes.
     """
     ratio, counts = change.ratios()
     gain = tf.where(counts, (ratio - 1.0) * advantage, 0.0)
@@ -185,13 +217,14 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
 
 @gin.configurable("diagnostics")
 class Full:
-    """What is measured of an update beyond that, before each of its epochs and after the last, now and then.
+    """Measures some updates in detail, before each epoch and after the last.
 
     Args:
-        full_every: updates from one that is measured in full to the next, from the first on; 0 is never.
-        max_joint_actions: up to which the joint total variation is exact, at each state; see `joint_tv`.
-        num_samples: of the Monte Carlo estimates at other states.
-        max_states: on how many of the states, evenly spread, the joint total variation is measured; 0 is on all.
+        full_every: measures every so many updates, starting with the first; 0 measures none.
+        max_joint_actions: the joint TV is exact at states where the old policy takes at most this many joint actions,
+            and a Monte Carlo estimate at the others.
+        num_samples: joint actions sampled for each Monte Carlo estimate.
+        max_states: the joint TV is measured at no more than this many states, evenly spread; 0 measures all.
     """
 
     @checked("diagnostics")
@@ -208,22 +241,30 @@ class Full:
         self._max_states = max_states
 
     def due(self, update: int) -> bool:
-        """Whether an update is measured in full. Args: update, counted from 0."""
+        """Returns whether an update is measured in detail.
+
+        Args:
+            update: index of the update, from 0.
+        """
         return bool(self._every) and update % self._every == 0
 
     def distribution(self, change: PolicyChange, seed: tf.Tensor) -> Metrics:
-        """The distributions over states; not for XLA.
+        """Computes the distributions of TV over the states of a rollout; XLA cannot compile it.
 
         Args:
-            change: up to one epoch.
-            seed: [2] int32, of Monte Carlo estimates.
+            change: old policy and the policy so far, with logits [B, T, N, A].
+            seed: [2] int32, for the Monte Carlo estimates.
         Returns:
-            `exact`, the share of states where the joint total variation is exact, and [101] each, the percentiles 0 to
-            100: of `agent_tv`, over decisions, and of `joint_tv_sum`, `joint_tv_product`, `joint_tv_lower` and
-            `joint_tv`, over states.
+            `exact`, a scalar, and five arrays of percentiles 0 to 100, [101] each.
+
+            - `exact`: share of the measured states where the joint TV is exact.
+            - `agent_tv`: TV of each agent's policy, over decisions.
+            - `joint_tv_sum`, `joint_tv_product`: upper bounds on the joint TV, over states.
+            - `joint_tv_lower`: the lower bound max_k TV_k on the joint TV, over states.
+            - `joint_tv`: the joint TV, over at most `max_states` states.
         """
         states = change.states()
-        states |= ~tf.reduce_any(states)  # where nobody decides at any, all of them: nothing changed
+        states |= ~tf.reduce_any(states)  # all states if no decision counts at any, which shows that nothing changed
         old, new = (tf.boolean_mask(team, states) for team in change.teams())
         learns = tf.boolean_mask(change.learns, states)
         learns |= ~tf.reduce_any(learns)

@@ -1,4 +1,4 @@
-"""Agents, each a TF-Agents `TFAgent` that learns from rollouts: see `learner.py`."""
+"""Agents are TF-Agents `TFAgent`s that learn from rollouts, all of them subclasses of `learner.Learner`."""
 
 from tf_marl.agents.ppo.variants import ippo, jr_ppo, mappo
 from tf_marl.agents.reinforce import reinforce

@@ -1,8 +1,9 @@
-"""What a learner is to training: a TF-Agents agent that can learn from a rollout, and say what there is to keep of it.
+"""A learner is a TF-Agents agent that learns from rollouts; this protocol is all that training knows of it.
 
-On-policy and off-policy learners fit alike: what one remembers of earlier rollouts is its own. To add one: a module
-with a subclass and a gin-configurable factory `(time_step_spec, action_spec, unit_types, seed) -> Learner`, and a gin
-file that sets `train.agent` to it. `reinforce.py` is a small one.
+On-policy and off-policy learners both fit: a learner may keep earlier rollouts for itself. To add one, write a module
+with a subclass of `Learner` and a gin-configurable factory
+`(time_step_spec, action_spec, unit_types, seed) -> Learner`, and a gin file that sets `train.agent` to that factory.
+`reinforce.py` is a small example.
 """
 
 import abc
@@ -25,26 +26,29 @@ Metrics = dict[str, tf.Tensor]  # scalars
 
 
 class Rollout(NamedTuple):
-    """B environments, T rows; some rows are boundaries between episodes."""
+    """Holds the experience of B environments over T rows; some rows are boundaries between two episodes."""
 
     experience: trajectory.Trajectory  # [B, T, ...]; its `policy_info` is the collect policy's
-    final_time_step: ts.TimeStep  # [B, ...], what the environments showed after the last row
+    final_time_step: ts.TimeStep  # [B, ...], of the environments after the last row
 
 
 class Learner(tf_agent.TFAgent):
-    """A team that learns. `policy` acts as it would be deployed, `collect_policy` as it explores.
+    """Describes a team that learns: the policies it plays with, and how it learns from a rollout.
 
-    Its attribute `actor` is the network that decides, observation -> team distribution: what is exported.
+    `policy` acts as the team would be deployed, `collect_policy` explores. The attribute `actor` is the network that
+    maps observations to the team distribution; it is what gets exported.
 
-    `learn` is compiled, together with collecting where the world allows: Python loops and conditions on tensors need
-    `graph.converted`.
+    `learn` is compiled, together with collecting where the world allows. AutoGraph is off, so Python loops and
+    conditions on tensors need the decorator `graph.converted`.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        policy, collect_policy: of the team.
-        weights: what policies play with, modules by name: what is kept of the best team.
-        watched_policy: acts as `policy`, and tells in its `info` what an onlooker may want to see, such as `value`.
+        policy: plays as the team would be deployed.
+        collect_policy: plays while experience is collected; its `info` is in the rollouts' `policy_info`.
+        weights: the modules that the policies play with, by name; the best ones seen are saved.
+        watched_policy: acts as `policy` does, and its `info` holds what a viewer may want to see, such as `value`;
+            `policy` itself by default.
     """
 
     actor: network.Network
@@ -58,7 +62,7 @@ class Learner(tf_agent.TFAgent):
         weights: dict[str, tf.Module],
         watched_policy: tf_policy.TFPolicy | None = None,
     ):
-        # How much of training is done, in [0, 1]; whoever runs the training keeps it up to date.
+        # The share of training that is done, in [0, 1]; the trainer sets it before every update.
         self.progress = tf.Variable(0.0, trainable=False, name="progress")
         self.watched_policy = watched_policy or policy
         super().__init__(
@@ -72,14 +76,27 @@ class Learner(tf_agent.TFAgent):
         self.weights = weights
 
     def check(self, num_envs: int, num_steps: int) -> None:
-        """Refuses rollouts that it cannot learn from. Args: num_envs, B; num_steps, T. Raises ValueError; says why."""
+        """Checks whether the learner can learn from rollouts of a given size; any size by default.
+
+        Args:
+            num_envs: B, environments in a rollout.
+            num_steps: T, env steps per environment.
+        Raises:
+            ValueError: it cannot; the message says why.
+        """
 
     @abc.abstractmethod
     def learn(self, rollout: Rollout) -> Metrics:
-        """One update. Returns: scalars to record, named `loss/..` and so on."""
+        """Updates the weights once.
+
+        Args:
+            rollout: fresh experience, tensors [B, T, ...].
+        Returns:
+            Scalar tensors to record, by names such as `loss/policy`.
+        """
 
     def _train(self, experience: trajectory.Trajectory, weights=None) -> tf_agent.LossInfo:
-        """TF-Agents' way in: [B, T + 1] rows, of which the last only lends its observation."""
+        """Implements TF-Agents' `train` for [B, T + 1] rows, of which the last only gives its observation."""
         del weights
         final = ts.TimeStep(
             step_type=experience.step_type[:, -1],
@@ -94,38 +111,64 @@ class Learner(tf_agent.TFAgent):
     @property
     @abc.abstractmethod
     def learning_variables(self) -> list[tf.Variable]:
-        """All that an update changes, optimisers' state too: what is put back where one failed."""
+        """Returns all variables that an update changes, those of the optimisers included.
+
+        After an update that came to NaN or infinity, training sets them back to their values before it.
+        """
 
     def settings(self) -> dict[str, Any]:
-        """What it was set to, those left at their defaults too: plain values by gin's names."""
+        """Returns the learner's settings, including those left at their defaults: plain values by their gin names."""
         return {}
 
     def memory_per_row(self) -> float:
-        """Floats that learning holds at once, per agent and row of a rollout."""
+        """Returns how many floats an update holds in memory at once, per agent and row of the rollout."""
         return 0.0
 
-    # What it may measure of itself, now and then, that is too dear for every update.
+    # Detailed measurements, which take too long to make at every update.
 
     def is_due(self) -> bool:
-        """Whether the next update is to be looked at closely: by `learn_closely` in place of `learn`."""
+        """Returns whether the next update should be measured closely, by `learn_closely` in place of `learn`."""
         return False
 
     def learn_closely(self, rollout: Rollout) -> tuple[Metrics, dict[str, tf.Tensor]]:
-        """`learn`, and what was seen of it, arrays by name; never a part of an XLA program."""
+        """Updates the weights once and measures the update in detail; this is never part of an XLA program.
+
+        Args:
+            rollout: fresh experience, tensors [B, T, ...].
+        Returns:
+            The scalars that `learn` returns, and the measurements, tensors of any shape by name. The default measures
+            nothing.
+        """
         return self.learn(rollout), {}
 
     def close_up(self, seen: Mapping[str, np.ndarray], title: str) -> "dict[str, str | Figure]":
-        """What there is to look at of what was seen of an update: texts and plots by file name."""
+        """Returns texts and plots of one closely measured update, by file name; none by default.
+
+        Args:
+            seen: the measurements of `learn_closely`, arrays by name, each of the shape it had there.
+            title: of the plots.
+        """
         del seen, title
         return {}
 
     def summary(self, history: list[dict[str, float]], title: str) -> "dict[str, str | Figure]":
-        """What there is to look at after a run: texts and plots by file name. Args: history, a sink's."""
+        """Returns texts and plots of a whole run, by file name; none by default.
+
+        Args:
+            history: one dict per recorded step: `env_steps` and the metrics recorded then.
+            title: of the plots.
+        """
         del history, title
         return {}
 
     def batch_facts(self, rollout: Rollout) -> dict[str, tf.Tensor]:
-        """What may tell why an update failed: tensors by name."""
+        """Returns tensors that may explain why an update failed, by name.
+
+        Args:
+            rollout: the experience of that update, tensors [B, T, ...].
+        Returns:
+            By default the rewards, [B, T], the observations and the `policy_info`, [B, T, ...] each.
+        """
         experience = rollout.experience
         return {"reward": experience.reward, **experience.observation, **_flat(experience.policy_info)}
 

@@ -1,4 +1,4 @@
-"""The team's policy as TF-Agents knows policies."""
+"""The team acts by a TF-Agents policy, which samples or takes the most probable action of each agent."""
 
 from collections.abc import Sequence
 
@@ -14,15 +14,18 @@ from tf_marl.ops import categorical
 
 
 class TeamPolicy(tf_policy.TFPolicy):
-    """Every agent acts by its own distribution: samples from it, or takes its mode.
+    """Plays each agent by its own action distribution: samples from it, or takes its most probable action.
 
-    It needs nothing but the actor, so it can be deployed; recurrent agents' states are its policy state.
+    It needs only the actor, so it can be deployed. Its policy state is the recurrent state of the actor, [B, N, H], or
+    () without a GRU.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        actor: observation -> team distribution.
-        greedy: whether to take the most probable action (the first of equals).
+        actor: network from observations to the team distribution.
+        greedy: whether to take the most probable action, the first of equally probable ones, instead of sampling.
+        policy_state_spec: of the policy state; None takes the actor's.
+        info_spec: of the policy's `info`; () is none.
     """
 
     def __init__(
@@ -54,21 +57,29 @@ class TeamPolicy(tf_policy.TFPolicy):
         return policy_step.PolicyStep(team, policy_state, ())
 
     def _action(self, time_step, policy_state, seed=None):
-        """Args: seed [2] int32, or None to draw from TensorFlow's global generator."""
+        """Chooses the actions, int32 [B, N].
+
+        Args:
+            time_step: [B, ...].
+            policy_state: [B, ...], as in the policy state's spec.
+            seed: [2] int32; None draws from TensorFlow's global generator.
+        """
         step = self._distribution(time_step, policy_state)
         action = step.action.mode() if self._greedy else step.action.sample(seed=seed)
         return step._replace(action=action)
 
 
 class RecordingPolicy(TeamPolicy):
-    """A `TeamPolicy` with the critic beside it, whose `info` tells what a learner or an onlooker wants to know.
+    """Plays as `TeamPolicy` does, and records logits, values or recurrent states in its `info`.
 
     Args:
-        time_step_spec, action_spec, greedy: as above.
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
         networks: actor and critic.
-        record: any of `logits` [B, N, A], the masked ones that acted, from which a learner knows the old policy in
-            full; `value` [B, N or 1]; `policy_state`, the recurrent states before the step, from which a learner takes
-            up a sequence anywhere.
+        record: which of these entries the `info` holds. `logits`, [B, N, A], are the masked logits that acted, so a
+            learner knows the whole old policy. `value`, [B, K], is the critic's, K being N or 1. `policy_state` holds
+            the recurrent states before the step, [B, N, H] each, so a learner can start a sequence at any row.
+        greedy: whether to take the most probable action instead of sampling.
     """
 
     def __init__(

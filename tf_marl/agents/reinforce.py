@@ -1,10 +1,10 @@
-"""REINFORCE with a baseline: the plain policy gradient, one step per rollout; the least that a learner can be.
+"""REINFORCE with a baseline takes one step of the plain policy gradient per rollout: a minimal learner.
 
     gradient of   sum_k log pi_k(a_k | o_k) (G - V)         Williams 1992; the baseline, Sutton & Barto 2018, 13.4
 
-G is the return that the episode still brought, discounted; where a rollout ends before its episode, the baseline's
-value of what was seen then stands in for the rest. It is a yardstick for what PPO's machinery is worth, and a
-template: a learner of one's own needs no more than this file and its gin file.
+G is the discounted return of the rest of the episode. Where a rollout ends before its episode, the baseline's value of
+the last observation stands for the rewards after it. The learner is a yardstick for what PPO adds, and a template: a
+learner of your own needs no more than this file and its gin file.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ from tf_marl.ops import categorical, masked, returns
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class ReinforceConfig(Architecture):
-    """The architecture's fields, and these."""
+    """Holds the settings of REINFORCE: those of the networks' architecture, and these."""
 
     gamma: float = pydantic.Field(default=0.99, ge=0, le=1)  # per env step
     entropy_coefficient: pydantic.NonNegativeFloat = 0.01  # nats
-    learning_rate: pydantic.PositiveFloat = 3e-3  # Adam's, of policy and baseline each
-    max_grad_norm: pydantic.PositiveFloat = 0.5  # of each
+    learning_rate: pydantic.PositiveFloat = 3e-3  # of Adam, for policy and baseline alike
+    max_grad_norm: pydantic.PositiveFloat = 0.5  # for policy and baseline separately
     seed: pydantic.NonNegativeInt = 0  # of the weights
 
     @pydantic.model_validator(mode="after")
@@ -42,12 +42,12 @@ class ReinforceConfig(Architecture):
 
 
 class ReinforceAgent(Learner):
-    """A team with shared weights that climbs the gradient of its return.
+    """Learns by the plain policy gradient; all agents share their weights.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        config: the rest.
+        config: all settings.
     """
 
     def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, config: ReinforceConfig):
@@ -71,7 +71,14 @@ class ReinforceAgent(Learner):
             optimizer._create_all_weights(network.trainable_variables)
 
     def learn(self, rollout: Rollout) -> Metrics:
-        """One gradient step. Records `loss/policy`, `loss/value`, `loss/entropy` (nats) and `grad_norm/..`."""
+        """Takes one gradient step for the policy and one for the baseline.
+
+        Args:
+            rollout: fresh experience, tensors [B, T, ...].
+        Returns:
+            Scalars `loss/policy`, `loss/value`, `loss/entropy` (nats), and the gradients' norms before clipping,
+            `grad_norm/actor` and `grad_norm/baseline`.
+        """
         experience, final = rollout
         learns = ~experience.is_boundary()[..., None] & experience.observation["alive"]  # [B, T, N]
         bootstrap, _ = self.baseline(final.observation, step_type=final.step_type)
@@ -79,7 +86,7 @@ class ReinforceAgent(Learner):
             team, _ = self.actor(experience.observation, step_type=experience.step_type)
             value, _ = self.baseline(experience.observation, step_type=experience.step_type)
             agents = categorical.agent_distribution(team)
-            # With a trace decay of 1, the advantage is the whole rest of the return, less the baseline.
+            # With a trace decay of 1, the advantage is the return of the rest of the episode minus the baseline.
             advantage = tf.stop_gradient(
                 returns.gae(
                     experience.reward,
@@ -114,7 +121,7 @@ class ReinforceAgent(Learner):
 
     def settings(self) -> dict[str, Any]:
         options = fields("reinforce", self.config)
-        del options["reinforce.seed"]  # the run's
+        del options["reinforce.seed"]  # recorded as the run's seed
         return options
 
     def memory_per_row(self) -> float:
@@ -128,15 +135,15 @@ def reinforce(
     unit_types: Sequence[str] | None = None,
     **options: Any,
 ) -> ReinforceAgent:
-    """REINFORCE with a baseline that sees the state.
+    """Makes a team that learns by REINFORCE with a baseline, which sees the state.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        unit_types: not asked for: all agents share weights.
+        unit_types: ignored, because all agents share their weights.
         **options: fields of `ReinforceConfig`.
     Raises:
-        ValueError: unknown option or unfit value; names it.
+        ValueError: an option is unknown or its value does not fit; the message names it.
     """
     del unit_types
     with naming("reinforce"):

@@ -1,1 +1,1 @@
-"""Getting TensorFlow to compile what gains by it: functions, shards of a batch, and programs for other machines."""
+"""TensorFlow functions are compiled here: without AutoGraph, in shards, and into files for other machines."""

@@ -1,8 +1,11 @@
-"""Python functions as TensorFlow's, without AutoGraph but where a loop needs it.
+"""Python functions become TensorFlow graphs without AutoGraph, except where a loop or condition needs it.
 
-`tf.function` converts every function that is called in it, one by one, which takes longer than tracing them and than
-XLA: mostly by leaving that out, `launch.benchmark --what=train --map=2s3z` compiles in 10 s instead of 19 to 24 (2
-cores).
+By default `tf.function` converts every function that is called in it, one by one. That takes longer than tracing them
+and than XLA's compilation. Leaving it out accounts for most of the difference when
+`launch.benchmark --what=train --map=2s3z` compiles in 10 s instead of 19 to 24 s on 2 cores.
+
+`function` is `tf.function` without AutoGraph. `converted` is a decorator that applies AutoGraph to one function, but
+not to the functions that it calls.
 """
 
 import functools
@@ -11,5 +14,5 @@ import tensorflow as tf
 
 function = functools.partial(tf.function, autograph=False)
 
-# Makes the loops and conditions of one function TensorFlow's, not those of what it calls.
+# Converts the loops and conditions of one function to TensorFlow's, but not those of the functions that it calls.
 converted = functools.partial(tf.autograph.to_graph, recursive=False)

@@ -1,8 +1,9 @@
-"""A compiled function as a file that any XLA client can run: its StableHLO module and the arguments to call it with.
+"""A compiled function is written as files that any XLA client can run: a StableHLO module and its arguments.
 
-A folder holds `module.mlir`; `arguments.npz`, arrays named 0000, 0001 and so on in the order of the module's
-parameters; and `module.json`: the `outputs` by name, and for every parameter in `feedback` which output is its value
-for the next call, or null if that stays as it is. So a caller that keeps nothing but arrays can go on as it likes.
+The folder holds `module.mlir`, the program; `arguments.npz`, arrays named 0000, 0001 and so on in the order of the
+program's parameters; and `module.json`. In `module.json`, `outputs` lists the outputs by name, and `feedback` gives for
+every parameter the index of the output that is its value for the next call, or null if it stays as it is. So a caller
+who keeps nothing but arrays can call the program again and again.
 """
 
 import json
@@ -16,21 +17,22 @@ import tensorflow as tf
 
 from tf_marl.compile import graph
 
-# Boolean constants as TensorFlow's MLIR prints them, eight to a byte; newer ones read a byte each.
+# Boolean constants as TensorFlow's MLIR prints them, packed eight to a byte; newer MLIR expects one byte each.
 _PACKED_BITS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<((?:\d+x)+)i1>')
-# Which output is whose new value: every variable that the function assigns may share its memory.
+# Pairs of a parameter and the output that may share its memory: the old and the new value of a variable that the
+# function assigns.
 _ALIAS = re.compile(r"parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>")
 
 
 def write(function: Callable[[], dict[str, tf.Tensor]], folder: pathlib.Path, facts: dict[str, Any]) -> int:
-    """Compiles a function that reads and assigns variables, and writes it down with their present values.
+    """Compiles a function that reads and assigns variables, and writes it with the variables' present values.
 
     Args:
-        function: without arguments; returns tensors by name.
-        folder: exists.
-        facts: go into `module.json` as they are.
+        function: has no arguments and returns tensors of any shape by name.
+        folder: an existing folder; files of an earlier call are overwritten.
+        facts: further entries of `module.json`.
     Returns:
-        The size of the module in bytes.
+        The size of the module in characters.
     """
     compiled = graph.function(function, jit_compile=True)
     concrete = compiled.get_concrete_function()
@@ -47,7 +49,7 @@ def write(function: Callable[[], dict[str, tf.Tensor]], folder: pathlib.Path, fa
 
 
 def _value(captured: tf.Tensor) -> np.ndarray:
-    """What a captured tensor holds, or the variable that it is the handle of."""
+    """Returns the value of a captured tensor; if it is the handle of a variable, the value of the variable."""
     if captured.dtype != tf.resource:
         return captured.numpy()
     dtype = tf.as_dtype(captured._handle_data.shape_and_type[0].dtype)
@@ -55,7 +57,7 @@ def _value(captured: tf.Tensor) -> np.ndarray:
 
 
 def _spelled_out(constant: re.Match[str]) -> str:
-    """A boolean constant as nested lists, which every MLIR reads."""
+    """Returns a packed boolean constant written as nested lists, which every version of MLIR reads."""
     shape = [int(size) for size in constant[2].split("x")[:-1]]
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(constant[1]), np.uint8), bitorder="little")
     values = bits[: np.prod(shape)].reshape(shape).astype(bool).tolist()

@@ -1,12 +1,13 @@
-"""The weights: an actor that turns observations into a team policy, and a critic that turns them into values.
+"""An actor turns observations into a team policy, and a critic turns them into values.
 
     observation -> torso (dense layers, then a GRU if wanted) -> head (dense layers) -> logits or values
 
-Agents share weights and are told apart by an agent id, a learned vector per agent in the first layer, which is what
-appending a one-hot id to the observation amounts to, without the copy. Or each group of agents has its own.
+By default all agents share weights. An agent id tells them apart: a learned vector per agent that is added in the first
+layer. This equals appending a one-hot id to the observation, without the copy. With `parameter_sharing`, each group of
+agents may have weights of its own instead.
 
 Shapes: B environments, T steps, N agents, F features, H units. Networks take one step, [B, ...], or sequences,
-[B, T, ...]; recurrent states are [B, N, H], and zeros at the first step of an episode.
+[B, T, ...]. Recurrent states are [B, N, H]; at the first step of an episode they count as zeros.
 """
 
 from tf_marl.networks.actor import Actor

@@ -1,4 +1,4 @@
-"""Who decides."""
+"""The actor turns observations into a team policy."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from tf_marl.ops import categorical
 
 
 class Actor(network.Network):
-    """Decentralised policies: agent i's actions depend on its own observations and id alone.
+    """Computes decentralised policies: agent i's actions depend only on its own observations and its id.
 
     Args:
-        observation_spec: of one environment.
-        groups: [N], as in `AgentDense`.
-        architecture: sizes.
+        observation_spec: dict of specs of one environment's observation.
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        architecture: sizes and kinds of the layers.
         seed: of the initial weights.
     """
 
@@ -40,13 +40,31 @@ class Actor(network.Network):
         self._head = Head(groups, num_actions, architecture.actor_gain, architecture, seeds)
 
     def call(self, observation, step_type=None, network_state=(), training=False):
-        """Observation dict [B, ...] or [B, T, ...] -> team distribution of that batch shape and event [N]."""
+        """Computes the team distribution of one step or of sequences.
+
+        Args:
+            observation: dict of tensors [B, ...] or [B, T, ...].
+            step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps.
+            network_state: [B, N, H], recurrent state before the first step; () means zeros, or no GRU.
+            training: ignored.
+        Returns:
+            The team distribution, with batch shape [B] or [B, T] and event shape [N], and the recurrent state after the
+            last step.
+        """
         features, network_state = self.torso(observation, step_type, network_state)
         return self.policy(features, observation), network_state
 
     def policy(
         self, features: tf.Tensor, observation: types.NestedTensor, agents: tf.Tensor | None = None
     ) -> tfd.Independent:
-        """The rest of `call`, after the torso."""
+        """Computes the team distribution from the torso's features.
+
+        Args:
+            features: [..., N, H].
+            observation: dict that holds `avail_actions`, [..., N, A] bool.
+            agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
+        Returns:
+            A distribution with batch shape [...] and event shape [N].
+        """
         logits = categorical.mask_logits(self._head(features, agents), observation["avail_actions"])
         return categorical.team_distribution(logits)

@@ -1,4 +1,4 @@
-"""Both, and what a step of learning costs them."""
+"""Actor and critic run together in one pass."""
 
 from typing import Any
 
@@ -11,10 +11,14 @@ from tf_marl.networks.critic import Critic
 
 
 class ActorCritic(tf.Module):
-    """Actor and critic in one pass, of a torso of their own each or of one that they share.
+    """Holds actor and critic and evaluates both in one pass; they have a torso each or share one.
 
-    `state_spec` is {"actor": ..., "critic": ...} if they are recurrent, where a shared torso's state is the actor's;
-    else it is ().
+    For recurrent networks `state_spec` is {"actor": ..., "critic": ...}, each [N, H]; with a shared torso the actor's
+    state serves both and "critic" is (). For feed-forward networks `state_spec` is ().
+
+    Args:
+        actor: network of the team policy.
+        critic: network of the values; its torso may be the actor's.
     """
 
     def __init__(self, actor: Actor, critic: Critic):
@@ -30,7 +34,16 @@ class ActorCritic(tf.Module):
     def __call__(
         self, observation: types.NestedTensor, step_type: tf.Tensor, state: types.NestedTensor
     ) -> tuple[tfd.Independent, tf.Tensor, types.NestedTensor]:
-        """Returns: team distribution, values [..., N or 1], the state after the last step."""
+        """Evaluates both networks on one step, [B, ...], or on sequences, [B, T, ...].
+
+        Args:
+            observation: dict of tensors [B, ...] or [B, T, ...], as in the observation spec.
+            step_type: [B] or [B, T] int32; recurrent states start anew at first steps.
+            state: recurrent states before the first step, [B, N, H] each, shaped like `state_spec`.
+        Returns:
+            The team distribution, batch shape [B] or [B, T] and event shape [N]; the values, [B, K] or [B, T, K], K
+            being N or 1; and the recurrent states after the last step, shaped like `state`.
+        """
         actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
         if self.shares_torso:
             features, actor_state = self.actor.torso(observation, step_type, actor_state)
@@ -42,5 +55,11 @@ class ActorCritic(tf.Module):
 
 
 def training_flops(networks: tf.Module) -> int:
-    """Floating-point operations of all matrix products in a forward and a backward pass over one row of a rollout."""
+    """Counts the floating-point operations of all matrix products in one forward and backward pass.
+
+    Args:
+        networks: module whose layers have been built.
+    Returns:
+        Operations per row of a rollout, that is per env step of one environment.
+    """
     return sum(getattr(layer, "training_flops", 0) for layer in networks.submodules)

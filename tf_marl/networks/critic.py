@@ -1,4 +1,4 @@
-"""Who judges."""
+"""The critic estimates the return that the team still gets."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from tf_marl.ops import masked
 
 
 class Critic(network.Network):
-    """Values of what the team awaits: one per agent, [..., N], or one for the team, [..., 1].
+    """Estimates values: one per agent, [..., N], or one for the team, [..., 1].
 
     Args:
-        observation_spec: of one environment.
-        groups: [N], as in `AgentDense`.
-        architecture: sizes.
+        observation_spec: dict of specs of one environment's observation.
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        architecture: sizes and kinds of the layers.
         seed: of the initial weights.
-        inputs: `obs`, what the agent sees; `state`, of the whole battle; or both.
-        team: one value for the team: from `state` alone that is the network's only one, else the mean over the living.
-        fills_dead: a dead agent's value is the mean of its living team mates', who await the same team reward; so the
-            critic may learn from the living alone.
-        value_decay: None, or the head learns returns brought to mean 0 and variance 1 by running statistics with that
-            decay per update (PopArt: van Hasselt et al. 2016).
-        torso: an actor's, to share; by default the critic has its own.
+        inputs: `obs`, what the agent sees; `state`, the state of the whole battle; or both.
+        team: whether there is one value for the team. With `state` alone as input the network has one output; with
+            `obs` the value is the mean of the living agents' outputs.
+        fills_dead: whether a dead agent's value is the mean of its living team mates' values. They receive the same
+            team reward, so the critic can learn from the living agents alone.
+        value_decay: decay per update of running statistics of the returns; the head then learns returns normalised to
+            mean 0 and variance 1 (PopArt: van Hasselt et al. 2016). None does not normalise.
+        torso: the actor's torso, to share it; None gives the critic a torso of its own.
     """
 
     def __init__(
@@ -57,12 +58,28 @@ class Critic(network.Network):
         self._normalizer = None if value_decay is None else RunningNormalizer(1, value_decay, name="normalize_returns")
 
     def call(self, observation, step_type=None, network_state=(), training=False):
-        """Observation dict [B, ...] or [B, T, ...] -> values [..., N or 1]."""
+        """Computes the values of one step or of sequences.
+
+        Args:
+            observation: dict of tensors [B, ...] or [B, T, ...].
+            step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps.
+            network_state: [B, N, H], recurrent state before the first step; () means zeros, or no GRU.
+            training: ignored.
+        Returns:
+            Values in units of reward, [B, K] or [B, T, K], K being N or 1, and the recurrent state after the last step.
+        """
         features, network_state = self.torso(observation, step_type, network_state)
         return self.value(features, observation), network_state
 
     def value(self, features: tf.Tensor, observation: types.NestedTensor) -> tf.Tensor:
-        """The rest of `call`, after the torso."""
+        """Computes the values from the torso's features.
+
+        Args:
+            features: [..., N, H], or [..., 1, H] of a network with one output.
+            observation: dict that holds `alive`, [..., N] bool.
+        Returns:
+            Values in units of reward, [..., N] or [..., 1].
+        """
         value = self._head(features)
         value = tf.squeeze(self._normalizer.denormalise(value) if self._normalizer else value, axis=-1)
         if value.shape[-1] == 1:
@@ -74,15 +91,23 @@ class Critic(network.Network):
         return tf.where(alive, value, of_living) if self._fills_dead else value
 
     def normalise(self, value: tf.Tensor) -> tf.Tensor:
-        """Values or returns in the units that the head learns. Any shape."""
+        """Converts values or returns to the units that the head learns.
+
+        Args:
+            value: tensor of any shape, in units of reward.
+        Returns:
+            Normalised values, shaped like `value`; `value` itself without normalisation.
+        """
         return self._normalizer(value[..., None])[..., 0] if self._normalizer else value
 
     def observe_returns(self, returns: tf.Tensor, mask: tf.Tensor) -> None:
-        """Takes returns into the statistics and the last layer along, so that no value changes (PopArt, eq. 9).
+        """Adds returns to the running statistics, and rescales the last layer so that no value changes (PopArt, eq. 9).
+
+        It does nothing if values are not normalised.
 
         Args:
-            returns: [..., N or 1].
-            mask: shaped like `returns`, bool; those that count.
+            returns: [..., K], in units of reward.
+            mask: [..., K] bool, the returns that count.
         """
         if self._normalizer is None:
             return

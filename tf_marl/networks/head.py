@@ -1,4 +1,4 @@
-"""What is made of features: logits or values."""
+"""Actor and critic both end with a head, which turns features into logits or values."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,15 @@ from tf_marl.networks.layers import AgentDense
 
 
 class Head(tf.keras.layers.Layer):
-    """Features [..., N, H] -> [..., N, outputs]."""
+    """Computes outputs of each agent from its features, [..., N, H] -> [..., N, outputs].
+
+    Args:
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        outputs: number of outputs per agent.
+        gain: of the orthogonal initial weights of the last layer.
+        architecture: sizes and kinds of the layers.
+        seeds: of the initial weights; one is taken for each matrix that is drawn.
+    """
 
     def __init__(
         self,
@@ -30,6 +38,14 @@ class Head(tf.keras.layers.Layer):
         self.last = AgentDense(groups, outputs, initializer(architecture, gain, seeds), name="last")
 
     def call(self, x: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
+        """Computes the outputs.
+
+        Args:
+            x: [..., N, H], features.
+            agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
+        Returns:
+            Outputs, [..., N, outputs].
+        """
         for layer in self._hidden:
             x = self._activation(layer(x, agents))
         return self.last(x, agents)

@@ -1,4 +1,4 @@
-"""Initial weights, drawn anew at every call, each from a seed of its own."""
+"""Initial weights are drawn anew at every call, each time from another seed."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,12 @@ from tf_marl.networks.architecture import Architecture
 
 
 class Orthogonal(tf.keras.initializers.Initializer):
-    """Orthogonal weights, drawn anew at every call from a seed of its own."""
+    """Draws orthogonal weights, at each call from the next seed.
+
+    Args:
+        gain: factor on the orthogonal matrix.
+        seeds: one is taken at each call.
+    """
 
     def __init__(self, gain: float, seeds: Iterator[int]):
         self._gain, self._seeds = gain, seeds
@@ -18,7 +23,12 @@ class Orthogonal(tf.keras.initializers.Initializer):
 
 
 class FanIn(tf.keras.initializers.Initializer):
-    """Uniform weights within 1 / sqrt(inputs); inputs are the first axis if not given. Drawn as `Orthogonal` is."""
+    """Draws weights uniformly between -1 / sqrt(inputs) and 1 / sqrt(inputs), at each call from the next seed.
+
+    Args:
+        seeds: one is taken at each call.
+        inputs: number of inputs of the layer; None takes the size of the weights' first axis.
+    """
 
     def __init__(self, seeds: Iterator[int], inputs: int | None = None):
         self._seeds, self._inputs = seeds, inputs
@@ -29,4 +39,11 @@ class FanIn(tf.keras.initializers.Initializer):
 
 
 def initializer(architecture: Architecture, gain: float, seeds: Iterator[int]) -> tf.keras.initializers.Initializer:
+    """Returns the initializer that an architecture names.
+
+    Args:
+        architecture: its field `initializer` is the name.
+        gain: factor on orthogonal weights; `fan_in` ignores it.
+        seeds: one is taken each time weights are drawn.
+    """
     return FanIn(seeds) if architecture.initializer == "fan_in" else Orthogonal(gain, seeds)

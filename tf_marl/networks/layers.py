@@ -1,7 +1,8 @@
-"""Layers for N agents at once, which share weights within their group.
+"""Layers serve N agents at once; the agents of one group share their weights.
 
-The agent axis holds the whole team in order, or, told who is on it (`agents`, [R] indices), any R agents, some more
-than once: what serves single agents' decisions is a team made of the rows at hand.
+The agent axis normally holds the whole team in order. A call may name other agents instead (`agents`, [R] indices,
+possibly repeated): the axis then has size R, and row r uses the weights of agent `agents[r]`. That serves exported
+models, which decide for single agents.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ def _add_weights(
     shape: Sequence[int],
     initializer: tf.keras.initializers.Initializer | None = None,
 ) -> tf.Variable:
-    """Weights for each group of agents, [G, *shape]; those of all alike, without the first axis. Zeros by default."""
+    """Adds weights to a layer: one set for each of G groups, `[G, *shape]`, or `shape` alone if there is one group.
+
+    They start at zero unless an initializer is given.
+    """
     num_groups = max(groups) + 1
     draw = initializer or tf.keras.initializers.Zeros()
     if num_groups == 1:
@@ -31,21 +35,21 @@ def _add_weights(
 
 
 def _of_agents(weights: tf.Variable, groups: Sequence[int], agents: tf.Tensor | None = None) -> tf.Tensor:
-    """Each agent's weights, [N, ...], or those of `agents`, [R, ...]; what all share, as it is."""
+    """Returns each agent's weights, [N, ...] or [R, ...] with `agents`; weights that all agents share stay [...]."""
     if max(groups) == 0:
         return tf.convert_to_tensor(weights)
     return tf.gather(weights, groups if agents is None else tf.gather(groups, agents))
 
 
 class AgentDense(tf.keras.layers.Layer):
-    """A dense layer for N agents, [..., N, F] -> [..., N, units].
+    """Applies a dense layer to the features of N agents, [..., N, F] -> [..., N, units].
 
     Args:
-        groups: [N], each agent's group, from 0; agents of one group share their weights.
-        units: outputs.
-        initializer: of the kernel; a bias starts at 0.
-        bias: whether there is one.
-        is_first: whether the input is an observation, which nobody asks a gradient for.
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        units: number of outputs.
+        initializer: of the kernel; the bias starts at 0.
+        bias: whether the layer has a bias.
+        is_first: whether the input is an observation, which needs no gradient; it only matters for counting operations.
     """
 
     def __init__(
@@ -69,7 +73,15 @@ class AgentDense(tf.keras.layers.Layer):
             self.bias = _add_weights(self, "bias", self._groups, [self._units])
 
     def call(self, x: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
-        """x may have an agent axis of size 1, for what all agents see alike."""
+        """Computes the layer's outputs.
+
+        Args:
+            x: [..., N, F], or [..., 1, F] where all agents have the same input.
+            agents: [R] int32, which agents are on the agent axis; None means all N in order.
+        Returns:
+            Outputs, [..., N, units], or [..., R, units] with `agents`; [..., 1, units] where `x` has one row and all
+            agents share weights.
+        """
         kernel = _of_agents(self.kernel, self._groups, agents)
         if len(kernel.shape) == 2:
             y = tf.tensordot(x, kernel, 1)
@@ -84,7 +96,13 @@ class AgentDense(tf.keras.layers.Layer):
 
 
 class GRU(tf.keras.layers.Layer):
-    """A gated recurrent unit per agent (`ops/gru.py`): [T, B, N, F] -> [T, B, N, units]. Args: as `AgentDense`."""
+    """Applies a gated recurrent unit (`ops/gru.py`) to each agent's sequence, [T, B, N, F] -> [T, B, N, units].
+
+    Args:
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        units: size of the hidden state.
+        initializer: of the kernels; the biases start at 0.
+    """
 
     def __init__(
         self,
@@ -110,6 +128,15 @@ class GRU(tf.keras.layers.Layer):
         self.training_flops = 3 * 2 * shape[-2] * self._units * 3 * self._units
 
     def call(self, x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
-        """Args: state [B, N, units] before the first step; keep [T, B], 0 where the step forgets it."""
+        """Computes the hidden states after each step.
+
+        Args:
+            x: [T, B, N, F], inputs.
+            state: [B, N, units], hidden state before the first step.
+            keep: [T, B], 0 where the step starts from a state of zeros (a new episode), 1 elsewhere.
+            agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
+        Returns:
+            Hidden states, [T, B, N, units].
+        """
         kernel, bias = (_of_agents(weights, self._groups, agents) for weights in (self._kernel, self._bias))
         return gru.unroll(self._input(x, agents), state, keep, kernel, bias)

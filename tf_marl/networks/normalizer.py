@@ -1,17 +1,17 @@
-"""Running mean and standard deviation, of observations or of returns."""
+"""Observations and returns are normalised by their running mean and standard deviation."""
 
 import tensorflow as tf
 
-_MIN_VARIANCE = 1e-4  # of what never varies; what begins to vary is not blown up without bound
+_MIN_VARIANCE = 1e-4  # so that a feature that has never varied is not scaled up without bound when it first does
 
 
 class RunningNormalizer(tf.keras.layers.Layer):
-    """Keeps the mean and variance of vectors seen so far, and brings vectors to mean 0 and variance 1.
+    """Keeps the mean and variance of the vectors seen so far, and normalises vectors to mean 0 and variance 1.
 
     Args:
-        size: F, of the vectors; each feature by itself.
-        decay: weight of what was seen before, at each update; 1 forgets nothing.
-        clip: bound on normalised values, in standard deviations; None is none.
+        size: F, length of the vectors; each feature has statistics of its own.
+        decay: weight of earlier vectors at each update; 1 weighs all vectors alike.
+        clip: bound on the normalised values, in standard deviations; None does not clip.
     """
 
     def __init__(self, size: int, decay: float = 1.0, clip: float | None = None, name: str = "normalizer"):
@@ -23,14 +23,14 @@ class RunningNormalizer(tf.keras.layers.Layer):
 
     @property
     def std(self) -> tf.Tensor:
-        """[F]."""
+        """Returns the running standard deviation, [F], at least 0.01."""
         return tf.sqrt(tf.maximum(self._variance, _MIN_VARIANCE))
 
     def update(self, x: tf.Tensor, mask: tf.Tensor) -> None:
-        """Takes in vectors, by the parallel form of Welford's algorithm (Chan et al. 1979).
+        """Adds vectors to the statistics, by the parallel form of Welford's algorithm (Chan et al. 1979).
 
         Args:
-            x: [..., F].
+            x: [..., F], vectors.
             mask: [...] bool, the vectors that count.
         """
         count = tf.reduce_sum(tf.cast(mask, x.dtype))
@@ -49,10 +49,22 @@ class RunningNormalizer(tf.keras.layers.Layer):
         self._count.assign(before + count)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """[..., F] -> [..., F]."""
+        """Normalises vectors and clips them.
+
+        Args:
+            x: [..., F], vectors.
+        Returns:
+            Normalised vectors, [..., F].
+        """
         x = (x - self.mean) / self.std
         return x if self._clip is None else tf.clip_by_value(x, -self._clip, self._clip)
 
     def denormalise(self, x: tf.Tensor) -> tf.Tensor:
-        """What `call` makes `x` of, without the clip."""
+        """Computes the vectors whose normalised values are `x`: the inverse of `call`, except for its clipping.
+
+        Args:
+            x: [..., F], normalised vectors.
+        Returns:
+            Vectors, [..., F], in their own units.
+        """
         return self.mean + self.std * x

@@ -1,4 +1,4 @@
-"""What the agents know: their observations through dense layers, then a GRU if wanted."""
+"""Actor and critic both begin with a torso: observations pass through dense layers, then a GRU if wanted."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,14 +16,16 @@ _OBSERVATION_CLIP = 10.0  # standard deviations
 
 
 class Torso(tf.keras.layers.Layer):
-    """What the agents know, as features [..., N, H].
+    """Computes features of each agent, [..., N, H], from its observations and its id.
+
+    `state_spec` is [N, H] for a recurrent torso, else ().
 
     Args:
-        observation_spec: of one environment.
-        inputs: entries of the observation; those without an agent axis are seen by all.
-        groups: [N], as in `AgentDense`.
-        architecture: sizes.
-        seeds: of the initial weights.
+        observation_spec: dict of specs of one environment's observation.
+        inputs: names of the entries to read; an entry without an agent axis, such as the state, is seen by all agents.
+        groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
+        architecture: sizes and kinds of the layers.
+        seeds: of the initial weights; one is taken for each matrix that is drawn.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Torso(tf.keras.layers.Layer):
             for name in inputs
         }
         ids: Any = "zeros"
-        if architecture.initializer == "fan_in":  # an id is one of the first layer's inputs
+        if architecture.initializer == "fan_in":  # a one-hot id counts among the first layer's inputs
             ids = FanIn(seeds, len(groups) + sum(spec.shape[-1] for spec in self.inputs.values()))
         self._agent_id = self.add_weight("agent_id", [len(groups), first], initializer=ids)
         self._rest = [AgentDense(groups, units, hidden, name=f"hidden_{i}") for i, units in enumerate(rest)]
@@ -67,7 +69,18 @@ class Torso(tf.keras.layers.Layer):
         state: Any = (),
         agents: tf.Tensor | None = None,
     ):
-        """Returns: features, and the state after the last step."""
+        """Computes the features of one step, [B, ...], or of sequences, [B, T, ...].
+
+        Args:
+            observation: dict of tensors [B, ...] or [B, T, ...].
+            step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps. None means no step is a
+                first.
+            state: [B, N, H], recurrent state before the first step; () means zeros.
+            agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
+        Returns:
+            Features, [B, N, H] or [B, T, N, H], and the recurrent state after the last step, [B, N, H], or () without a
+            GRU.
+        """
         x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
         for name, spec in self.inputs.items():
             leaf = observation[name]
@@ -87,14 +100,20 @@ class Torso(tf.keras.layers.Layer):
         return tf.transpose(x, [1, 0, 2, 3]), x[-1]
 
     def observe(self, observation: types.NestedTensor, counts: tf.Tensor) -> None:
-        """Takes observations into the running statistics, if there are any. Args: counts [..., N] bool."""
+        """Adds observations to the running statistics that normalise them; does nothing if they are not normalised.
+
+        Args:
+            observation: dict of tensors [..., N, F], or [..., F] for entries that all agents see.
+            counts: [..., N] bool, the agents whose observations count. An entry that all agents see counts where any of
+                them does.
+        """
         for name, normalizer in self.normalizers.items():
             of_agents = len(self.inputs[name].shape) == 2
             normalizer.update(observation[name], counts if of_agents else tf.reduce_any(counts, axis=-1))
 
 
 def _keep(step_type: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
-    """0 at the first steps of episodes, else 1; [B] or [B, T], as `x` [..., N, H] is."""
+    """Returns 0 at first steps of episodes and 1 elsewhere, shaped like `x` [..., N, H] without its last two axes."""
     if step_type is None:
         return tf.ones(tf.shape(x)[:-2], x.dtype)
     return tf.cast(step_type != ts.StepType.FIRST, x.dtype)

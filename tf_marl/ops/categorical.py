@@ -1,9 +1,9 @@
-"""The team's policy distribution; the only place that masks unavailable actions.
+"""The team acts by one distribution over joint actions, and only here are unavailable actions masked.
 
 A team of N agents with A actions each acts by one distribution, `tfd.Independent(tfd.Categorical(logits), 1)` with
-logits [..., N, A]: its `log_prob` is the joint one, that of the distribution inside is the agents' own. Masked logits
-are ordinary numbers so low that their probability is exactly 0 in float32, so entropies, divergences and gradients
-stay finite.
+logits [..., N, A]. Its `log_prob` is that of the joint action. The `log_prob` of the categorical distribution inside is
+that of each agent's own action. A masked logit is an ordinary number, so low that its probability is exactly 0 in
+float32, so entropies, divergences and gradients stay finite.
 """
 
 import tensorflow as tf
@@ -16,19 +16,31 @@ def mask_logits(logits: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
     """Gives unavailable actions probability 0.
 
     Args:
-        logits: [..., N, A].
-        avail_actions: [..., N, A] bool; at least one per agent is True.
+        logits: [..., N, A], unmasked.
+        avail_actions: [..., N, A] bool, True where an action may be taken; each agent has at least one such action.
     Returns:
-        [..., N, A] logits.
+        Masked logits, [..., N, A].
     """
     return tf.where(avail_actions, logits, MASKED_LOGIT)
 
 
 def team_distribution(logits: tf.Tensor) -> tfd.Independent:
-    """The team's joint policy. Args: logits [..., N, A], masked. Samples are int32 [..., N]."""
+    """Returns the team's joint policy.
+
+    Args:
+        logits: [..., N, A], masked.
+    Returns:
+        A distribution with batch shape [...] and event shape [N]; its samples are int32 [..., N].
+    """
     return tfd.Independent(tfd.Categorical(logits=logits, dtype=tf.int32), reinterpreted_batch_ndims=1)
 
 
 def agent_distribution(team: tfd.Independent) -> tfd.Categorical:
-    """The agents' own policies within a team's: batch [..., N]."""
+    """Returns the agents' own policies within a team's joint policy.
+
+    Args:
+        team: joint policy of batch shape [...] and event shape [N], made by `team_distribution`.
+    Returns:
+        A categorical distribution with batch shape [..., N] over A actions.
+    """
     return team.distribution

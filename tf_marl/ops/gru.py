@@ -1,34 +1,36 @@
-"""A gated recurrent unit over a sequence, with its gradient written out.
+"""A gated recurrent unit runs over a sequence; its gradient is written out by hand.
 
     r = sigmoid(x_r + h W_r)    z = sigmoid(x_z + h W_z)    n = tanh(x_n + r (h W_n + b))    h' = (1 - z) n + z h
 
-Cho et al. 2014 in cuDNN's form, where the reset gate meets the product (Keras' `reset_after=True`, Flax's `GRUCell`).
-What belongs to the input, x = input W_x + b_x, is one product over all steps and comes from outside.
+This is the unit of Cho et al. 2014 in cuDNN's form, where the reset gate r multiplies the product h W_n + b
+(`reset_after=True` in Keras, `GRUCell` in Flax). The input's share x = input W_x + b_x does not depend on h, so the
+caller computes it in one product over all steps.
 
-Automatic differentiation adds up the kernel's gradient step by step; here it is one product over all steps at the end,
-and the loop back keeps nothing but what the next step needs: half the time of a recurrence under XLA on a CPU.
+Automatic differentiation adds up the kernel's gradient step by step. Here that gradient is one product over all steps
+at the end, and the backward loop keeps only what the next step needs. Under XLA on a CPU this halves the time of the
+recurrence.
 """
 
 import tensorflow as tf
 
 
 def unroll(x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """The states after each step.
+    """Computes the hidden state after each step of a sequence.
 
     Args:
-        x: [T, B, N, 3H], the input's share of r, z and n.
-        state: [B, N, H] before the first step; a constant for the gradient.
-        keep: [T, B], 0 where the step starts from a state of zeros, 1 elsewhere.
-        kernel: [H, 3H], of all agents, or [N, H, 3H], each agent's own.
-        bias: [H] or [N, H], b above.
+        x: [T, B, N, 3H], the input's share of r, z and n, in this order.
+        state: [B, N, H], hidden state before the first step; a constant for the gradient.
+        keep: [T, B], 0 where the step starts from a state of zeros (a new episode), 1 elsewhere.
+        kernel: [H, 3H] if all agents share it, [N, H, 3H] if each agent has its own.
+        bias: [H] or [N, H], the b of the candidate state n.
     Returns:
-        [T, B, N, H].
+        Hidden states after each step, [T, B, N, H].
     """
     keep, state = keep[..., None, None], tf.stop_gradient(state)
     agent = "n" if len(kernel.shape) == 3 else ""
 
     def step(x: tf.Tensor, h: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns: the new state, and r, z, n and what r is multiplied with."""
+        """Returns the new state h', then r, z, n and the product h W_n + b that r multiplies, each [B, N, H]."""
         x_r, x_z, x_n = tf.split(x, 3, axis=-1)
         h_r, h_z, h_n = tf.split(tf.einsum(f"bni,{agent}io->bno", h, kernel), 3, axis=-1)
         r, z, h_n = tf.sigmoid(x_r + h_r), tf.sigmoid(x_z + h_z), h_n + bias
@@ -43,8 +45,8 @@ def unroll(x: tf.Tensor, state: tf.Tensor, keep: tf.Tensor, kernel: tf.Tensor, b
         def forward(last, row):
             x, keep = row
             h, r, z, *_ = last
-            # The zero has XLA keep the gates in memory. Where no gradient asks for them, it would compute them within
-            # the loop of n, which it then does not vectorise: up to three times the time.
+            # Adding 0 * (r + z) makes XLA keep the gates in memory. Otherwise, where no gradient asks for them, XLA
+            # computes them within the loop of n and does not vectorise that loop: up to three times the time.
             before = h * keep + 0.0 * (r + z)
             return (*step(x, before, kernel, bias), before)
 

@@ -1,9 +1,10 @@
-"""Advantages and returns.
+"""Generalised advantage estimation weighs how much better than expected the actions of a rollout turned out.
 
-Termination and truncation, once and for all: `discount` is 0 only where the task itself ended, so nothing is
-bootstrapped past that point. At a time limit the task did not end; `discount` stays 1 and the value of the last, true
-observation stands for the rest. As in TF-Agents, that observation is a row of its own: the *boundary* between two
-episodes, at which no action counts. Its value serves the row before it and nothing is learned from the row itself.
+`discount` is 0 only where the task itself ended, so nothing is bootstrapped past that point. At a time limit the task
+did not end: `discount` stays 1, and the value of the true last observation stands for the rewards that would have
+followed. As in TF-Agents, that last observation has a row of its own, the boundary between two episodes, at which the
+action is ignored. The row before the boundary bootstraps from its value. Nothing is learned from the boundary row
+itself.
 """
 
 import tensorflow as tf
@@ -18,19 +19,19 @@ def gae(
     lambda_: float,
     boundary: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
+    """Computes generalised advantage estimates.
 
-        delta_t = r_t + gamma d_t V(s_t+1) - V(s_t)
+        delta_t = r_t + gamma d_t V(s_t+1) - V(s_t)             Schulman et al. 2016, eq. 16
         A_t = delta_t + gamma lambda d_t A_t+1,   A_T = 0, and A_t = 0 at boundaries
 
     Args:
         reward: [B, T], of the transition from row t.
         discount: [B, T], 0 where that transition ended the task, else 1.
-        value: [B, T, ...]; with agents as a trailing axis, reward and discount are shared among them.
-        bootstrap_value: [B, ...], of the observation after the last row.
+        value: [B, T, ...], the critic's values; the agents of a trailing axis share reward and discount.
+        bootstrap_value: [B, ...], value of the observation after the last row.
         gamma: discount factor per env step.
         lambda_: trace decay per env step.
-        boundary: [B, T] bool, rows whose step is an episode's last; none by default.
+        boundary: [B, T] bool, True at rows that hold the last observation of an episode; None means there are none.
     Returns:
         Advantages, shaped like `value`. The returns to train a critic on are advantage + value.
     """
@@ -41,7 +42,7 @@ def gae(
         return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
 
     def per_value(x: tf.Tensor) -> tf.Tensor:
-        """[B, T] -> [T, B, 1, ...], to meet values."""
+        """Transposes [B, T] to [T, B, 1, ...], to broadcast against the values."""
         x = time_first(x)
         return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(value.shape) - 2], tf.int32)], axis=0))
 

@@ -1,44 +1,47 @@
-"""Probability ratios and PPO's objectives (Schulman et al. 2017); pure functions, nothing averaged, nothing logged.
+"""PPO's losses are built from ratios of new to old action probabilities (Schulman et al. 2017).
 
-IPPO clips every agent's ratio by itself (the independent ratio); joint-ratio PPO clips their product.
+IPPO and MAPPO clip the ratio of each agent by itself (the independent ratio). Joint-ratio PPO clips the product of the
+agents' ratios. All functions are pure and return one term per entry; the caller masks and averages the terms.
 """
 
 import tensorflow as tf
 
 
 def independent_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
-    """New over old probability of each agent's own action.
+    """Computes the new over the old probability of each agent's own action.
 
     Args:
-        log_prob: [..., N].
-        old_log_prob: [..., N]; a constant for the gradient.
+        log_prob: [..., N], under the current weights.
+        old_log_prob: [..., N], under the policy that acted; a constant for the gradient.
     Returns:
-        [..., N].
+        Ratios, [..., N].
     """
     return tf.exp(log_prob - tf.stop_gradient(old_log_prob))
 
 
 def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
-    """New over old probability of the team's joint action: the product of the agents' ratios, taken in log space.
+    """Computes the new over the old probability of the team's joint action: the product of the agents' ratios.
+
+    The product is a sum in log space. A dead agent has log-probability 0 before and after, so its factor is 1.
 
     Args:
-        log_prob: [..., N]; a dead agent's is 0, its ratio 1.
-        old_log_prob: [..., N]; a constant for the gradient.
+        log_prob: [..., N], under the current weights.
+        old_log_prob: [..., N], under the policy that acted; a constant for the gradient.
     Returns:
-        [...].
+        Joint ratios, [...].
     """
     return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
 
 
 def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | tf.Tensor | None) -> tf.Tensor:
-    """Pessimistic policy objective, one term per ratio.
+    """Computes the pessimistic policy objective, one term per ratio.
 
         min(r A, clip(r, 1 - eps, 1 + eps) A)            Schulman et al. 2017, eq. 7
 
     Args:
         ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
         advantage: shaped like `ratio`; a constant for the gradient.
-        epsilon: half-width of the clip range, dimensionless; a number, or a tensor that broadcasts against `ratio`;
+        epsilon: half-width of the clip range, dimensionless: a number, or a tensor that broadcasts against `ratio`.
             None does not clip.
     Returns:
         Terms to maximise, shaped like `ratio`; the caller masks dead agents and averages.
@@ -50,16 +53,30 @@ def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | t
 
 
 def squared_value_loss(value: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
-    """1/2 (V - R)^2 term by term. Args: value and returns of one shape; returns are a constant for the gradient."""
+    """Computes the squared value loss 1/2 (V - R)^2, term by term.
+
+    Args:
+        value: V, tensor of any shape.
+        returns: R, shaped like `value`; a constant for the gradient.
+    Returns:
+        Losses, shaped like `value`.
+    """
     return 0.5 * tf.square(value - tf.stop_gradient(returns))
 
 
 def huber_value_loss(value: tf.Tensor, returns: tf.Tensor, delta: float) -> tf.Tensor:
-    """Squared up to an error of `delta`, linear beyond, so that a few far returns do not rule (Huber 1964).
+    """Computes the Huber loss of values, term by term (Huber 1964).
+
+    It is squared up to an error of `delta` and linear beyond, so a few outlying returns do not dominate the gradient.
 
         1/2 e^2 where |e| <= delta, delta (|e| - delta / 2) elsewhere,   e = V - R
 
-    Args: value and returns of one shape; returns are a constant for the gradient; delta in their units.
+    Args:
+        value: V, tensor of any shape.
+        returns: R, shaped like `value`; a constant for the gradient.
+        delta: error at which the loss becomes linear, in the units of `value`.
+    Returns:
+        Losses, shaped like `value`.
     """
     error = tf.abs(value - tf.stop_gradient(returns))
     near = tf.minimum(error, delta)
@@ -67,9 +84,16 @@ def huber_value_loss(value: tf.Tensor, returns: tf.Tensor, delta: float) -> tf.T
 
 
 def clip_value(value: tf.Tensor, old_value: tf.Tensor, value_clip: float) -> tf.Tensor:
-    """The value kept within `value_clip` of the old one, whose loss PPO's value clipping takes where it is the larger.
+    """Clips values to within `value_clip` of the old ones.
 
-    Args: value and old_value of one shape; old_value is a constant for the gradient; value_clip in their units.
+    PPO's value clipping takes the larger of two losses, that of the value and that of this clipped value.
+
+    Args:
+        value: tensor of any shape.
+        old_value: shaped like `value`; a constant for the gradient.
+        value_clip: largest distance from the old value, in the units of `value`.
+    Returns:
+        Clipped values, shaped like `value`.
     """
     old_value = tf.stop_gradient(old_value)
     return old_value + tf.clip_by_value(value - old_value, -value_clip, value_clip)

@@ -1,17 +1,18 @@
-"""Total variation between an old and a new team policy: the size of the trust region.
+"""Total variation (TV) between the old and the new team policy measures the size of the trust region.
 
     TV(p, q) = 1/2 sum_a |p(a) - q(a)| = sum_a max(0, p(a) - q(a)) = E_p[max(0, 1 - q(a) / p(a))]
 
-The joint policy is the product of the agents' own, so its total variation lies between quantities that are cheap:
+The joint policy is the product of the agents' own policies, so quantities that are cheap to compute bound its TV:
 
     max_k TV_k <= joint TV <= 1 - prod_k (1 - TV_k) <= sum_k TV_k
 
-The sum is the paper's (Proposition 2); it reaches N, where a total variation never passes 1. The product is tighter and
-does not: agents that couple their old and new actions as well as each can, agree all at once with probability
-prod_k (1 - TV_k).
+The sum bound is Proposition 2 of the paper "Monotonic Improvement Guarantees under Non-stationarity for Decentralized
+PPO". It can reach N, although a TV is never above 1. The product bound is tighter and never above 1. It holds because a
+coupling of each agent's old and new action can make them agree with probability 1 - TV_k. With independent couplings
+all agents agree with probability prod_k (1 - TV_k).
 
-Every function takes the team's TFP distributions or its masked logits [..., N, A]. A dead agent has one action left,
-so its total variation is 0 and it drops out by itself: N is the number of the living.
+Every function takes the team's TFP distributions or masked logits [..., N, A]. A dead agent has one available action,
+so its TV is 0 and it does not change any of these quantities.
 """
 
 import math
@@ -24,73 +25,116 @@ from tf_marl.ops import categorical
 
 Team: TypeAlias = tf.Tensor | tfd.Distribution
 
-TABLE_SIZE = 2**20  # numbers worked on at a time, which bounds the memory: a dozen tables of them, 8 bytes each
-_LARGEST_HALF = 2**26  # joint actions of half a team; more fit no memory
+TABLE_SIZE = 2**20  # entries of one table; it bounds the memory: about a dozen tables at a time, 8 bytes an entry
+_LARGEST_HALF = 2**26  # joint actions of half a team; tables of more do not fit in memory
 
 
 class JointTV(NamedTuple):
-    """A joint policy's total variation at each state, [...] each."""
+    """Holds the total variation of a joint policy at each state; every field is a tensor [...]."""
 
     value: tf.Tensor
-    standard_error: tf.Tensor  # 0 where exact
-    exact: tf.Tensor  # bool; else Monte Carlo
+    standard_error: tf.Tensor  # of the Monte Carlo estimate, 0 where the value is exact
+    exact: tf.Tensor  # bool: computed exactly; elsewhere estimated by Monte Carlo
 
 
 def _logits(team: Team) -> tf.Tensor:
-    """[..., N, A] of a team's agents, as log-probabilities up to a constant."""
+    """Returns the logits [..., N, A] of a team's agents: log-probabilities up to a constant."""
     if isinstance(team, tfd.Distribution):
         return categorical.agent_distribution(team).logits_parameter()
     return tf.convert_to_tensor(team)
 
 
 def agent_tv(old: Team, new: Team) -> tf.Tensor:
-    """Total variation of each agent's own policy, exact: [..., N], in [0, 1]."""
+    """Computes the exact total variation of each agent's own policy.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        TV_k, [..., N], in [0, 1].
+    """
     return 0.5 * tf.reduce_sum(tf.abs(tf.nn.softmax(_logits(new)) - tf.nn.softmax(_logits(old))), axis=-1)
 
 
 def joint_tv_lower_bound(old: Team, new: Team) -> tf.Tensor:
-    """Lower bound on the joint policy's total variation, max_k TV_k: [...], in [0, 1]."""
+    """Computes the lower bound max_k TV_k on the total variation of the joint policy.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bound, [...], in [0, 1].
+    """
     return tf.reduce_max(agent_tv(old, new), axis=-1)
 
 
 def joint_tv_sum_bound(old: Team, new: Team) -> tf.Tensor:
-    """Upper bound on the joint policy's total variation, sum_k TV_k: [...], in [0, N] (the paper's Proposition 2)."""
+    """Computes the upper bound sum_k TV_k on the total variation of the joint policy (Proposition 2 of the paper).
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bound, [...], in [0, N].
+    """
     return tf.reduce_sum(agent_tv(old, new), axis=-1)
 
 
 def joint_tv_product_bound(old: Team, new: Team) -> tf.Tensor:
-    """The tighter upper bound 1 - prod_k (1 - TV_k): [...], in [0, 1]."""
+    """Computes the upper bound 1 - prod_k (1 - TV_k) on the total variation of the joint policy.
+
+    It is at most as large as the sum bound sum_k TV_k.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bound, [...], in [0, 1].
+    """
     return product_bound(agent_tv(old, new))
 
 
 def product_bound(tv: tf.Tensor) -> tf.Tensor:
-    """1 - prod_k (1 - TV_k), without cancellation where they are small. Args: tv [..., N]. Returns: [...]."""
+    """Computes 1 - prod_k (1 - TV_k), without cancellation where the TV_k are small.
+
+    Args:
+        tv: [..., N], total variation of each agent.
+    Returns:
+        The bound on the joint total variation, [...], in [0, 1].
+    """
     return -tf.math.expm1(tf.reduce_sum(tf.math.log1p(-tf.minimum(tv, 1.0)), axis=-1))
 
 
 def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
-    """Total variation of the joint policy, exact: [...], in [0, 1].
+    """Computes the exact total variation of the joint policy.
 
-    It sums over all joint actions without making each: the team is split in two halves, the joint actions a and b of
-    either are made, and b sorted by the ratio q(b) / p(b). With each a, those b count that come before p(a) / q(a):
+    The sum runs over all joint actions, but they are not enumerated one by one. The team is split into two halves with
+    joint actions a and b. The b are sorted by their ratio q(b) / p(b). For each a, the b with q(b) / p(b) < p(a) / q(a)
+    are the ones that contribute, and cumulative sums give their probabilities P(a) under the old and Q(a) under the new
+    policy:
 
         sum_ab max(0, p(a) p(b) - q(a) q(b)) = sum_a (p(a) P(a) - q(a) Q(a)),   P(a) = sum of p(b) over those b
 
-    so that time and memory grow with the root of the number of joint actions: ten agents with six actions each have 60
-    million, and halves of 7,776. Actions that the old policy never takes contribute nothing and are left out. States
-    are taken in batches of like size. Computed in float64.
+    So time and memory grow with the square root of the number of joint actions: ten agents with six actions each have
+    60 million, and each half has 7,776. Actions that the old policy never takes contribute nothing and are left out.
+    States with similar numbers of joint actions are processed together in batches. The computation is in float64.
 
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The joint total variation, [...], in [0, 1], in the dtype of the logits.
     Raises:
-        tf.errors.InvalidArgumentError: half a team has more than 2^26 joint actions.
+        tf.errors.InvalidArgumentError: half a team has more than 2^26 joint actions at some state.
     """
     p, q, counts = _support(old, new)
-    # Large and small in turn, so that the halves are alike.
+    # The agents are sorted by their number of actions; taking every second one makes halves of similar size.
     halves = [(p[:, i::2], q[:, i::2], counts[:, i::2]) for i in range(2)]
     size = _larger_half(counts)
     fits = tf.debugging.assert_less_equal(
         size, tf.cast(_LARGEST_HALF, size.dtype), "joint_tv_exact: too many joint actions; use joint_tv_monte_carlo"
     )
-    with tf.control_dependencies([fits]):  # else a graph makes the tables meanwhile
+    with tf.control_dependencies([fits]):  # otherwise a graph may build the tables before the check
         order = tf.argsort(size, direction="DESCENDING")
 
     def too_large(states: tf.Tensor) -> tf.Tensor:
@@ -100,7 +144,8 @@ def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
 
     def batch(start: tf.Tensor, joint_tv: tf.Tensor):
         most = tf.maximum(1, tf.cast(TABLE_SIZE / size[order[start]], tf.int32))
-        # Fewer, where states of like size owe it to other agents and would fill each other's tables up.
+        # A table is as wide as the largest count of each agent. States of equal size whose agents differ in their
+        # counts make it wider than that size, so the batch is halved until the table fits.
         (states,) = tf.while_loop(
             too_large, lambda states: (states[: (tf.shape(states)[0] + 1) // 2],), (order[start : start + most],)
         )
@@ -122,16 +167,19 @@ def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:
 
 
 def joint_tv_monte_carlo(old: Team, new: Team, num_samples: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Total variation of the joint policy from joint actions of the old one: E_old[max(0, 1 - joint ratio)].
+    """Estimates the total variation of the joint policy from sampled joint actions of the old policy.
 
-    That is bounded in [0, 1], where 1/2 E_old|joint ratio - 1|, which has the same mean, has heavy tails.
+        joint TV = E_old[max(0, 1 - joint ratio)]
+
+    Each sample lies in [0, 1]. The equal expectation `1/2 E_old|joint ratio - 1|` would have heavy tails.
 
     Args:
-        old, new: the team's.
-        num_samples: at each state, at least 2.
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+        num_samples: joint actions sampled at each state, at least 2.
         seed: [2] int32.
     Returns:
-        The estimate, [...], unbiased, and its standard error, [...].
+        The unbiased estimate, [...], and its standard error, [...].
     """
     old_log_prob, new_log_prob = (tf.nn.log_softmax(leaf) for leaf in _both(old, new))
     num_agents, num_actions = old_log_prob.shape[-2:]
@@ -165,12 +213,19 @@ def joint_tv(
     num_samples: int = 1024,
     seed: tf.Tensor | tuple[int, int] = (0, 0),
 ) -> JointTV:
-    """Total variation of the joint policy: exact at states with few joint actions, Monte Carlo at the others.
+    """Computes the joint policy's total variation: exactly where there are few joint actions, else by Monte Carlo.
 
     Args:
-        old, new: the team's.
-        max_joint_actions: that the old policy may take, up to which it is computed exactly.
-        num_samples, seed: for the others, as for `joint_tv_monte_carlo`.
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+        max_joint_actions: a state is computed exactly if the old policy takes at most this many joint actions there.
+        num_samples: joint actions sampled at each of the other states, at least 2.
+        seed: [2] int32, for the samples.
+    Returns:
+        A `JointTV` of tensors [...].
+    Raises:
+        tf.errors.InvalidArgumentError: `max_joint_actions` admits a state where half a team has more than 2^26 joint
+            actions.
     """
     old, new = _both(old, new)
     _, _, counts = _support(old, new)
@@ -189,7 +244,7 @@ def joint_tv(
 
 
 def _both(old: Team, new: Team) -> tuple[tf.Tensor, tf.Tensor]:
-    """The logits of either, [..., N, A]."""
+    """Returns the logits of both teams, broadcast to one shape [..., N, A]."""
     old, new = _logits(old), _logits(new)
     shape = tf.broadcast_dynamic_shape(tf.shape(old), tf.shape(new))
     static = tf.broadcast_static_shape(old.shape, new.shape)
@@ -197,9 +252,14 @@ def _both(old: Team, new: Team) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _support(old: Team, new: Team) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Probabilities [S, N, A] of S states in float64, and the number of actions [S, N] that the old policy may take.
+    """Returns both policies' probabilities, sorted so that the actions in use come first.
 
-    Those actions come first; the agents with most of them come first.
+    The actions of each agent are in descending order of their old probability; the agents are in descending order of
+    their number of actions.
+
+    Returns:
+        Old and new probabilities, [S, N, A] each in float64, of S states; and counts [S, N] int32, how many actions of
+        each agent the old policy takes with a probability above 0.
     """
     p, q = (tf.nn.softmax(tf.cast(leaf, tf.float64)) for leaf in _both(old, new))
     p, q = (tf.reshape(leaf, [-1, *leaf.shape[-2:]]) for leaf in (p, q))
@@ -211,15 +271,30 @@ def _support(old: Team, new: Team) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def _larger_half(counts: tf.Tensor) -> tf.Tensor:
-    """Joint actions of the larger half of a team, float64. Args: counts [..., N], of actions. Returns: [...]."""
+    """Computes how many joint actions the larger half of a team has.
+
+    Args:
+        counts: [..., N] int32, actions of each agent.
+    Returns:
+        The number of joint actions, [...] float64.
+    """
     halves = [tf.reduce_prod(tf.cast(counts[..., i::2], tf.float64), axis=-1) for i in range(2)]
     return tf.reduce_max(halves, axis=0)
 
 
 def joint_probabilities(p: tf.Tensor, q: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """[S, J] each, of the joint actions of some agents; where an agent has fewer actions than at other states, 0.
+    """Computes the probabilities of all J joint actions of some agents, under the old and the new policy.
 
-    Args: p, q [S, N, A] and counts [S, N], as of `_support`.
+    J is the product over the agents of their largest number of actions at any of the states. Where an agent has fewer
+    actions at a state, the surplus joint actions have probability 0 in both results.
+
+    Args:
+        p: [S, N, A] float64, old probabilities at S states; each agent's actions are in descending order of
+            probability.
+        q: [S, N, A] float64, new probabilities of the same actions.
+        counts: [S, N] int32, how many actions of each agent have an old probability above 0.
+    Returns:
+        Old and new probabilities of the joint actions, [S, J] each.
     """
     num_states = tf.shape(p)[0]
     joint_p = joint_q = tf.ones([num_states, 1], p.dtype)
@@ -233,6 +308,6 @@ def joint_probabilities(p: tf.Tensor, q: tf.Tensor, counts: tf.Tensor) -> tuple[
 
 
 def _per_state(x: tf.Tensor, old: Team, new: Team, dtype: tf.DType | None = None) -> tf.Tensor:
-    """[S] -> [...], in the dtype of the logits if none is given."""
+    """Reshapes [S] to [...], the batch shape of the teams, and casts to `dtype` or else to the dtype of the logits."""
     logits, _ = _both(old, new)
     return tf.ensure_shape(tf.reshape(tf.cast(x, dtype or logits.dtype), tf.shape(logits)[:-2]), logits.shape[:-2])

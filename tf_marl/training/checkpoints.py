@@ -1,4 +1,4 @@
-"""Snapshots on disk that are whole or not there, whatever happens to the process, and that are not trusted blindly."""
+"""Snapshots survive a killed process or a power cut: on disk, each one is complete or absent."""
 
 import json
 import logging
@@ -9,16 +9,23 @@ from typing import Any
 
 import tensorflow as tf
 
-_FILES = "snapshot"  # what the files of a snapshot are called
-_RUN = "run.json"  # whose it is
+_FILES = "snapshot"  # prefix of the files of a snapshot
+_RUN = "run.json"  # the facts that identify the snapshot's run
 _UNFINISHED, _REPLACED = "unfinished", "replaced"
 
 
 class Checkpoints:
-    """The last few states of some trackable objects, each in a folder named after its env steps.
+    """Saves the latest states of some trackable objects, each in a folder named after its env steps.
 
-    A snapshot is written beside its place, flushed to the disk, then renamed. Before it is read, it is read through
-    once for its checksums.
+    A snapshot is written to a temporary folder, flushed to the disk and then renamed. Before it is restored, all of it
+    is read once to verify its checksums.
+
+    Args:
+        folder: of the snapshots; it is created at the first save.
+        max_to_keep: how many snapshots to keep, the latest ones.
+        run: facts that identify the run, such as settings: plain values by name. A snapshot of a run with other values
+            is refused.
+        **objects: variables, modules, optimisers and other objects that TensorFlow can save, by names of their own.
     """
 
     def __init__(
@@ -37,15 +44,17 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**objects)
 
     def env_steps(self) -> list[int]:
-        """Of the snapshots there are, ascending; what has another name than one of them is not ours."""
+        """Returns the env steps of all snapshots in the folder, ascending; other files there are ignored."""
         numbers = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal()]
         return sorted(number for number in numbers if self._place(number).exists())
 
     def save(self, env_steps: int) -> None:
-        """Saves the objects as they are now, and drops what is no longer kept.
+        """Saves the present state of the objects and deletes snapshots beyond `max_to_keep`.
 
+        Args:
+            env_steps: of the run so far; they name the snapshot. Snapshots of later env steps are deleted too.
         Raises:
-            OSError: it cannot be written; what was saved before is untouched.
+            OSError: the snapshot cannot be written; earlier ones are not touched.
         """
         unfinished, replaced, place = self.folder / _UNFINISHED, self.folder / _REPLACED, self._place(env_steps)
         try:
@@ -67,17 +76,20 @@ class Checkpoints:
             raise OSError(f"no checkpoint can be written to {self.folder}: {reason}") from error
         shutil.rmtree(replaced, ignore_errors=True)
         kept = [other for other in self.env_steps() if other <= env_steps][-self._max_to_keep :]
-        for other in set(self.env_steps()) - set(kept):  # a later one is damaged: else the run had gone on from there
+        for other in set(self.env_steps()) - set(kept):  # later ones are damaged, or the run would have resumed there
             shutil.rmtree(self._place(other), ignore_errors=True)
 
     def restore(self, *names: str) -> int | None:
-        """Gives the objects the values of the newest snapshot that is whole; a damaged one is warned of.
+        """Sets the objects to the values of the newest intact snapshot, with a warning for each damaged one.
 
-        Args: names, of the objects; none for all of them.
-        Returns: its env steps; None if there is no snapshot.
+        Args:
+            *names: of the objects to restore; none means all of them.
+        Returns:
+            The snapshot's env steps; None if there is no snapshot.
         Raises:
-            ValueError: none is whole, or it does not suit the objects; or, all of them being asked for, is of another
-                run.
+            ValueError: all snapshots are damaged; or an object has another shape in the snapshot; or all objects are
+                asked for and the snapshot is of another run.
+            AssertionError: the snapshot holds no value for one of the objects.
         """
         for env_steps in reversed(self.env_steps()):
             place = self._place(env_steps)
@@ -109,25 +121,25 @@ class Checkpoints:
 
 
 def _run_of(place: pathlib.Path) -> dict[str, Any]:
-    """What a snapshot tells of its run; nothing, if it is older than that."""
+    """Returns the facts about its run that a snapshot holds; snapshots of older versions hold none."""
     path = place / _RUN
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _whole(place: pathlib.Path) -> bool:
-    """Whether all of a snapshot can be read and agrees with its checksums."""
+    """Returns whether all of a snapshot can be read and matches its checksums."""
     try:
         reader = tf.train.load_checkpoint(str(place / _FILES))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
         _run_of(place)
-    except Exception:  # TensorFlow's reader raises IndexError, RuntimeError, an OpError: as it happens to stumble
+    except Exception:  # TensorFlow's reader raises IndexError, RuntimeError or an OpError, depending on the damage
         return False
     return True
 
 
 def _flush(path: pathlib.Path) -> None:
-    """Has the disk hold what was written to a file or folder, so that a power cut finds it there."""
+    """Makes the disk store what was written to a file or folder, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

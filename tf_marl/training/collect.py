@@ -1,6 +1,6 @@
-"""Collecting experience: policy and environment in turn, compiled into one program.
+"""Policy and environments take turns to collect experience, within one compiled program.
 
-On a CPU the environments are dealt out in shards, one compiled rollout each (`shards.py`).
+On a CPU the environments are split into shards, each with a compiled rollout of its own (`compile/shards.py`).
 """
 
 from collections.abc import Sequence
@@ -18,30 +18,37 @@ from tf_marl.environments.world import CompiledWorld, State
 
 
 class Tally(NamedTuple):
-    """Sums over the episodes that ended in a rollout, and the env steps it took; float32 scalars."""
+    """Holds sums over the episodes that ended in a rollout, and the rollout's env steps, all as scalars."""
 
-    env_steps: tf.Tensor  # joint actions; starting an episode is none
+    env_steps: tf.Tensor  # joint actions of all environments; the step that starts an episode does not count
     episodes: tf.Tensor
     returns: tf.Tensor
     env_steps_of_episodes: tf.Tensor
-    outcomes: dict[str, tf.Tensor]  # how many came to each of the world's outcomes
+    outcomes: dict[str, tf.Tensor]  # number of episodes with each of the world's outcomes
 
 
 class AnyCollector(Protocol):
-    """What collects, in worlds of any kind. It is a `tf.Module`: a checkpoint holds what there is to hold of it."""
+    """Describes what collects rollouts from a world of any kind.
+
+    A collector is a `tf.Module`, so a checkpoint saves the variables it has.
+    """
 
     num_shards: int
     variables: Sequence[tf.Variable]
 
     def collect(self) -> tuple[Rollout, Tally]:
-        """The next rollout of all environments."""
+        """Collects the next rollout of all environments.
+
+        Returns:
+            The rollout, [B, T, ...], and its tally of scalars.
+        """
 
     def metrics(self) -> dict[str, float]:
-        """What there is to record of the environments besides the rollouts."""
+        """Returns metrics of the environments to record besides those of the rollouts."""
 
 
 class Progress(NamedTuple):
-    """Where a batch of environments stands between two rollouts."""
+    """Holds the state of B environments between two rollouts."""
 
     state: State
     policy_state: types.NestedTensor  # [B, ...]
@@ -50,7 +57,15 @@ class Progress(NamedTuple):
 
 
 def start(world: CompiledWorld, policy: tf_policy.TFPolicy, seed: tf.Tensor) -> Progress:
-    """Fresh episodes in all environments."""
+    """Starts fresh episodes in all environments.
+
+    Args:
+        world: B environments.
+        policy: gives the initial policy state.
+        seed: [2] int32.
+    Returns:
+        The state of the environments, [B, ...].
+    """
     zeros = tf.zeros([world.num_envs])
     return Progress(world.reset(seed), policy.get_initial_state(world.num_envs), zeros, zeros)
 
@@ -63,18 +78,18 @@ def collect(
     num_steps: int,
     one_episode: bool = False,
 ) -> tuple[Progress, Rollout, Tally]:
-    """Plays `num_steps` steps in every environment; a pure function, made to be compiled.
+    """Plays `num_steps` steps in every environment; a pure function of its tensors, meant to be compiled.
 
     Args:
-        world: the environments.
-        policy: chooses the actions; its `info` is kept with them.
-        progress: where the environments stand.
-        seed: [2] int32, of policy and environments.
-        num_steps: T.
-        one_episode: whether only the first episode of each environment counts: rows after it are boundaries, like the
-            one that holds its last observation, and are in no tally.
+        world: B environments.
+        policy: chooses the actions; its `info` is recorded.
+        progress: state of the environments before the first step, [B, ...].
+        seed: [2] int32, for policy and environments.
+        num_steps: T, env steps of the rollout.
+        one_episode: whether only the first episode of each environment counts. Later rows then become boundaries, as is
+            the row that holds the episode's last observation, and the tally leaves them out.
     Returns:
-        Where the environments stand now, the rollout, and what came of it.
+        The state of the environments after the last step, [B, ...], the rollout, [B, T, ...], and its tally of scalars.
     """
 
     def step(t, progress, time_step, over, tally):
@@ -138,7 +153,22 @@ def collect(
 
 
 class Collector(tf.Module):
-    """Environments that go on from rollout to rollout; their state lives in variables, so a checkpoint holds it."""
+    """Collects rollouts from a compiled world, whose episodes go on from one rollout to the next.
+
+    The state of the environments is kept in variables, so checkpoints save it.
+
+    Args:
+        world: all B environments.
+        policy: chooses the actions.
+        num_steps: T, env steps of each rollout.
+        seed: root of all randomness in the rollouts.
+        num_shards: number of compiled programs side by side, a divisor of B; None is as many as there are
+            CPU cores, or the next lower divisor of B.
+        whole_episodes: whether every rollout starts anew and holds one episode of each environment, at most T env steps
+            long.
+    Raises:
+        ValueError: `num_shards` does not divide B.
+    """
 
     def __init__(
         self,
@@ -149,16 +179,6 @@ class Collector(tf.Module):
         num_shards: int | None = None,
         whole_episodes: bool = False,
     ):
-        """
-        Args:
-            world: all the environments.
-            policy: chooses the actions.
-            num_steps: T, of each rollout.
-            seed: root of all chance in the rollouts.
-            num_shards: programs side by side, a divisor of the number of environments; by default one a core.
-            whole_episodes: whether every rollout starts anew and holds one episode of each environment, at most T env
-                steps long.
-        """
         super().__init__("collector")
         self.num_shards = num_shards or shards.per_core(world.num_envs)
         if world.num_envs % self.num_shards:

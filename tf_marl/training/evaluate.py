@@ -1,4 +1,4 @@
-"""Playing whole episodes with a fixed policy."""
+"""A fixed policy is evaluated on whole episodes."""
 
 import tensorflow as tf
 from scipy import stats
@@ -10,17 +10,24 @@ from tf_marl.environments.world import CompiledWorld, LiveWorld, World
 
 
 def win_interval(battle_won_mean: float, episodes: int) -> tuple[float, float]:
-    """The 95% confidence interval of a win rate (Wilson 1927). Args: battle_won_mean, over that many episodes."""
+    """Computes the 95% confidence interval of a win rate (Wilson 1927).
+
+    Args:
+        battle_won_mean: share of the episodes that were won, in [0, 1].
+        episodes: number of episodes.
+    Returns:
+        The lower and the upper end, in [0, 1].
+    """
     interval = stats.binomtest(round(battle_won_mean * episodes), episodes).proportion_ci(method="wilson")
     return interval.low, interval.high
 
 
 class Evaluator:
-    """Plays one episode in each environment of a world of its own, all at once.
+    """Plays one episode in each environment of a world, all at once.
 
     Args:
-        world: as many environments as episodes are wanted.
-        policy: greedy, as a rule.
+        world: a world of its own, with as many environments as episodes are wanted.
+        policy: plays; usually greedy.
     """
 
     def __init__(self, world: World, policy: tf_policy.TFPolicy):
@@ -35,19 +42,23 @@ class Evaluator:
             self._play = self._episodes
 
     def __call__(self, seed: tf.Tensor) -> dict[str, float]:
-        """Args: seed [2] int32; equal seeds and weights give equal episodes, in compiled worlds.
+        """Plays the episodes.
 
-        Returns: of each outcome that the world has its share of the episodes, such as `battle_won_mean`, in [0, 1];
-            `return_mean`, `episode_length_mean` (env steps).
+        Args:
+            seed: [2] int32. In compiled worlds equal seeds and weights give equal episodes.
+        Returns:
+            Means over the episodes by name. They are `return_mean`, `episode_length_mean` (env steps) and, for each
+            outcome of the world, the share of episodes with it, in [0, 1], such as `battle_won_mean`.
         """
         return {name: float(tf.reduce_mean(value)) for name, value in self._play(seed).items()}
 
     def _episodes(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Plays the episodes and returns each metric per episode, [B]."""
         world = self._world
 
         def step(t, state, time_step, policy_state, going, totals):
             state, time_step, action_step = world.play_step(self._policy, seed, t, state, time_step, policy_state)
-            first = going & time_step.is_first()  # a game begins, or has broken off and begins anew
+            first = going & time_step.is_first()  # an episode begins, or the one before broke off
             counts = tf.cast(going & ~first, tf.float32)
             last, info = time_step.is_last(), world.info(state)
             now = {f"{name}_mean": tf.cast(last & info[name], tf.float32) for name in self._outcomes}
@@ -67,7 +78,10 @@ class Evaluator:
 
 
 class _Played:
-    """A live world as a compiled one is played: its state is what it showed last. The policy is a program by itself."""
+    """Adapts a live world to the interface of a compiled one; its state is the time step that it showed last.
+
+    Only the policy is compiled, as a program by itself.
+    """
 
     def __init__(self, world: LiveWorld, policy: tf_policy.TFPolicy):
         self._world = world
@@ -75,11 +89,11 @@ class _Played:
         self.num_envs = world.num_envs
 
     def reset(self, seed: tf.Tensor) -> ts.TimeStep:
-        del seed  # it has its own
+        del seed  # a live world has randomness of its own
         return self._tensors(self._world.reset())
 
     def play_step(self, policy, seed, t, state, time_step, policy_state):
-        """Step `t`: the policy's chance is `CompiledWorld.play_step`'s, the world's its own."""
+        """Plays step `t`: the policy draws as in `CompiledWorld.play_step`, the live world from its own randomness."""
         del policy
         policy_seed, _ = tf.unstack(
             tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
@@ -96,5 +110,5 @@ class _Played:
 
     @staticmethod
     def _tensors(shown: ts.TimeStep) -> ts.TimeStep:
-        # Of copies: TensorFlow may take over an array without.
+        # Copied, because TensorFlow may share the memory of an array that the world writes to again.
         return tf.nest.map_structure(lambda leaf: tf.constant(leaf.copy()), shown)

@@ -1,4 +1,4 @@
-"""Collecting from environments that are no tensor programs: games in their own time, where only the policy compiles."""
+"""Live worlds are games that run outside of TensorFlow; experience is collected from them step by step."""
 
 import math
 import time
@@ -19,11 +19,21 @@ from tf_marl.training.collect import Tally
 
 
 class LiveCollector(tf.Module):
-    """A collector of episodes that go on from rollout to rollout.
+    """Collects rollouts from a live world, whose episodes go on from one rollout to the next.
 
-    No checkpoint holds them: after a resume all episodes begin anew. What was played of an episode that broke off
-    counts as a boundary in the rollout where it did; nobody learns from it. (What earlier rollouts held of it was
-    learned from when nothing was wrong yet. With `whole_episodes` there is no such thing.)
+    Checkpoints do not save the episodes under way, so after a resume all episodes begin anew.
+
+    If an episode breaks off, because a game fails, its rows in the present rollout become boundaries and nothing is
+    learned from them. Its rows in earlier rollouts, if any, were learned from already. With `whole_episodes` no episode
+    spans two rollouts.
+
+    Args:
+        world: all B environments.
+        policy: chooses the actions.
+        num_steps: T, env steps of each rollout.
+        seed: root of the policy's randomness; the games have their own.
+        whole_episodes: whether every rollout starts anew and holds one episode of each environment, at most T env steps
+            long.
     """
 
     num_shards = 1
@@ -36,7 +46,6 @@ class LiveCollector(tf.Module):
         seed: int,
         whole_episodes: bool = False,
     ):
-        """Args: as for `Collector`."""
         super().__init__("collector")
         world.one_episode = whole_episodes
         self._core = world
@@ -46,13 +55,15 @@ class LiveCollector(tf.Module):
         self._seed = tf.constant([seed, 2], tf.int32)
         self._count = tf.Variable(0, dtype=tf.int32, trainable=False, name="rollouts")
         self._act = self._compiled()
-        # Where the games stand: in a namespace, where no checkpoint looks for it.
+        # The state of the games. A namespace hides it from checkpoints, which save a module's attributes.
         self._now = SimpleNamespace(time_step=None, policy_state=(), totals=(), seconds=0.0, at_work=0.0)
 
     def _compiled(self) -> Callable[..., policy_step.PolicyStep]:
-        """(what the games show, in one array [B, K]; seed and step int32 [3]; policy state) -> the policy's step.
+        """Compiles the policy, to be called on what the games show.
 
-        All games wait for it, and most of what it costs is handing over arrays: so there is one.
+        The result maps (time step of arrays [B, ...]; seed and step, int32 [3]; policy state) to a policy step. All
+        games wait for this call, and most of its cost is passing arrays to TensorFlow. So the time step is passed as
+        one array, [B, features].
         """
         batch = self._core.num_envs
         spec = self._core.time_step_spec
@@ -71,7 +82,7 @@ class LiveCollector(tf.Module):
         state_spec = tf.nest.map_structure(
             lambda leaf: tf.TensorSpec([batch, *leaf.shape], leaf.dtype), self._policy.policy_state_spec
         )
-        # A concrete function need not look for the right trace.
+        # Calling a concrete function skips the search for the right trace.
         concrete = act.get_concrete_function(
             tf.TensorSpec([batch, sum(sizes)]), tf.TensorSpec([3], tf.int32), state_spec
         )
@@ -83,7 +94,13 @@ class LiveCollector(tf.Module):
         return decide
 
     def collect(self) -> tuple[Rollout, Tally]:
-        """At least one row to learn from. Raises WorldFailedError: it cannot go on."""
+        """Collects rollouts until one has a row to learn from, and returns that one.
+
+        Returns:
+            The rollout, [B, T, ...], and the tally of scalars over all rollouts that were played.
+        Raises:
+            WorldFailedError: the world cannot go on.
+        """
         began = time.monotonic()
         at_work = self._core.seconds_at_work(began)
         tallies = []
@@ -98,6 +115,7 @@ class LiveCollector(tf.Module):
         return rollout, tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *tallies)
 
     def _play(self) -> tuple[Rollout, Tally]:
+        """Plays one rollout, [B, T, ...], and returns it with its tally."""
         self._count.assign_add(1)
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._count).numpy()
         world, now = self._core, self._now
@@ -134,9 +152,10 @@ class LiveCollector(tf.Module):
         return Rollout(rows, final), tally
 
     def metrics(self) -> dict[str, float]:
-        """The world's, and `live/busy`: of the collecting since this was last asked, the share that games were at work.
+        """Returns the world's metrics, and `live/busy`, the share of the collecting time in which games were at work.
 
-        What a game does between two collections, such as coming back after a failure, does not count.
+        `live/busy` covers the collections since this method was last called, and is in [0, 1]. Work of a game between
+        two collections, such as restarting after a failure, does not count.
         """
         busy = self._now.at_work / self._now.seconds
         self._now.seconds = self._now.at_work = 0.0
@@ -146,7 +165,15 @@ class LiveCollector(tf.Module):
 def _tally(
     rows: trajectory.Trajectory, outcomes: dict[str, np.ndarray], totals: np.ndarray
 ) -> tuple[Tally, np.ndarray]:
-    """Sums over rows [B, T], and the totals [2, B] of the episodes under way after them. Args: outcomes [B, T] each."""
+    """Sums up the rows of a rollout.
+
+    Args:
+        rows: arrays [B, T, ...].
+        outcomes: [B, T] bool each, by name; they count where an episode ends.
+        totals: [2, B], return and length (env steps) of the episodes under way before the first row.
+    Returns:
+        The tally of scalars, and the totals after the last row, [2, B].
+    """
     first = rows.next_step_type == ts.StepType.FIRST
     rests = (rows.step_type == ts.StepType.LAST) & ~first
     ended = (rows.next_step_type == ts.StepType.LAST) & ~rests
@@ -161,9 +188,15 @@ def _tally(
 
 
 def without_broken(rows: trajectory.Trajectory, only_whole: bool) -> trajectory.Trajectory:
-    """Rows [B, T, ...] of arrays, of which those of episodes that broke off are boundaries.
+    """Turns the rows of episodes that broke off into boundaries, so that nothing is learned from them.
 
-    Args: only_whole, whether episodes that are not over after the last row are to go, too.
+    An episode broke off where a FIRST time step follows one that was not LAST.
+
+    Args:
+        rows: arrays [B, T, ...].
+        only_whole: whether episodes that are still under way after the last row are treated so, too.
+    Returns:
+        Arrays [B, T, ...]; the changed rows have step types LAST and reward 0.
     """
     void = (rows.step_type != ts.StepType.LAST) & (rows.next_step_type == ts.StepType.FIRST)
     goes_on = rows.next_step_type == ts.StepType.MID

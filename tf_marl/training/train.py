@@ -1,6 +1,6 @@
-"""The story of a run on one page: collect, learn, record, evaluate, save.
+"""A run is a loop that collects a rollout, learns from it, records metrics, and at intervals evaluates and saves.
 
-It knows learners and worlds by their protocols alone: `agents/learner.py`, `environments/world.py`.
+The loop knows learners and worlds only by their protocols, in `agents/learner.py` and `environments/world.py`.
 """
 
 import json
@@ -31,7 +31,7 @@ Seen = dict[str, np.ndarray]  # of an update that was looked at closely: see `Le
 
 
 class Result(NamedTuple):
-    """What a run came to."""
+    """Holds the outcome of a run."""
 
     env_steps: int
     evaluation: Metrics  # the last one
@@ -41,7 +41,7 @@ class Result(NamedTuple):
 def _collector(
     world: World, agent: Learner, num_steps: int, seed: int, num_shards: int | None, whole_episodes: bool
 ) -> AnyCollector:
-    """The collector that a world wants. Args: as for `Trainer`."""
+    """Returns the collector for a world's kind; the arguments are those of `Trainer`."""
     if isinstance(world, CompiledWorld):
         return Collector(world, agent.collect_policy, num_steps, seed, num_shards, whole_episodes)
     assert isinstance(world, LiveWorld)
@@ -50,9 +50,30 @@ def _collector(
 
 @gin.configurable("train", denylist=["world", "root_dir", "seed", "max_gigabytes"])
 class Trainer:
-    """A learner, the world it learns in, and the checkpoints that remember both.
+    """Trains a learner in a world, evaluates it, and keeps checkpoints of both.
 
-    Building it is cheap and checks everything the user set; `run` does the work.
+    Building a trainer is cheap and checks all settings; `run` does the work.
+
+    Args:
+        world: to train in; evaluation uses environments of its own.
+        root_dir: folder of the run. Its folder `checkpoints` holds the checkpoints, and `best` the weights that
+            evaluated best.
+        agent: (time_step_spec, action_spec, unit_types, seed) -> the learner.
+        seed: root of the run's seed tree.
+        num_env_steps: env steps to train for; one is one joint action in one environment.
+        rollout_steps: T, env steps per environment between two updates.
+        eval_every_env_steps: env steps between two evaluations.
+        eval_episodes: episodes per evaluation.
+        checkpoint_every_env_steps: env steps between two checkpoints; a crash loses at most about this many.
+        max_checkpoints: how many checkpoints to keep, the latest ones; the best weights are kept besides.
+        num_shards: number of programs that collect side by side; None is one per CPU core. The seed tree branches
+            here, so equal runs need equal numbers.
+        whole_episodes: whether a rollout is one whole episode of each environment, of at most the map's time limit;
+            `rollout_steps` is then ignored.
+        max_gigabytes: memory that the run may take; None is what the machine has free.
+    Raises:
+        ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or the run
+            would take too much memory; the message names the setting.
     """
 
     @checked("train")
@@ -73,27 +94,6 @@ class Trainer:
         whole_episodes: bool = False,
         max_gigabytes: pydantic.PositiveFloat | None = None,
     ):
-        """
-        Args:
-            world: to train in; evaluation uses one of its own.
-            agent: (time_step_spec, action_spec, unit_types, seed) -> the learner, such as `agents.ippo`.
-            root_dir: holds `checkpoints`, and in `best` the weights that evaluated best.
-            seed: root of the run's seed tree.
-            num_env_steps: env steps to train for; one is one joint action in one environment.
-            rollout_steps: T, env steps per environment between two updates.
-            eval_every_env_steps: env steps between two evaluations.
-            eval_episodes: episodes per evaluation.
-            checkpoint_every_env_steps: env steps between two checkpoints: the most that a crash costs.
-            max_checkpoints: how many to keep, the latest; the best one is kept besides.
-            num_shards: programs that collect side by side; None is one a core. The seed tree branches here: equal runs
-                need equal numbers.
-            whole_episodes: whether a rollout is one whole episode of each environment instead, of up to the map's time
-                limit, and `rollout_steps` is not asked for.
-            max_gigabytes: of memory that it may take; None is what the machine has.
-        Raises:
-            ValueError: an argument is of the wrong type or size, a rollout cannot fill the minibatches, or a run would
-                take too much memory; names it.
-        """
         self.agent = agent(world.time_step_spec, world.action_spec, unit_types=world.unit_types, seed=seed)
         num_steps = world.episode_limit if whole_episodes else rollout_steps
         self.agent.check(world.num_envs, num_steps)
@@ -121,12 +121,16 @@ class Trainer:
         self._best = Checkpoints(self._root_dir / "best", 1, rank=self._best_rank, **weights)
 
     def restore(self) -> bool:
-        """Takes up the newest checkpoint, to train on as if the run had never stopped; False if there is none.
+        """Restores the newest checkpoint, so that training goes on as if the run had never stopped.
 
-        Where the best policy is damaged, the next evaluation is the best one.
+        If the best weights are damaged, a warning is logged, and the next evaluation counts as the best one.
 
+        Returns:
+            Whether there was a checkpoint.
         Raises:
-            ValueError: all checkpoints are damaged, or they are not of such an agent or such environments.
+            ValueError: all checkpoints are damaged; or the newest intact one is of a run with another seed or number of
+                shards, or of an agent or environments of other sizes.
+            AssertionError: the checkpoint lacks a variable of the agent or the environments.
         """
         if self._checkpoints.restore() is None:
             return False
@@ -139,11 +143,17 @@ class Trainer:
     def restore_policy(self, best: bool) -> int | None:
         """Gives the agent the weights of its best evaluation or of its newest checkpoint, to play with.
 
-        The best has the highest share of the world's first outcome, then the highest return; of equals, the latest.
+        The best evaluation is the one with the highest share of the world's first outcome (such as won battles), then
+        the highest return, then the latest.
 
-        Returns: the env steps it had trained for; None, and no change, if nothing was evaluated or saved so far.
+        Args:
+            best: whether to take the best evaluation instead of the newest checkpoint.
+        Returns:
+            The env steps it had been trained for; None, with the weights unchanged, if nothing has been evaluated or
+            saved yet.
         Raises:
-            ValueError: as above.
+            ValueError: all snapshots are damaged, or the newest intact one is of an agent of other sizes.
+            AssertionError: the snapshot lacks a variable of the agent.
         """
         return (self._best if best else self._checkpoints).restore(*self.agent.weights)
 
@@ -153,16 +163,19 @@ class Trainer:
         stop: Callable[[], bool] = lambda: False,
         keep: Callable[[int, Seen], None] = lambda env_steps, seen: None,
     ) -> Result:
-        """Trains until `num_env_steps`, evaluating greedily now and then and at the end.
+        """Trains until `num_env_steps`, evaluating the greedy policy at intervals and at the end.
 
         Args:
-            record: is handed (env steps so far, metrics) after every update and every evaluation.
-            stop: is asked before every update whether to save and end here.
-            keep: is handed (env steps so far, what was seen) of every update that the learner looks at closely.
+            record: called with (env steps so far, metrics) after every update and every evaluation.
+            stop: called before every update; returns whether to save and end there.
+            keep: called with (env steps so far, measurements, arrays of any shape by name) after every update that the
+                learner measures closely.
+        Returns:
+            The env steps so far, the last evaluation, and whether the run ended before `num_env_steps`.
         Raises:
-            FloatingPointError: an update came to numbers that are not finite. The state before it is the newest
-                checkpoint, and a file in `root_dir` describes the batch.
-            OSError: a checkpoint cannot be written; those before it are untouched.
+            FloatingPointError: an update came to NaN or infinity. The state before it is the newest checkpoint, and a
+                file in `root_dir` describes the batch.
+            OSError: a checkpoint cannot be written; earlier ones are not touched.
             WorldFailedError: a live world cannot go on; the state is that after the last update.
         """
         iteration, close_iteration = self.build_iteration(), self._build(self._learn_closely)
@@ -198,23 +211,40 @@ class Trainer:
         return Result(int(self.env_steps), evaluation, interrupted)
 
     def evaluate_afresh(self, episodes: int) -> Metrics:
-        """Plays `episodes` greedy episodes, or a few more, by which no weights were chosen. Returns as an Evaluator."""
+        """Evaluates the policy on new episodes, so that the choice of the best weights does not bias the result.
+
+        Args:
+            episodes: how many to play at least; it is rounded up to a multiple of `eval_episodes`.
+        Returns:
+            Means over the episodes by name, such as `return_mean` and `battle_won_mean`.
+        """
         rounds = -(-episodes // self._eval_episodes)
         seeds = [tf.random.experimental.stateless_fold_in([self._seed, 6], i) for i in range(rounds)]
         results = [self.evaluator(seed) for seed in seeds]
         return {name: sum(result[name] for result in results) / rounds for name in results[0]}
 
     def iteration(self) -> tuple[dict[str, tf.Tensor], Tally]:
-        """One turn of the loop: a rollout, and the update on it; what there is to record of both."""
+        """Collects a rollout and updates the weights on it, once.
+
+        Returns:
+            Scalars of the update to record, and the rollout's tally, scalars as well.
+        """
         return self._learn(*self.collector.collect())
 
     def build_iteration(self) -> Callable[[], tuple[dict[str, tf.Tensor], Tally]]:
-        """`iteration`, compiled. On a GPU all of it is one XLA program; on a CPU the parts that gain by it are."""
+        """Compiles `iteration`.
+
+        On a GPU all of it is one XLA program; on a CPU only those parts are XLA's that gain from it.
+
+        Returns:
+            A function without arguments that returns scalars of the update to record, and the rollout's tally of
+            scalars.
+        """
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
         return self._build(self._learn, jit_compile=on_gpu)
 
     def _build(self, learn: Callable[[Rollout, Tally], Any], jit_compile: bool = False) -> Callable[[], Any]:
-        """Collecting and learning, compiled: as one program, if collecting can be part of it."""
+        """Compiles collecting and learning, as one program if the world compiles."""
         together = self.world.compiles
         learn = learn if together else graph.function(learn, jit_compile=jit_compile)
 
@@ -234,7 +264,13 @@ class Trainer:
         return (metrics, tally), seen
 
     def evaluate(self, record: Callable[[int, Metrics], None]) -> Metrics:
-        """Evaluates, and keeps the weights if there were no better ones."""
+        """Evaluates the policy, and saves the weights as the best ones unless earlier ones did better.
+
+        Args:
+            record: called with (env steps so far, metrics).
+        Returns:
+            The recorded metrics, `eval/return_mean` for one.
+        """
         seed = tf.random.experimental.stateless_fold_in([self._seed, 3], self.env_steps)
         evaluation = {f"eval/{name}": value for name, value in self.evaluator(seed).items()}
         record(int(self.env_steps), evaluation)
@@ -245,18 +281,27 @@ class Trainer:
         return evaluation
 
     def save(self) -> int:
-        """Makes a checkpoint. Returns: the env steps so far. Raises OSError: as `run`."""
+        """Saves a checkpoint.
+
+        Returns:
+            The env steps so far.
+        Raises:
+            OSError: it cannot be written; earlier checkpoints are not touched.
+        """
         self._checkpoints.save(int(self.env_steps))
         return int(self.env_steps)
 
     def _variables(self) -> list[tf.Variable]:
-        """All that an iteration changes."""
+        """Returns all variables that an iteration changes."""
         return [*self.agent.learning_variables, *self.collector.variables, self.env_steps]
 
     def _describe_failure(self, not_finite: list[str]) -> str:
-        """Saves the state before an update that failed and a description of its batch. Returns what to tell the user.
+        """Saves the state before a failed update and describes its batch in a file.
 
-        Args: not_finite, names of metrics.
+        Args:
+            not_finite: names of the metrics that are NaN or infinite.
+        Returns:
+            A message for the user.
         """
         env_steps = self.save()
         rollout, _ = self.collector.collect()  # the same again, of a compiled world
@@ -278,7 +323,7 @@ class Trainer:
 
 
 def _statistics(tensor: tf.Tensor) -> dict[str, Any]:
-    """What may tell why a computation overflowed: shape, share of numbers, and their range and mean."""
+    """Returns facts that may explain an overflow: shape, share of finite numbers, and their range and mean."""
     values = tf.convert_to_tensor(tensor).numpy().astype(np.float64)
     numbers = values[np.isfinite(values)]
     spread = {"min": numbers.min(), "mean": numbers.mean(), "max": numbers.max()} if numbers.size else {}
@@ -286,7 +331,7 @@ def _statistics(tensor: tf.Tensor) -> dict[str, Any]:
 
 
 def _of_episodes(tally: Tally, seconds: float) -> Metrics:
-    """What there is to record of the episodes of one iteration: means, where any ended, and speed."""
+    """Returns the metrics of one iteration's episodes: means over those that ended, if any did, and the speed."""
     recorded = {"train/env_steps_per_second": float(tally.env_steps) / seconds}
     if episodes := float(tally.episodes):
         sums = {"return": tally.returns, "episode_length": tally.env_steps_of_episodes} | tally.outcomes

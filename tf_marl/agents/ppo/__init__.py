@@ -1,1 +1,1 @@
-"""Decentralised PPO and its variants."""
+"""Decentralised PPO comes in three variants: IPPO, MAPPO and joint-ratio PPO."""

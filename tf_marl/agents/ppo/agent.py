@@ -1,11 +1,11 @@
-"""Decentralised PPO, top to bottom: act, advantage, policy step, measure.
+"""The PPO agent acts, computes advantages, takes policy steps and measures how far the policy moved.
 
-One learner for the whole family. An agent is an actor, a critic and an optimiser for each; what tells IPPO, MAPPO and
-JR-PPO apart is what the critic sees and how the ratio is formed (`variants.py`).
+One class serves the whole PPO family. An agent is an actor, a critic and an optimiser for each. IPPO, MAPPO and JR-PPO
+differ in what the critic sees and in how the ratio is formed (`variants.py`).
 
-Shapes: B environments, T steps, N agents, A actions; S sequences of L steps, which a rollout is cut into: single rows
-for feed-forward networks, whole rollouts or chunks of them for recurrent ones. K is N, or 1 where the ratio, the value
-and the advantage are the team's.
+Shapes: B environments, T steps, N agents, A actions. A rollout is cut into S sequences of L steps: single rows for
+feed-forward networks, whole rollouts or chunks of them for recurrent ones. K is N, or 1 where the ratio, the value and
+the advantage are the team's.
 """
 
 import functools
@@ -33,33 +33,34 @@ from tf_marl.networks import ActorCritic
 from tf_marl.ops import categorical, returns
 
 _ACTOR_LOSSES, _CRITIC_LOSSES = ("loss/policy", "loss/entropy"), ("loss/value",)
-# Outputs of all layers, of a minibatch, where gradients need them: fitted to measured peaks on a CPU, by the kind of
-# network.
+# How many times the outputs of all layers, for one minibatch, an update holds in memory, by the kind of network; fitted
+# to peaks that were measured on a CPU.
 _HELD_OUTPUTS = {"none": 1.2, "gru": 2.7}
 
 
 class Update(NamedTuple):
-    """What there is to tell of an update."""
+    """Holds what one update reports."""
 
     metrics: Metrics
-    advantage: tf.Tensor  # [B, T, K], in units of reward: what the actor learned from, before it was normalised
-    history: Any  # what `watch` made of the policy, [num_epochs + 1, ...], NaN after an early stop; () without one
+    advantage: tf.Tensor  # [B, T, K], in units of reward: what the actor learned from, before normalisation
+    history: Any  # measurements of `watch`, [num_epochs + 1, ...] each, NaN after an early stop; () without `watch`
 
 
 class PPOAgent(Learner):
-    """PPO for a team that TF-Agents sees as one agent with an int32 [N] action.
+    """Learns by PPO, as a team that TF-Agents sees as one agent with an int32 [N] action.
 
-    `policy` acts greedily and needs the actor alone. `collect_policy` samples and records the masked `logits` it acted
-    with, and recurrent states. Dead agents have one action left, hence ratio 1 and entropy 0; they are in no loss and
-    no statistic.
+    `policy` acts greedily and needs only the actor. `collect_policy` samples, and records the masked `logits` it acted
+    with and, for recurrent networks, values and recurrent states. A dead agent has one available action, so its ratio
+    is 1 and its entropy 0. By default dead agents are left out of all losses and statistics (`death_masking`).
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
         networks: actor and critic.
-        ratio: of `ops.surrogate`: (log_prob, old_log_prob) [..., N] -> [..., N], or [...] for the team's.
-        config: the rest.
-        full: what is measured of some updates besides.
+        ratio: `surrogate.independent_ratio` or `joint_ratio`: (log_prob, old_log_prob), [..., N] each, to ratios
+            [..., N] or, for the team, [...].
+        config: all settings.
+        full: measures some of the updates in detail.
     """
 
     def __init__(
@@ -76,10 +77,11 @@ class PPOAgent(Learner):
         self.actor, self.critic = networks.actor, networks.critic
         self.ratio = ratio
         self.clip_range = config.clip_range
-        # What restraints make of the clip range.
+        # A factor on the clip range, which restraints may change.
         self.epsilon_scale = tf.Variable(1.0, trainable=False, name="epsilon_scale")
         self._full = full or diagnostics.Full()
-        # Recurrent critics run along anyway; a value from others is cheaper in one pass over the rollout.
+        # A recurrent critic has to run at every step anyway, for its state. Without a GRU it is cheaper to compute the
+        # values in one pass over the whole rollout.
         record = ["logits", "value", "policy_state"] if networks.state_spec else ["logits"]
         super().__init__(
             time_step_spec,
@@ -98,7 +100,7 @@ class PPOAgent(Learner):
         self._steps = self._make_steps(jit_compile)
 
     def _make_parts(self) -> list[optimizers.Part]:
-        """The actor's and the critic's, or one for both where they share a torso."""
+        """Makes the actor's part and the critic's part, or one part for both if they share a torso."""
         config, actor, critic = self.config, self.actor, self.critic
 
         def policy(losses: Metrics) -> tf.Tensor:
@@ -127,7 +129,7 @@ class PPOAgent(Learner):
         ]
 
     def _make_steps(self, jit_compile: bool) -> list[Step]:
-        """What an update is made of: for each, advantages are made anew."""
+        """Makes the steps of an update; before each of them, advantages are computed anew."""
         config, parts = self.config, self._parts
         if config.order == "together":
             return [Epochs(parts, self.losses, config.num_epochs, config, jit_compile)]
@@ -147,7 +149,16 @@ class PPOAgent(Learner):
         return self._full.due(int(self.train_step_counter))
 
     def learn_closely(self, rollout: Rollout) -> tuple[Metrics, dict[str, tf.Tensor]]:
-        """`learn`, and per epoch, [epochs + 1, ...] each: the ratios' sizes and `diagnostics.Full.distribution`."""
+        """Updates the weights once, and measures the policy before each epoch and after the last.
+
+        Args:
+            rollout: fresh experience, tensors [B, T, ...].
+        Returns:
+            The scalars that `learn` returns, and measurements by name with a row per epoch and one after the last. The
+            metrics of `diagnostics.ratio_sizes` and the share `exact` are [epochs + 1] each. The percentiles of
+            `diagnostics.Full.distribution` are [epochs + 1, 101] each. Rows of epochs that a restraint left out are
+            NaN.
+        """
         seed = tf.random.experimental.stateless_fold_in([self.config.seed, 8], self.train_step_counter)
         update = self._learn(
             rollout, lambda _, change: diagnostics.ratio_sizes(change) | self._full.distribution(change, seed)
@@ -155,9 +166,9 @@ class PPOAgent(Learner):
         return update.metrics, update.history
 
     def _learn(self, rollout: Rollout, watch: Callable[..., Any] | None = None) -> Update:
-        """An update, and how far it moved the policy."""
+        """Updates the weights and measures how far that moved the policy."""
         experience = rollout.experience
-        epsilon = self.epsilon(experience.observation["alive"])  # restraints may set another for the next update
+        epsilon = self.epsilon(experience.observation["alive"])  # before restraints change it for the next update
         update = self.update(*rollout, watch)
         seed = tf.random.experimental.stateless_fold_in([self.config.seed, 7], self.train_step_counter)
         change = self.policy_change(experience)._replace(epsilon=epsilon)
@@ -172,19 +183,23 @@ class PPOAgent(Learner):
         final_time_step: ts.TimeStep,
         watch: Callable[[tf.Tensor, diagnostics.PolicyChange], Any] | None = None,
     ) -> Update:
-        """One PPO update from a fresh rollout.
+        """Updates the weights once, without measuring how far that moved the policy.
 
         Args:
-            experience: [B, T, ...]; `policy_info` is the collect policy's.
-            final_time_step: [B, ...], what the environments showed after the last row.
-            watch: is shown the policy before each of the actor's epochs and after the update: see `hooks.Watch`.
+            experience: [B, T, ...]; its `policy_info` is the collect policy's.
+            final_time_step: [B, ...], of the environments after the last row.
+            watch: measures the policy before each of the actor's epochs and after the update: (epochs so far, scalar
+                int32; the change so far) -> a nest of float tensors. None measures nothing.
         Returns:
-            Its metrics, averaged over the gradient steps, are `loss/policy`, `loss/value`, `loss/entropy` (nats),
-            `grad_norm/actor`, `grad_norm/critic` or, of a shared torso, `grad_norm/actor_critic` (before clipping);
-            `trust_region/epochs`, how many epochs the actor learned for; and, where restraints hold the trust region,
-            the least `trust_region/alpha` of them and what they record.
+            An `Update`, whose metrics are these scalars.
+
+            - `loss/policy`, `loss/value`, `loss/entropy` (nats): means over the gradient steps.
+            - `grad_norm/actor` and `grad_norm/critic`, or `grad_norm/actor_critic` with a shared torso: the gradients'
+              norms before clipping, means over the gradient steps.
+            - `trust_region/epochs`: how many epochs the actor learned for.
+            - With restraints, `trust_region/alpha`, the smallest of their alphas, and the metrics that they record.
         Raises:
-            ValueError: see `num_sequences`.
+            ValueError: the rollout cannot be cut into sequences or minibatches.
         """
         restraints, config = self.config.enforce, self.config
         hooks: list[Hook] = [*restraints, *([Watch(watch, config.num_epochs)] if watch else [])]
@@ -209,18 +224,28 @@ class PPOAgent(Learner):
             metrics |= told
         if restraints:
             metrics["trust_region/alpha"] = tf.constant(min(restraint.alpha for restraint in restraints))
-        # Not before, so that ratios start from 1; the next rollout is collected with the new statistics.
+        # Observation statistics change only now, so that ratios start from 1 in the first epoch.
         for torso in dict.fromkeys([self.actor.torso, self.critic.torso]):
             torso.observe(experience.observation, learns)
         self.train_step_counter.assign_add(1)
         return Update(metrics, advantage, ends[-1][0] if watch else ())
 
-    # What is learned from.
+    # The data that the weights learn from.
 
     def batch(
         self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep, critic_is_new: bool = False
     ) -> Batch:
-        """A rollout with advantages, cut into sequences. Args: as for `advantages`."""
+        """Computes advantages for a rollout and cuts it into sequences.
+
+        Args:
+            experience: [B, T, ...]; its `policy_info` is the collect policy's.
+            final_time_step: [B, ...], of the environments after the last row.
+            critic_is_new: whether the critic has learned since the rollout, so that recorded values are out of date.
+        Returns:
+            A batch of S sequences of L steps, [S, L, ...].
+        Raises:
+            ValueError: the rollout cannot be cut into sequences or minibatches.
+        """
         return self._cut(experience, *self.advantages(experience, final_time_step, critic_is_new))
 
     def _cut(self, experience: trajectory.Trajectory, advantage: tf.Tensor, value: tf.Tensor) -> Batch:
@@ -231,11 +256,14 @@ class PPOAgent(Learner):
     def advantages(
         self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep, critic_is_new: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Generalised advantage estimates, and the values they were made with: [B, T, K] each, in units of reward.
+        """Computes generalised advantage estimates and the values they are based on.
 
         Args:
-            experience, final_time_step: as for `update`.
-            critic_is_new: whether it has learned since the rollout, so that values on record are not its own.
+            experience: [B, T, ...]; its `policy_info` is the collect policy's.
+            final_time_step: [B, ...], of the environments after the last row.
+            critic_is_new: whether the critic has learned since the rollout, so that recorded values are out of date.
+        Returns:
+            Advantages and values, [B, T, K] each, in units of reward.
         """
         if critic_is_new or "value" not in experience.policy_info:
             value, bootstrap_value = self._on_rows(self._compiled_values, experience, final_time_step)
@@ -258,11 +286,11 @@ class PPOAgent(Learner):
         self.num_sequences(num_envs, num_steps)
 
     def num_sequences(self, num_envs: int, num_steps: int) -> tuple[int, int]:
-        """S and L: what a rollout is cut into.
+        """Returns S and L: into how many sequences of how many steps a rollout is cut.
 
         Args:
-            num_envs: B.
-            num_steps: T.
+            num_envs: B, environments in the rollout.
+            num_steps: T, env steps per environment.
         Raises:
             ValueError: T is no multiple of `sequence_length`, or there are fewer sequences than minibatches.
         """
@@ -278,7 +306,15 @@ class PPOAgent(Learner):
         return sequences, length
 
     def learning_mask(self, experience: trajectory.Trajectory) -> tf.Tensor:
-        """[B, T, N] bool: the decisions that count, those of living agents outside episode boundaries."""
+        """Returns which decisions count.
+
+        Those at episode boundaries never count; with `death_masking`, those of dead agents do not count either.
+
+        Args:
+            experience: [B, T, ...].
+        Returns:
+            The mask, [B, T, N] bool.
+        """
         inside = ~experience.is_boundary()[..., None]
         alive = experience.observation["alive"]
         return inside & (alive if self.config.death_masking else tf.ones_like(alive))
@@ -286,15 +322,33 @@ class PPOAgent(Learner):
     # The policy, and how far it has moved.
 
     def logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
-        """[B, T, N, A], masked: of the policy as it is now, on what was seen in a rollout."""
+        """Computes the masked logits of the present policy on the observations of a rollout.
+
+        Args:
+            experience: [B, T, ...]; for recurrent networks its `policy_info` holds `policy_state`.
+        Returns:
+            Logits, [B, T, N, A].
+        """
         return self._on_rows(self._compiled_logits, experience)
 
     def epsilon(self, alive: tf.Tensor) -> tf.Tensor | None:
-        """Half-width of the clip range as it is now: [] or [..., 1]; None without one. Args: alive [..., N] bool."""
+        """Returns the present half-width of the clip range.
+
+        Args:
+            alive: [..., N] bool.
+        Returns:
+            Epsilon, scalar or [..., 1]; None without clipping.
+        """
         return None if self.clip_range is None else self.clip_range(alive, self.progress) * self.epsilon_scale
 
     def policy_change(self, experience: trajectory.Trajectory) -> diagnostics.PolicyChange:
-        """From the policy that collected a rollout to the present one."""
+        """Returns the change from the policy that collected a rollout to the present one.
+
+        Args:
+            experience: [B, T, ...]; its `policy_info` is the collect policy's.
+        Returns:
+            A `PolicyChange` whose logits are [B, T, N, A].
+        """
         return diagnostics.PolicyChange(
             old_logits=experience.policy_info["logits"],
             new_logits=self.logits(experience),
@@ -306,11 +360,11 @@ class PPOAgent(Learner):
 
     @property
     def actor_weights(self) -> list[tf.Variable]:
-        """What an update of the actor moves; with a shared torso, the critic's head moves along."""
+        """Returns the weights that an update of the actor moves; with a shared torso they include the critic's head."""
         return [variable for part in self._parts if part.moves_actor for variable in part.moved]
 
     def _values(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
-        """The critic's, [B, T, K], and that of the observation after the last row, [B, K]."""
+        """Returns the critic's values, [B, T, K], and those of the observations after the last row, [B, K]."""
         _, value, state = self.networks(experience.observation, experience.step_type, self._first_state(experience))
         _, bootstrap_value, _ = self.networks(final_time_step.observation, final_time_step.step_type, state)
         return value, bootstrap_value
@@ -325,11 +379,11 @@ class PPOAgent(Learner):
     def _left(self, schedule: str) -> tf.Tensor:
         return 1.0 - self.progress if schedule == "linear" else tf.constant(1.0)
 
-    # What training asks for.
+    # What training, checkpoints and benchmarks ask for.
 
     @property
     def optimizer_variables(self) -> list[tf.Variable]:
-        """Step counts and moments."""
+        """Returns the optimisers' own variables: step counts and moments."""
         return [variable for part in self._parts for variable in part.optimizer.variables()]
 
     @property
@@ -338,7 +392,7 @@ class PPOAgent(Learner):
 
     def settings(self) -> dict[str, Any]:
         options = fields("ppo", self.config)
-        del options["ppo.seed"]  # the run's
+        del options["ppo.seed"]  # recorded as the run's seed
         return options
 
     def memory_per_row(self) -> float:
@@ -346,7 +400,7 @@ class PPOAgent(Learner):
         return _HELD_OUTPUTS[self.config.rnn] * sum(widths) / self.config.num_minibatches
 
     def training_flops(self) -> int:
-        """Floating-point operations of an update's matrix products, per row of the rollout."""
+        """Returns the floating-point operations of an update's matrix products, per row of the rollout."""
         return sum(step.flops() for step in self._steps)
 
     def batch_facts(self, rollout: Rollout) -> dict[str, tf.Tensor]:

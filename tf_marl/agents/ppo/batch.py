@@ -1,4 +1,4 @@
-"""A rollout as PPO learns from it: with advantages, cut into sequences."""
+"""PPO learns from a batch: a rollout with advantages, cut into sequences."""
 
 from typing import NamedTuple
 
@@ -10,20 +10,29 @@ from tf_marl.ops import categorical, masked
 
 
 class Batch(NamedTuple):
-    """S sequences of L steps: every field [S, L, ...], but for `state`."""
+    """Holds S sequences of L steps; every field except `state` is [S, L, ...].
+
+    K is N, or 1 where the ratio, the value and the advantage are the team's.
+    """
 
     observation: dict[str, tf.Tensor]
     step_type: tf.Tensor  # [S, L] int32
-    state: types.NestedTensor  # [S, N, H] each: the recurrent states before each sequence
+    state: types.NestedTensor  # [S, N, H] each: the recurrent states before each sequence; () without a GRU
     action: tf.Tensor  # [S, L, N] int32
     old_log_prob: tf.Tensor  # [S, L, N]
     old_value: tf.Tensor  # [S, L, K]
-    advantage: tf.Tensor  # [S, L, K], normalised over what `learns` admits
+    advantage: tf.Tensor  # [S, L, K], normalised over the entries that count
     returns: tf.Tensor  # [S, L, K]
     learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
 
     def rows(self, rows: tf.Tensor) -> "Batch":
-        """Some of the sequences. Args: rows [R] int32."""
+        """Returns some of the sequences as a batch of their own.
+
+        Args:
+            rows: [R] int32, indices of the sequences.
+        Returns:
+            A batch whose fields are [R, L, ...], and `state` [R, N, H].
+        """
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self)
 
 
@@ -38,12 +47,15 @@ def cut(
     """Cuts a rollout into sequences.
 
     Args:
-        experience: [B, T, ...]; `policy_info` has the `logits` that acted, and of recurrent networks `policy_state`.
+        experience: [B, T, ...]; its `policy_info` holds the `logits` that acted and, for recurrent networks,
+            `policy_state`.
         advantage: [B, T, K], in units of reward.
-        value: [B, T, K], that the advantages were made with.
+        value: [B, T, K], the values that the advantages were computed from.
         learns: [B, T, N] bool, the decisions that count.
         length: L, a divisor of T.
-        state_spec: of the recurrent states.
+        state_spec: of the recurrent states; () without a GRU.
+    Returns:
+        A batch of S = B T / L sequences, [S, L, ...].
     """
     state = states_before(experience, state_spec, every=length)
     old = categorical.agent_distribution(categorical.team_distribution(experience.policy_info["logits"]))
@@ -65,7 +77,15 @@ def cut(
 def states_before(
     experience: trajectory.Trajectory, state_spec: types.NestedTensorSpec, every: int | None = None
 ) -> types.NestedTensor:
-    """The recurrent states before every so many steps of a rollout, [S, N, H] each; before the first alone if None."""
+    """Returns the recurrent states at the start of each sequence of a rollout.
+
+    Args:
+        experience: [B, T, ...]; for recurrent networks its `policy_info` holds `policy_state`.
+        state_spec: of the recurrent states; () without a GRU.
+        every: L, steps from one sequence's start to the next; None takes only the start of the rollout.
+    Returns:
+        Recurrent states, [S, N, H] each; S is B if `every` is None, else B T / L.
+    """
 
     def before(leaf: tf.Tensor) -> tf.Tensor:
         return tf.reshape(leaf[:, ::every] if every else leaf[:, 0], [-1, *leaf.shape[2:]])
@@ -74,11 +94,26 @@ def states_before(
 
 
 def per_value(mask: tf.Tensor, num_values: int) -> tf.Tensor:
-    """[..., N] bool -> [..., K]: where there is one value, the team counts where any of its agents does."""
+    """Converts a mask over agents to a mask over values.
+
+    Args:
+        mask: [..., N] bool.
+        num_values: K, either N or 1.
+    Returns:
+        The mask itself if K is N; else [..., 1], True where the mask is True for any agent.
+    """
     return mask if num_values == mask.shape[-1] else tf.reduce_any(mask, axis=-1, keepdims=True)
 
 
 def shares(mask: tf.Tensor) -> tf.Tensor:
-    """What each entry that a mask admits contributes to a mean, float; the shards of a batch add up to it."""
+    """Computes the weights with which the entries of a mask enter the batch's mean.
+
+    Sums weighted so over the shards of a batch add up to the mean of the batch.
+
+    Args:
+        mask: bool of any shape.
+    Returns:
+        1 / (number of True entries) where `mask` is True, else 0; shaped like `mask`.
+    """
     counts = tf.cast(mask, tf.float32)
     return tf.math.divide_no_nan(counts, tf.reduce_sum(counts))

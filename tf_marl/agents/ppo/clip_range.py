@@ -1,17 +1,18 @@
-"""How far a ratio may go from 1 before it is clipped: rules for epsilon, to be put together in gin.
+"""A clip range is a rule for epsilon, how far a ratio may be from 1 before it is clipped; gin puts rules together.
 
     ppo.clip_range = 0.2                   # or @fixed() with fixed.epsilon = 0.2
 
     ppo.clip_range = @per_agent()          # alpha / N
     per_agent.alpha = 1.0
 
-    ppo.clip_range = @linear()             # any of them, scaled down as training goes on
+    ppo.clip_range = @linear()             # scales another rule down as training goes on
     linear.rule = @per_agent()
 
     ppo.clip_range = None                   # no clipping
 
-Theorem 3 bounds the joint policy's total variation where sum_k |ratio_k - 1| <= alpha, which N ratios in
-[1 - alpha / N, 1 + alpha / N] ensure: so a good epsilon depends on the number of agents.
+Theorem 3 of the paper "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO" bounds the joint
+policy's total variation where `sum_k |ratio_k - 1| <= alpha`. That holds if all N ratios stay in
+[1 - alpha / N, 1 + alpha / N], so a good epsilon depends on the number of agents.
 """
 
 import math
@@ -35,25 +36,37 @@ def _as_rule(given: Any) -> ClipRule:
     raise ValueError("should be a positive number, a rule such as @per_agent(), or None for no clipping")
 
 
-Scale = Annotated[Any, pydantic.AfterValidator(_as_rule)]  # a number means `fixed`
+Scale = Annotated[Any, pydantic.AfterValidator(_as_rule)]  # a rule, or a number, which stands for `fixed`
 ClipRange = Annotated[Any, pydantic.AfterValidator(lambda given: None if given is None else _as_rule(given))]
 
 
 @maker("clip_range")
 def fixed(epsilon: pydantic.PositiveFloat) -> ClipRule:
-    """Always epsilon."""
+    """Returns a rule that gives the same epsilon always.
+
+    Args:
+        epsilon: half-width of the clip range, dimensionless.
+    """
     return _as_rule(epsilon)
 
 
 @maker("clip_range")
 def per_agent(alpha: pydantic.PositiveFloat) -> ClipRule:
-    """alpha / N, for a team of N agents (Theorem 3)."""
+    """Returns a rule that gives alpha / N, for a team of N agents (Theorem 3 of the paper).
+
+    Args:
+        alpha: bound on the sum over agents of `|ratio_k - 1|`, dimensionless.
+    """
     return lambda alive, progress: tf.constant(alpha / alive.shape[-1], tf.float32)
 
 
 @maker("clip_range")
 def per_living_agent(alpha: pydantic.PositiveFloat) -> ClipRule:
-    """alpha over the number of agents that live, at each state: the dead cannot move the joint policy."""
+    """Returns a rule that gives alpha over the number of living agents at each state, because dead agents cannot act.
+
+    Args:
+        alpha: bound on the sum over living agents of `|ratio_k - 1|`, dimensionless.
+    """
 
     def epsilon(alive: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
         living = tf.reduce_sum(tf.cast(alive, tf.float32), axis=-1, keepdims=True)
@@ -64,5 +77,10 @@ def per_living_agent(alpha: pydantic.PositiveFloat) -> ClipRule:
 
 @maker("clip_range")
 def linear(rule: Scale, final: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0) -> ClipRule:
-    """Another rule's epsilon, scaled from 1 at the start of training down to `final` at its end."""
+    """Returns a rule that scales another rule's epsilon, linearly from 1 down to `final` over the training.
+
+    Args:
+        rule: a rule, or a number, which stands for `fixed`.
+        final: factor at the end of training, in [0, 1].
+    """
     return lambda alive, progress: rule(alive, progress) * (1.0 - (1.0 - final) * progress)

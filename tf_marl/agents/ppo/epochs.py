@@ -1,6 +1,6 @@
-"""The policy step of PPO: passes over a rollout, in minibatches, each a gradient step.
+"""The policy step of PPO passes over a rollout in minibatches and takes a gradient step on each.
 
-A step is what an update is made of, and can be exchanged: whatever takes a batch and the hooks, and moves weights.
+An update consists of such steps. `Step` is their protocol, so other ways to move the weights can take their place.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tf_marl.networks import training_flops
 
 
 class Step(Protocol):
-    """A part of an update."""
+    """Describes one part of an update, which moves weights by learning from a batch."""
 
     moves_actor: bool
 
@@ -35,28 +35,30 @@ class Step(Protocol):
         """Learns from a batch.
 
         Args:
-            batch: of the rollout.
+            batch: the rollout with advantages, in sequences [S, L, ...].
             seed: [2] int32.
-            agent, change: for the hooks.
-            hooks: to be told after every epoch; none where the actor does not move.
-            memories: theirs.
+            agent: the learning agent, which the hooks may read and change.
+            change: function without arguments; returns the `PolicyChange` from the policy that collected the rollout to
+                the present one.
+            hooks: called after every epoch; empty if this step does not move the actor.
+            memories: what the hooks remember, one nest of tensors per hook.
         Returns:
-            Scalars to record, the number of epochs [] int32, and the hooks' memories.
+            Scalars to record, the number of epochs (scalar int32), and the hooks' new memories.
         """
 
     def flops(self) -> int:
-        """Floating-point operations of its matrix products, per row of the rollout."""
+        """Returns the floating-point operations of the step's matrix products, per row of the rollout."""
 
 
 class Epochs:
-    """So many passes over a batch, in minibatches, in which each part takes its own gradient steps.
+    """Passes over a batch several times in minibatches, and takes a gradient step of each part on each of them.
 
     Args:
-        parts: that learn.
-        losses: of a batch.
-        num_epochs: passes, unless a hook ends them.
-        config: the rest.
-        jit_compile: whether gradients are XLA's, in a program a core.
+        parts: the groups of weights that learn, each with its optimiser.
+        losses: computes the losses of a batch.
+        num_epochs: number of passes, unless a hook ends them early.
+        config: the other settings.
+        jit_compile: whether XLA compiles the gradients, in one program per CPU core.
     """
 
     def __init__(self, parts: Sequence[Part], losses: Losses, num_epochs: int, config: PPOConfig, jit_compile: bool):
@@ -89,6 +91,7 @@ class Epochs:
         return {name: total / num_steps for name, total in totals.items()}, epochs, memories
 
     def flops(self) -> int:
+        """Returns the floating-point operations of all epochs' matrix products, per row of the rollout."""
         return self.num_epochs * sum(training_flops(part.network) for part in self._parts)
 
     def _gradient_step(self, batch: Batch) -> Metrics:

@@ -1,4 +1,4 @@
-"""What may watch or restrain an update: told before the actor's epochs, after each, and after the last."""
+"""Hooks watch or restrain an update; they are called before the first epoch, after each one and at the end."""
 
 import math
 from collections.abc import Callable
@@ -13,42 +13,72 @@ Change: TypeAlias = Callable[[], diagnostics.PolicyChange]  # from the policy th
 
 
 class Actor(Protocol):
-    """What a hook knows of the agent that learns."""
+    """Describes what a hook can read and change of the agent that learns."""
 
     actor_weights: list[tf.Variable]
     epsilon_scale: tf.Variable
 
 
 class Hook:
-    """By itself it does nothing. What it remembers from call to call is a nest of tensors, its memory.
+    """Watches or restrains an update; this base class does nothing.
 
-    Python loops and conditions on tensors need `graph.converted`, as in all that is called in a compiled function.
+    What a hook remembers between its calls is a nest of tensors, its memory. Hooks run in compiled functions without
+    AutoGraph, so Python loops and conditions on tensors need the decorator `graph.converted`.
     """
 
     def begin(self, agent: Actor, change: Change) -> Any:
-        """Before the first epoch. Args: change, how far the policy has moved when it is called. Returns: its memory."""
+        """Prepares for an update, before the first epoch.
+
+        Args:
+            agent: the agent that learns.
+            change: function without arguments; returns the `PolicyChange` from the policy that collected the rollout to
+                the one at the time of the call.
+        Returns:
+            The hook's memory, a nest of tensors.
+        """
         del agent, change
         return ()
 
     def after_epoch(self, agent: Actor, change: Change, epochs: tf.Tensor, memory: Any) -> tuple[Any, tf.Tensor]:
-        """Args: epochs, done so far, [] int32. Returns: its memory, and whether that was the last epoch, [] bool."""
+        """Looks at the policy after an epoch, and may end the epochs.
+
+        Args:
+            agent: the agent that learns.
+            change: function without arguments; returns the `PolicyChange` from the policy that collected the rollout to
+                the one at the time of the call.
+            epochs: scalar int32, epochs done so far.
+            memory: what the hook's previous call returned.
+        Returns:
+            The new memory, and whether this epoch is the last one, a scalar bool.
+        """
         del agent, change, epochs
         return memory, tf.constant(False)
 
     def end(self, agent: Actor, change: Change, epochs: tf.Tensor, memory: Any) -> tuple[Any, Metrics]:
-        """After the last epoch. Args: epochs, done, [] int32. Returns: its memory, and scalars to record."""
+        """Looks at the policy after the last epoch, and may change it.
+
+        Args:
+            agent: the agent that learns.
+            change: function without arguments; returns the `PolicyChange` from the policy that collected the rollout to
+                the one at the time of the call.
+            epochs: scalar int32, epochs done.
+            memory: what the hook's previous call returned.
+        Returns:
+            The memory, and scalars to record.
+        """
         del agent, change, epochs
         return memory, {}
 
 
 class Watch(Hook):
-    """Keeps what a function makes of the policy: rows [num_epochs + 1, ...], before each epoch and after the last.
+    """Records measurements of the policy before each epoch and after the update, as rows [num_epochs + 1, ...].
 
-    Rows of epochs that an early stop left out are NaN. The last is of the policy as all hooks before this one left it.
+    If a hook ends the epochs early, the rows of the missing epochs are NaN. The row after the last epoch is measured
+    again at the end, after all hooks before this one.
 
     Args:
-        look: (epochs so far, [] int32; the change so far) -> a nest of float tensors.
-        num_epochs: at most.
+        look: measures the policy: (epochs so far, scalar int32; the change so far) -> a nest of float tensors.
+        num_epochs: the largest possible number of epochs.
     """
 
     def __init__(self, look: Callable[[tf.Tensor, diagnostics.PolicyChange], Any], num_epochs: int):

@@ -1,4 +1,4 @@
-"""What PPO minimises: the clipped surrogate, the value loss, and what entropy is worth."""
+"""PPO minimises the negative clipped surrogate and the value loss, less an entropy bonus."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,17 @@ from tf_marl.ops import categorical, surrogate
 
 
 class Losses:
-    """The losses of a batch, as means over the decisions in it that count: `loss/policy`, `loss/value`, `loss/entropy`.
+    """Computes the losses of a batch, as means over the decisions in it that count.
+
+    Shapes: S sequences of L steps, N agents; K is N, or 1 where the ratio, the value and the advantage are the team's.
 
     Args:
         networks: actor and critic.
-        ratio: of `ops.surrogate`: (log_prob, old_log_prob) [..., N] -> [..., N], or [...] for the team's.
-        epsilon: alive [..., N] bool -> half-width of the clip range, [] or [..., 1], or None for no clipping.
-        config: the rest.
+        ratio: `surrogate.independent_ratio` or `joint_ratio`: (log_prob, old_log_prob), [..., N] each, to ratios
+            [..., N] or, for the team, [...].
+        epsilon: from alive [..., N] bool to the half-width of the clip range, scalar or [..., 1], or None for no
+            clipping.
+        config: the other settings.
     """
 
     def __init__(
@@ -34,15 +38,38 @@ class Losses:
         self._config = config
 
     def __call__(self, batch: Batch) -> Metrics:
-        """Scalars: `loss/policy`, the clipped surrogate, negative; `loss/value`; `loss/entropy`, nats."""
+        """Computes the losses of a whole batch.
+
+        Args:
+            batch: S sequences of L steps, [S, L, ...].
+        Returns:
+            Scalars by name. `loss/policy` is minus the clipped surrogate, `loss/value` is in the squared units that the
+            critic's head learns, and `loss/entropy` is the mean entropy of an agent in nats.
+        """
         return self.of_shard(batch, *self.shares(batch))
 
     def shares(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of each value [S, L, K], and of each agent's decision [S, L, N], in the batch's means."""
+        """Computes the weight of each entry in the batch's means: 1 / (number of entries that count), or 0.
+
+        Args:
+            batch: S sequences of L steps, [S, L, ...].
+        Returns:
+            Weights of the values, [S, L, K], and of the agents' decisions, [S, L, N].
+        """
         return shares(per_value(batch.learns, batch.advantage.shape[-1])), shares(batch.learns)
 
     def of_shard(self, batch: Batch, share: tf.Tensor, agent_share: tf.Tensor) -> Metrics:
-        """What some sequences contribute. Args: share [S, L, K], agent_share [S, L, N], of these sequences."""
+        """Computes what some of a batch's sequences contribute to its losses.
+
+        The contributions of all shards add up to the losses of the batch.
+
+        Args:
+            batch: these sequences, [S, L, ...].
+            share: [S, L, K], weight of each value in the whole batch's means.
+            agent_share: [S, L, N], weight of each agent's decision in the whole batch's means.
+        Returns:
+            Scalars `loss/policy`, `loss/value` and `loss/entropy` (nats).
+        """
         team, value, _ = self._networks(batch.observation, batch.step_type, batch.state)
         agents = categorical.agent_distribution(team)
         ratio = self._ratio(agents.log_prob(batch.action), batch.old_log_prob)
@@ -55,7 +82,7 @@ class Losses:
         }
 
     def _value_loss(self, value: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """[S, L, K], in the units that the critic's head learns."""
+        """Computes the value losses, [S, L, K], in the squared units that the critic's head learns."""
         config, normalise = self._config, self._networks.critic.normalise
         value, old_value, target = map(normalise, (value, batch.old_value, batch.returns))
 
@@ -70,4 +97,4 @@ class Losses:
 
 
 def _sum(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.where(share > 0.0, x, 0.0) * share)  # what is hidden may be inf or NaN
+    return tf.reduce_sum(tf.where(share > 0.0, x, 0.0) * share)  # hidden entries may be inf or NaN

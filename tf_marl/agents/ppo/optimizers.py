@@ -1,4 +1,4 @@
-"""Optimisers, and what each of them moves and minimises."""
+"""Each optimiser of PPO moves some weights to minimise an objective of its own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from tf_marl.agents.ppo.config import PPOConfig
 
 
 class Part(tf.Module):
-    """Some weights that are learned together.
+    """Holds some weights that are learned together, with their optimiser and objective.
 
     Args:
-        name: of its `grad_norm/..`.
-        variables: that it moves.
-        optimizer: that moves them.
-        objective: losses -> what is minimised, [].
-        losses: names of those that it goes by; nothing else need be computed for it.
-        network: whose passes it takes.
-        moves_actor: whether the policy changes with it.
+        name: of the part; its gradient norm is recorded as `grad_norm/NAME`.
+        variables: the weights that the optimiser moves.
+        optimizer: moves them.
+        objective: from the losses by name to the scalar that is minimised.
+        losses: names of the losses that the objective reads; they are recorded.
+        network: the module whose forward and backward passes the part takes, for counting operations.
+        moves_actor: whether the part changes the policy.
     """
 
     def __init__(
@@ -37,7 +37,14 @@ class Part(tf.Module):
         self.losses, self.network, self.moves_actor = losses, network, moves_actor
 
     def step(self, gradients: Sequence[tf.Tensor], max_norm: float | None) -> tf.Tensor:
-        """One step down some gradients, clipped if so wished. Returns: their norm before that, []."""
+        """Takes one gradient step.
+
+        Args:
+            gradients: one tensor per variable, shaped like it.
+            max_norm: their global norm is clipped to this; None does not clip.
+        Returns:
+            Their global norm before clipping, a scalar.
+        """
         norm = tf.linalg.global_norm(gradients)
         if max_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, max_norm, norm)
@@ -46,7 +53,11 @@ class Part(tf.Module):
 
 
 class Scheduled(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that goes by training's progress, not by the optimiser's count of steps."""
+    """Gives a learning rate that follows the progress of training instead of the optimiser's own step count.
+
+    Args:
+        rate: returns the present learning rate, a scalar.
+    """
 
     def __init__(self, rate: Callable[[], tf.Tensor]):
         self._rate = rate
@@ -56,16 +67,23 @@ class Scheduled(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make(config: PPOConfig, rate: Callable[[], tf.Tensor], variables: list[tf.Variable]) -> Any:
-    """The optimiser of some variables.
+    """Makes the optimiser of some variables.
 
-    Its own variables are made at once: a checkpoint of an agent that has not learned yet has a place for them, and the
-    first update is traced but once.
+    Its own variables are created at once. So a checkpoint of an agent that has not learned yet includes them, and the
+    first update is traced only once.
+
+    Args:
+        config: names the optimiser and its settings.
+        rate: returns the present learning rate, a scalar tensor.
+        variables: that it will move.
+    Returns:
+        A Keras optimiser.
     """
     if config.optimizer == "adamw":
         optimizer = tf.keras.optimizers.AdamW(Scheduled(rate), config.weight_decay, epsilon=config.adam_epsilon)
         optimizer.build(variables)
         return optimizer
-    # Keras' legacy Adam is one fused op per variable; the newer one is many small ones.
+    # Keras' legacy Adam runs one fused operation per variable; the newer Adam runs many small ones.
     optimizer = tf.keras.optimizers.legacy.Adam(Scheduled(rate), epsilon=config.adam_epsilon)
     optimizer._create_all_weights(variables)
     return optimizer

@@ -1,4 +1,4 @@
-"""Plots of one PPO run: how far its updates moved the policy. Tables in, plots out."""
+"""Plots show how far the updates of a PPO run moved the policy; they are drawn from tables."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ _PERCENTILES = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 
 
 def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
-    """A run's trust region over training.
+    """Draws how far each update of a run moved the policy, over env steps.
 
     Args:
-        updates: a row per update: `env_steps` and the metrics `trust_region/alpha`, `trust_region/joint_tv_max`,
-            `trust_region/joint_tv_product_max`, `trust_region/joint_tv_sum_max`, `trust_region/agent_tv_max`.
+        updates: a row per update, with columns `env_steps`, `trust_region/alpha`, `trust_region/joint_tv_max`,
+            `trust_region/joint_tv_product_max`, `trust_region/joint_tv_sum_max` and `trust_region/agent_tv_max`.
         title: of the plot.
     """
     drawing, [plot] = plots.panels(1, 1)
@@ -32,7 +32,7 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
         plot.plot(updates.env_steps, smooth, linestyle=style, color=plots.grey(name == "joint_tv_max"), label=label)
     plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
     plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
-    plot.set_title(title, parse_math=False)  # a run's name is no formula
+    plot.set_title(title, parse_math=False)  # a run's name may hold a $ and is not a formula
     plot.xaxis.set_major_formatter("{x:,.0f}")
     plot.yaxis.set_major_formatter("{x:g}")
     plot.yaxis.set_minor_formatter("")
@@ -41,10 +41,11 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
 
 
 def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
-    """One update epoch by epoch: the distribution of each quantity over states, as percentiles.
+    """Draws one update epoch by epoch: percentiles over states of each measure of total variation.
 
     Args:
-        history: of `diagnostics.Full.distribution`, [epochs + 1, 101] for each quantity.
+        history: arrays [epochs + 1, 101], the percentiles 0 to 100 before each epoch and after the last, by the names
+            `agent_tv`, `joint_tv_sum`, `joint_tv_product` and `joint_tv`.
         title: of the plot.
     """
     names = {"agent_tv": "one agent's TV"} | plots.JOINT_TVS
@@ -62,7 +63,14 @@ def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
 
 
 def epochs_table(history: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """The same as a table: a row per epoch; some percentiles of each distribution, and the scalars as they are."""
+    """Makes a table of one update: a row per epoch, with percentiles of each distribution and the scalars.
+
+    Args:
+        history: arrays by name: [epochs + 1, 101], percentiles 0 to 100, or [epochs + 1], scalars.
+    Returns:
+        A table whose columns are `NAME_p0`, `NAME_p1`, `NAME_p5` to `NAME_p100` for distributions and `NAME` for
+        scalars.
+    """
     columns = {}
     for name, values in history.items():
         if values.ndim == 1:

@@ -1,22 +1,23 @@
-"""Holding the trust region: hooks that keep an update's total variation at or below alpha, to be put together in gin.
+"""Restraints are hooks that keep the total variation of an update at or below alpha; gin puts them together.
 
     ppo.enforce = [@early_stop(), @backtrack()]
     early_stop.alpha = 0.3
     backtrack.alpha = 0.3
     backtrack.quantity = "joint_tv"
 
-Clipping alone bounds nothing: a clipped ratio has no gradient of its own, but it moves with the weights it shares with
-others. These measure instead. Each holds the largest value, over the states of the rollout, of its quantity:
+Clipping alone bounds nothing: a clipped ratio has no gradient of its own, but it still moves because it shares weights
+with other agents and states. Restraints measure how far the policy has moved instead. Each one restrains the largest
+value, over the states of the rollout, of its `quantity`:
 
-    sum_bound       sum_k TV_k, the paper's Proposition 2
-    product_bound   1 - prod_k (1 - TV_k): tighter, as cheap, and a bound all the same
-    joint_tv        the joint policy's total variation itself: exact, but Monte Carlo at states with more than 2^22
-                    joint actions, where it is held up to the estimate's standard error
+    sum_bound       sum_k TV_k, Proposition 2 of the paper
+    product_bound   1 - prod_k (1 - TV_k): also an upper bound, tighter and as cheap
+    joint_tv        the total variation of the joint policy: exact at states with up to 2^22 joint actions, else a Monte
+                    Carlo estimate, so there it is restrained up to the standard error of the estimate
 
-They act in the order given: adapt_epsilon before backtrack, or it sees only what backtrack left.
+They act in the order given. Put adapt_epsilon before backtrack, or it measures only what backtrack has left.
 
-Optimisers stay as they are after the steps they took: Adam's moments are averages of gradients, not of steps, and hold
-for weights in between as well.
+Optimisers keep the state they have after the steps they took, also where backtrack shortens the update. Adam's moments
+are averages of gradients rather than of steps, so they fit the weights in between as well.
 """
 
 import math
@@ -38,32 +39,55 @@ _QUANTITIES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "product_bound": total_variation.joint_tv_product_bound,
     "joint_tv": lambda old, new: total_variation.joint_tv(old, new).value,
 }
-_MAX_BACKTRACKS = 24  # then the update is taken back whole
-_MAX_FACTOR = 1.5  # that epsilon changes by, from one update to the next
-_SCALES = (0.01, 10.0)  # of epsilon, as a multiple of what the clip range's own rule says
+_MAX_BACKTRACKS = 24  # after so many, the update is undone altogether
+_MAX_FACTOR = 1.5  # by which epsilon's scale may change from one update to the next
+_SCALES = (0.01, 10.0)  # smallest and largest scale of epsilon, a factor on the clip range's own rule
 
 
 class Restraint(Hook):
-    """What all of them have; by itself it does nothing."""
+    """Holds the bound alpha and the quantity it applies to; this base class restrains nothing.
+
+    Args:
+        alpha: bound on the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
+    """
 
     def __init__(self, alpha: float, quantity: Quantity):
         self.alpha, self.quantity = alpha, quantity
 
     def tv(self, change: Change) -> tf.Tensor:
-        """Of the policy as it is now from the one that collected a rollout: the largest over its states, [].
+        """Computes the restrained quantity of the update so far, the largest over the states of the rollout.
 
-        Infinite where the policy is not a number any more.
+        Args:
+            change: function without arguments; returns the `PolicyChange` from the policy that collected the rollout to
+                the present one.
+        Returns:
+            A scalar; infinity where the policy has become NaN.
         """
         tv = tf.reduce_max(_QUANTITIES[self.quantity](*change().teams()))
         return tf.where(tf.math.is_nan(tv), math.inf, tv)
 
 
 class EarlyStop(Restraint):
+    """Ends the epochs of an update once the total variation is above alpha.
+
+    Args:
+        alpha: bound on the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
+    """
+
     def after_epoch(self, agent, change, epochs, memory):
         return memory, self.tv(change) > self.alpha
 
 
 class Backtrack(Restraint):
+    """Moves the weights back towards the old ones after the last epoch, until the total variation is at most alpha.
+
+    Args:
+        alpha: bound on the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
+    """
+
     def begin(self, agent, change):
         return [tf.identity(weight) for weight in agent.actor_weights]
 
@@ -84,6 +108,13 @@ class Backtrack(Restraint):
 
 
 class AdaptEpsilon(Restraint):
+    """Scales the clip range after every update, so that the next one's total variation comes near alpha.
+
+    Args:
+        alpha: target for the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
+    """
+
     def end(self, agent, change, epochs, memory):
         factor = tf.sqrt(self.alpha / tf.maximum(self.tv(change), 1e-6))
         scale = agent.epsilon_scale * tf.clip_by_value(factor, 1.0 / _MAX_FACTOR, _MAX_FACTOR)
@@ -93,26 +124,43 @@ class AdaptEpsilon(Restraint):
 
 @maker("restraints")
 def early_stop(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
-    """Ends the epochs once the total variation is above alpha: by how much is left to chance, and one epoch's steps."""
+    """Makes a restraint that ends the epochs once the total variation is above alpha.
+
+    The epoch that crosses alpha is kept, so the update may end above alpha by up to the steps of one epoch.
+
+    Args:
+        alpha: bound on the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
+    """
     return EarlyStop(alpha, quantity)
 
 
 @maker("restraints")
 def backtrack(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
-    """After the last epoch, goes back on the line to the old weights until the total variation is at most alpha.
+    """Makes a restraint that moves the weights back towards the old ones until the total variation is at most alpha.
 
-    So the bound holds at every state of the rollout, whatever the epochs did. Records `trust_region/step_share`, of the
-    way that is kept, and `trust_region/backtracks`, how often it was shortened.
+    It acts after the last epoch, on the straight line between the old and the new weights. So the bound holds at every
+    state of the rollout, whatever the epochs did. It records `trust_region/step_share`, the share of the step that is
+    kept, in [0, 1], and `trust_region/backtracks`, how often the step was shortened.
+
+    Args:
+        alpha: bound on the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
     """
     return Backtrack(alpha, quantity)
 
 
 @maker("restraints")
 def adapt_epsilon(alpha: pydantic.PositiveFloat, quantity: Quantity = "product_bound") -> Restraint:
-    """After every update, widens or narrows the clip range so that the next one's total variation comes near alpha.
+    """Makes a restraint that adapts the clip range so that the next update's total variation comes near alpha.
 
-    It scales what the clip range's own rule says, by sqrt(alpha / total variation) and at most 1.5 at a time, within
-    0.01 to 10 of it. Records `trust_region/epsilon_scale`.
+    After every update it multiplies the clip range's scale by sqrt(alpha / total variation), at most by 1.5 and at
+    least by 1 / 1.5. The scale multiplies the epsilon of the clip range's own rule and stays in [0.01, 10]. It is
+    recorded as `trust_region/epsilon_scale`.
+
+    Args:
+        alpha: target for the total variation.
+        quantity: `sum_bound`, `product_bound` or `joint_tv`.
     """
     return AdaptEpsilon(alpha, quantity)
 

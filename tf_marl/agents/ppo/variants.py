@@ -1,11 +1,12 @@
-"""The algorithms side by side. They differ in two choices: what the critic sees, and how the ratio is formed.
+"""IPPO, MAPPO and JR-PPO differ in two choices: what the critic sees, and how the ratio is formed.
 
-          critic sees                      ratio that is clipped                      advantage
-IPPO      what its agent sees              each agent's                               each agent's
-MAPPO     the battle's state               each agent's                               each agent's
-JR-PPO    the battle's state               the joint one, product over the living     the team's
+    variant   critic sees                      ratio that is clipped                      advantage
+    IPPO      what its agent sees              each agent's                               each agent's
+    MAPPO     the battle's state               each agent's                               each agent's
+    JR-PPO    the battle's state               the joint one, product over the living     the team's
 
-All else is set in one gin scope, `ppo`, whichever of them `train.agent` names.
+All other settings are in one gin scope, `ppo`, whichever algorithm `train.agent` names. "The paper" below is "Monotonic
+Improvement Guarantees under Non-stationarity for Decentralized PPO".
 """
 
 from collections.abc import Sequence
@@ -34,15 +35,17 @@ def ippo(
     unit_types: Sequence[str] | None = None,
     **options: Any,
 ) -> PPOAgent:
-    """Independent PPO (de Witt et al. 2020): the critic sees what its agent sees; each agent's ratio is clipped.
+    """Makes an agent of independent PPO (de Witt et al. 2020).
+
+    The critic sees what its agent sees. The ratio of each agent is clipped by itself.
 
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        unit_types: [N] names, for `parameter_sharing = "unit_type"`.
-        **options: fields of `PPOConfig`, before what gin has for `ppo`; `critic_input` is "obs".
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` can only be "obs".
     Raises:
-        ValueError: unknown option or unfit value; names it.
+        ValueError: an option is unknown or its value does not fit; the message names it.
     """
     return ppo("ippo", time_step_spec, action_spec, unit_types, ("obs",), False, **options)
 
@@ -54,9 +57,18 @@ def mappo(
     unit_types: Sequence[str] | None = None,
     **options: Any,
 ) -> PPOAgent:
-    """Multi-agent PPO (Yu et al. 2022): the critic sees the battle's state; each agent's ratio is clipped.
+    """Makes an agent of multi-agent PPO (Yu et al. 2022).
 
-    Args, Raises: as `ippo`; `critic_input` is "state" by default, or "state+obs".
+    The critic sees the battle's state. The ratio of each agent is clipped by itself.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` is "state" by default,
+            or "state+obs".
+    Raises:
+        ValueError: an option is unknown or its value does not fit; the message names it.
     """
     return ppo("mappo", time_step_spec, action_spec, unit_types, _OF_THE_STATE, False, **options)
 
@@ -68,9 +80,18 @@ def jr_ppo(
     unit_types: Sequence[str] | None = None,
     **options: Any,
 ) -> PPOAgent:
-    """Joint-ratio PPO (the paper's Algorithm 1): one value and advantage for the team; the joint ratio is clipped.
+    """Makes an agent of joint-ratio PPO (Algorithm 1 of the paper).
 
-    Args, Raises: as `mappo`.
+    The critic sees the battle's state. The team has one value and one advantage, and the joint ratio is clipped.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` is "state" by default,
+            or "state+obs".
+    Raises:
+        ValueError: an option is unknown or its value does not fit; the message names it.
     """
     return ppo("jr_ppo", time_step_spec, action_spec, unit_types, _OF_THE_STATE, True, **options)
 
@@ -85,16 +106,18 @@ def ppo(
     joint: bool,
     **options: Any,
 ) -> PPOAgent:
-    """What all variants share.
+    """Makes the agent of any variant.
 
     Args:
-        algorithm: the variant's name.
-        time_step_spec, action_spec, unit_types: as for `ippo`.
-        critic_inputs: that the variant may have; the first is its default.
+        algorithm: the variant's name, for error messages.
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        critic_inputs: values of `critic_input` that the variant allows; the first is its default.
         joint: whether the ratio, the value and the advantage are the team's.
-        **options: fields of `PPOConfig`.
+        **options: fields of `PPOConfig`; they override what gin sets for `ppo`.
     Raises:
-        ValueError: as `ippo`.
+        ValueError: an option is unknown or its value does not fit; the message names it.
     """
     if options.get("critic_input") is None:
         options["critic_input"] = critic_inputs[0]
