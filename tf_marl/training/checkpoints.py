@@ -87,9 +87,8 @@ class Checkpoints:
         Returns:
             The snapshot's env steps; None if there is no snapshot.
         Raises:
-            ValueError: all snapshots are damaged; or an object has another shape in the snapshot; or all objects are
-                asked for and the snapshot is of another run.
-            AssertionError: the snapshot holds no value for one of the objects.
+            ValueError: all snapshots are damaged; or the snapshot holds no value for one of the objects, or one of
+                another shape; or all objects are asked for and the snapshot is of another run.
         """
         for env_steps in reversed(self.env_steps()):
             place = self._place(env_steps)
@@ -99,12 +98,15 @@ class Checkpoints:
                 )
                 continue
             files = str(place / _FILES)
-            if names:
-                part = tf.train.Checkpoint(**{name: getattr(self._checkpoint, name) for name in names})
-                part.read(files).assert_existing_objects_matched().expect_partial()
-            else:
-                self._check_run(place)
-                self._checkpoint.read(files).assert_existing_objects_matched()
+            try:
+                if names:
+                    part = tf.train.Checkpoint(**{name: getattr(self._checkpoint, name) for name in names})
+                    part.read(files).assert_existing_objects_matched().expect_partial()
+                else:
+                    self._check_run(place)
+                    self._checkpoint.read(files).assert_existing_objects_matched()
+            except AssertionError as lacks:
+                raise ValueError(f"{place} lacks what this learner or these environments need: {lacks}") from lacks
             return env_steps
         if self.env_steps():
             raise ValueError(f"every checkpoint in {self.folder} is damaged; delete the folder to start anew")

@@ -56,9 +56,9 @@ class Trainer:
 
     Args:
         world: to train in; evaluation uses environments of its own.
+        agent: (time_step_spec, action_spec, unit_types, seed) -> the learner, such as `agents.ippo`.
         root_dir: folder of the run. Its folder `checkpoints` holds the checkpoints, and `best` the weights that
             evaluated best.
-        agent: (time_step_spec, action_spec, unit_types, seed) -> the learner.
         seed: root of the run's seed tree.
         num_env_steps: env steps to train for; one is one joint action in one environment.
         rollout_steps: T, env steps per environment between two updates.
@@ -129,8 +129,7 @@ class Trainer:
             Whether there was a checkpoint.
         Raises:
             ValueError: all checkpoints are damaged; or the newest intact one is of a run with another seed or number of
-                shards, or of an agent or environments of other sizes.
-            AssertionError: the checkpoint lacks a variable of the agent or the environments.
+                shards, or of another agent or other environments.
         """
         if self._checkpoints.restore() is None:
             return False
@@ -152,8 +151,7 @@ class Trainer:
             The env steps it had been trained for; None, with the weights unchanged, if nothing has been evaluated or
             saved yet.
         Raises:
-            ValueError: all snapshots are damaged, or the newest intact one is of an agent of other sizes.
-            AssertionError: the snapshot lacks a variable of the agent.
+            ValueError: all snapshots are damaged, or the newest intact one is of another agent.
         """
         return (self._best if best else self._checkpoints).restore(*self.agent.weights)
 
