@@ -9,18 +9,18 @@ There are two ways to get the environment of a map:
 B environments run side by side: `num_envs` is B. A map has N agents with A actions each. An agent observes O numbers,
 and the global state has S. One environment has these specs:
 
-===========  =============================  ===========================================================================
-spec         dtype and shape                meaning
-===========  =============================  ===========================================================================
-observation  `obs` float32 [N, O]           what each agent sees; an actor decides by it
-..           `state` float32 [S]            what a centralised critic may see
-..           `avail_actions` bool [N, A]    True for each action that an agent may take now
-..           `alive` bool [N]               True for each agent that is still alive
-action       int32 [N]                      one action for each agent, at least 0 and less than A
-reward       float32 scalar                 the reward of the whole team
-discount     float32 scalar                 0 where the task ended (a win, a defeat or a draw); 1 everywhere else,
-                                            also at the time limit
-===========  =============================  ===========================================================================
+============================  ==============  ==========================================================================
+spec                          type and shape  meaning
+============================  ==============  ==========================================================================
+observation["obs"]            float32 [N, O]  what each agent sees; its actor decides by it
+observation["state"]          float32 [S]     what a centralised critic may see
+observation["avail_actions"]  bool [N, A]     True for each action that an agent may take now
+observation["alive"]          bool [N]        True for each agent that is still alive
+action                        int32 [N]       one action for each agent, at least 0 and less than A
+reward                        float32 scalar  the reward of the whole team
+discount                      float32 scalar  0 where the task ended (a win, a defeat or a draw); 1 everywhere else,
+                                              also at the time limit
+============================  ==============  ==========================================================================
 
 Episodes follow TF-Agents' convention. After the last step of an episode, the next step ignores the action and returns
 the first time step of a new episode. The last time step of an episode carries its own true observation. So a learner

@@ -130,9 +130,7 @@ class LiveEnvironment(tf_environment.TFEnvironment):
         return self._call(step, action)
 
     def _call(self, function: Callable[..., ts.TimeStep], *arguments: Any) -> ts.TimeStep:
-        """Calls a Python function that returns a time step, also from inside a graph, and returns the step as
-        tensors.
-        """
+        """Calls a Python function that returns a time step, also from within a graph; returns the step as tensors."""
 
         def leaves(*arguments: Any) -> list[np.ndarray]:
             # Copies: TensorFlow may take over an array without one.

@@ -28,9 +28,7 @@ State = Any  # a nest of tensors
 
 
 class WorldFailedError(RuntimeError):
-    """Says that a live world cannot go on; the message gives the reason. What the learner has learned is not
-    affected.
-    """
+    """Says that a live world cannot go on, and why. What the learner has learned is not affected."""
 
 
 class World(abc.ABC):
