@@ -21,7 +21,7 @@ GAMES = {"climbing": CLIMBING_GAME, "penalty": PENALTY_GAME}
 class State(NamedTuple):
     """Holds the states of B games."""
 
-    last_action: tf.Tensor  # [B, N] int32; -1 before the first
+    last_action: tf.Tensor  # [B, N] int32; -1 before the first step
     step_count: tf.Tensor  # [B] int32, env steps into the episode
     step_type: tf.Tensor  # [B] int32, as in TimeStep
     reward: tf.Tensor  # [B], of the last step

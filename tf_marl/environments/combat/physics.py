@@ -256,9 +256,7 @@ class Physics:
         missile = _of_weapon(units, lambda weapon: weapon.missile_speed or 0.0)
         self._fires = missile > 0
         self._loops_per_missile_unit = np.where(self._fires, LOOPS_PER_SECOND / np.maximum(missile, 1e-3), 0.0)
-        self._muzzle = _column(
-            units, lambda unit: unit.radius
-        )  # map units; missiles leave a unit so far from its centre
+        self._muzzle = _column(units, lambda unit: unit.radius)  # map units from the centre; missiles start there
         self._squared_reach = _pairs(units, units, squared_reach)
         is_agent = self._ids < self._n
         self._squared_reach[is_agent == is_agent.T] = _CANNOT
@@ -918,7 +916,7 @@ class Physics:
             def turn(i, push_x, push_y):
                 for j in (i * at_a_time + k for k in range(at_a_time)):
                     dx, dy = x - other_x[j], y - other_y[j]
-                    # 1 - (d / s)^2, not s / d - 1: about twice as much for a slight overlap, no root or division.
+                    # For a slight overlap, 1 - (d / s)^2 is about twice s / d - 1, and it needs no root or division.
                     overlap = tf.maximum(1.0 - (tf.square(dx) + tf.square(dy)) * closeness[j], 0.0)
                     push = overlap * (yields - other_stays[j])
                     push_x += push * dx

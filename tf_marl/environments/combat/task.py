@@ -47,7 +47,7 @@ class Side(NamedTuple):
     own: slice  # of all units
     others: slice
     heals: np.ndarray  # [K, 1] bool
-    num_targets: int  # attack slots: J, or more where healers' friends outnumber the others
+    num_targets: int  # attack actions: J, or K if that is more and the side has healers
 
 
 def _type_bits(units: tuple[UnitType, ...], bits: tuple[str, ...]) -> np.ndarray:

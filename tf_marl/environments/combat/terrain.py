@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-_INSET = 0.45  # cells; a view counts if it is free from all four corners, this far from the centre, of where one stands
+_INSET = 0.45  # cells; a view counts if it is free from four points of the cell, so far from its middle in x and y
 _CORNERS = _INSET * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
 _SAMPLES_PER_CELL = 2  # along a line of view
 

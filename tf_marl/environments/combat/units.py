@@ -41,13 +41,13 @@ class Weapon:
     damage_point: float  # game seconds from the start of an attack to its first hit
     backswing: float  # game seconds the attacker stands after the first hit, unless it is ordered elsewhere
     targets: tuple[str, ...]  # planes it reaches: ground, air
-    bonus_damage: dict[str, float] = dataclasses.field(default_factory=dict)  # attribute -> hit points more, per hit
+    bonus_damage: dict[str, float] = dataclasses.field(default_factory=dict)  # attribute -> more hit points per hit
     hits: int = 1
     hit_interval: float = 0.0  # game seconds
     missile_speed: float | None = None  # map units per game second; None: hits need no time to get there
     turret_speed: float | None = None  # degrees per game second; None: it turns at once
     line: Line | None = None
-    burst_radius: float | None = None  # map units to the edge of whoever is hit; the attacker dies of it
+    burst_radius: float | None = None  # map units to the edges of the units that are hit; the attacker dies
 
     def damage_to(self, target: "UnitType") -> float:
         """Returns the hit points that one hit takes before armour: the base damage plus the bonuses against the target.
@@ -66,7 +66,7 @@ class Heal:
     energy_per_hit_point: float
     range: float  # map units, edge to edge
     scan_range: float  # map units, edge to edge: how far an enemy healer looks for patients
-    scan_energy: float  # an enemy healer looks for patients with at least so much
+    scan_energy: float  # an enemy healer looks for patients only with at least this energy
     energy_start: float
     energy_max: float
     energy_regen: float  # per game second

@@ -150,9 +150,8 @@ def program_of(map_name: str, options: Options) -> Program:
     return Program(map_name, options)
 
 
-_lost_runtime = (
-    False  # whether this process was forked from one whose TensorFlow had started, so that its threads are missing
-)
+# Whether this process was forked from one whose TensorFlow had started, so that its threads are missing here.
+_lost_runtime = False
 
 
 def _runtime_has_started() -> bool:

@@ -7,10 +7,9 @@ from typing import NamedTuple
 from tf_marl.environments.combat.task import DIRECTIONS
 from tf_marl.environments.combat.units import DATA
 
-TYPE_IDS = {
-    name: values["type_id"] for name, values in DATA["units"].items()
-}  # those of the game that do not depend on its build
-ABILITY_IDS = {"stop": 4, "move": 16, "attack": 23, "heal": 386}  # the game's
+# Those of the game that do not depend on its build.
+TYPE_IDS = {name: values["type_id"] for name, values in DATA["units"].items()}
+ABILITY_IDS = {"stop": 4, "move": 16, "attack": 23, "heal": 386}
 
 
 class Direction(enum.IntEnum):
