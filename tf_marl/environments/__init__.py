@@ -1,20 +1,38 @@
-"""Environments: the whole contract on one screen.
+"""An environment is what a team of agents plays in, and this package makes one from the name of a map.
 
-    load("3m", num_envs=128) -> a TF-Agents `TFEnvironment` whose team acts as one agent
-    make("3m", num_envs=128) -> the `World` inside it, which training takes
+There are two ways to get the environment of a map:
 
-Specs of one environment, N agents, A actions:
+- `load("3m", num_envs=128)` returns a TF-Agents `TFEnvironment`, in which the team acts as one agent. It works with
+  TF-Agents' drivers, replay buffers and agents.
+- `make("3m", num_envs=128)` returns the `World` inside that environment. This project's own training takes it.
 
-    observation  {"obs": f32 [N, O], "state": f32 [S], "avail_actions": bool [N, A], "alive": bool [N]}
-    action       int32 [N]
-    reward       f32, the team's
-    discount     0 where the task ended (win, defeat, draw), 1 elsewhere, at the time limit too
+B environments run side by side: `num_envs` is B. A map has N agents with A actions each. An agent observes O numbers,
+and the global state has S. One environment has these specs:
 
-As everywhere in TF-Agents, the step after an episode's last one ignores the action and returns the next episode's
-first time step; the last time step carries its own true observation, for a learner to bootstrap from.
+============================  ==============  ==========================================================================
+spec                          type and shape  meaning
+============================  ==============  ==========================================================================
+observation["obs"]            float32 [N, O]  what each agent sees; its actor decides by it
+observation["state"]          float32 [S]     what a centralised critic may see
+observation["avail_actions"]  bool [N, A]     True for each action that an agent may take now
+observation["alive"]          bool [N]        True for each agent that is still alive
+action                        int32 [N]       one action for each agent, at least 0 and less than A
+reward                        float32 scalar  the reward of the whole team
+discount                      float32 scalar  0 where the task ended (a win, a defeat or a draw); 1 everywhere else,
+                                              also at the time limit
+============================  ==============  ==========================================================================
 
-Backends are families of worlds (`world.py`): `combat`, SMAC's maps in the embedded battle; `sc2`, the same maps in
-StarCraft II itself, whose episodes may break off; `matrix_game`, tables of payoffs. `register` adds one.
+Episodes follow TF-Agents' convention. After the last step of an episode, the next step ignores the action and returns
+the first time step of a new episode. The last time step of an episode carries its own true observation. So a learner
+can bootstrap from that observation where only the time was up.
+
+A backend is a family of worlds:
+
+- `combat`: the 23 maps of SMAC (the StarCraft Multi-Agent Challenge) in an embedded battle, without StarCraft II.
+- `sc2`: the same maps in StarCraft II itself. An episode can break off there, for example when the game crashes.
+- `matrix_game`: small games whose payoffs are a table.
+
+`register` adds a backend. The protocol that every world follows is in `world.py`.
 """
 
 import importlib
@@ -35,8 +53,8 @@ else:
 
 __all__ = ["backends", "load", "make", "map_names", "names", "register"]
 
-# Backend -> (map_name, num_envs, seed, **options) -> its world; or the module that has this as `make`, and, as `names`,
-# what maps there are.
+# By backend: a function (map_name, num_envs, seed, **options) that returns a world, or the name of a module that has
+# this function as `make` and a function `names` that lists the maps. The module is imported at its first use.
 _BACKENDS: dict[str, "str | Callable[..., World]"] = {
     "combat": "tf_marl.environments.combat.environment",
     "sc2": "tf_marl.environments.sc2.core",
@@ -46,15 +64,15 @@ _NAMES: dict[str, Callable[[], tuple[str, ...]]] = {}
 
 
 def register(backend: str, factory: "Callable[..., World]", names: Callable[[], tuple[str, ...]] = lambda: ()) -> None:
-    """Makes a backend known, to `make` and `load` and so to all commands.
+    """Makes a backend known to `make` and `load`, and through them to all commands.
 
     Args:
         backend: its name.
-        factory: (map_name, num_envs, seed, **options) -> a world; raises ValueError for a name or an option that it
-            does not know.
-        names: of the maps that there are.
+        factory: a function with the arguments `(map_name, num_envs, seed, **options)` that returns a world. It raises
+            ValueError for a map or an option that it does not know.
+        names: a function that returns the names of the backend's maps; without one, the backend lists no maps.
     Raises:
-        ValueError: another one has that name.
+        ValueError: another backend has that name already.
     """
     if _BACKENDS.get(backend, factory) is not factory:
         raise ValueError(f"backend {backend!r} is there already; choose another name")
@@ -63,18 +81,26 @@ def register(backend: str, factory: "Callable[..., World]", names: Callable[[], 
 
 
 def backends() -> tuple[str, ...]:
-    """The backends that can be loaded."""
+    """Returns the names of all backends that `load` and `make` accept."""
     return tuple(_BACKENDS)
 
 
 def names(backend: str = "combat") -> tuple[str, ...]:
-    """The maps of a backend. Raises ValueError: there is no such backend; names it."""
+    """Returns the names of the maps that a backend has.
+
+    Args:
+        backend: one of `backends()`.
+    Returns:
+        The names, in the backend's own order.
+    Raises:
+        ValueError: there is no such backend; the message names it and lists the known ones.
+    """
     _factory(backend)
     return _NAMES[backend]()
 
 
 def map_names() -> tuple[str, ...]:
-    """SMAC's maps."""
+    """Returns the names of SMAC's 23 maps, in SMAC's order."""
     return names("combat")
 
 
@@ -94,16 +120,21 @@ def _factory(backend: str) -> "Callable[..., World]":
 def make(
     map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options
 ) -> World:
-    """A world: a batch of environments, as training takes it.
+    """Makes a world: B environments side by side, in the form that this project's training takes.
 
     Args:
         map_name: one of `names(backend)`.
-        num_envs: B, environments side by side.
+        num_envs: B, how many environments run side by side.
         backend: one of `backends()`.
-        seed: root of the chance in live worlds; compiled ones are given seeds with each call.
-        **options: the backend's. SMAC's are `combat.options.Options`, by SMAC's names; with `sc2`, `sc2.core.Settings`.
+        seed: the root of the randomness in a world that runs outside of TensorFlow, such as the game itself. A compiled
+            world ignores it, because each of its calls takes a seed.
+        **options: the options of the backend. `combat` takes those of `combat.options.Options`, under SMAC's names;
+            `sc2` takes those of `sc2.core.Settings`; `matrix_game` takes those of `matrix_game.Options`.
+    Returns:
+        The world.
     Raises:
-        ValueError: unknown map, backend or option, or a value of the wrong type or size; names it.
+        ValueError: the map, the backend or an option is unknown, or a value has the wrong type or size; the message
+            names it.
     """
     return _factory(backend)(map_name, num_envs, seed, **options)
 
@@ -111,9 +142,20 @@ def make(
 def load(
     map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 0, **options
 ) -> "tf_environment.TFEnvironment":
-    """A TF-Agents environment, whose `batch_size` is `num_envs`, around a world, its attribute `world`.
+    """Makes a TF-Agents environment around a world.
 
-    Args, Raises: as `make`; seed is the root of all the chance in it.
+    Args:
+        map_name: one of `names(backend)`.
+        num_envs: B, how many environments run side by side.
+        backend: one of `backends()`.
+        seed: the root of all the randomness in the environment. In a compiled world, equal seeds and actions give equal
+            episodes.
+        **options: the options of the backend; `make` lists them.
+    Returns:
+        A `TFEnvironment` with `batch_size` B. Its attribute `world` is the world inside it.
+    Raises:
+        ValueError: the map, the backend or an option is unknown, or a value has the wrong type or size; the message
+            names it.
     """
     from tf_marl.environments.tf_environments import around
 

@@ -1,4 +1,4 @@
-"""A tiny cooperative game with a known optimum: agents choose at once and share one entry of a payoff table."""
+"""In a matrix game all agents choose at once and share one entry of a payoff table, so its optimum is known."""
 
 from typing import Any, NamedTuple
 
@@ -11,17 +11,17 @@ from tf_agents.trajectories import time_step as ts
 from tf_marl.config import STRICT, Count
 from tf_marl.environments.world import CompiledWorld
 
-# Two agents; the best joint action is dear if only one of them takes it (Claus & Boutilier 1998, the climbing game).
+# Two agents; the best joint action costs much if only one of them takes it (Claus & Boutilier 1998, the climbing game).
 CLIMBING_GAME = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
-# Likewise; agreeing on either corner is best, disagreeing costs (the penalty game, likewise).
+# Two agents; agreeing on either corner is best, disagreeing costs (Claus & Boutilier 1998, the penalty game).
 PENALTY_GAME = np.array([[10, 0, -10], [0, 2, 0], [-10, 0, 10]], np.float32)
 GAMES = {"climbing": CLIMBING_GAME, "penalty": PENALTY_GAME}
 
 
 class State(NamedTuple):
-    """B games."""
+    """Holds the states of B games."""
 
-    last_action: tf.Tensor  # [B, N] int32; -1 before the first
+    last_action: tf.Tensor  # [B, N] int32; -1 before the first step
     step_count: tf.Tensor  # [B] int32, env steps into the episode
     step_type: tf.Tensor  # [B] int32, as in TimeStep
     reward: tf.Tensor  # [B], of the last step
@@ -29,22 +29,28 @@ class State(NamedTuple):
 
 
 class MatrixGame(CompiledWorld):
-    """N agents with A actions each play one normal-form game `episode_length` times over.
+    """Lets N agents with A actions each play one normal-form game, `episode_length` times in an episode.
 
-    Observation: `obs` f32 [N, 1 + A], the share of the episode that is over and the agent's own last action, one-hot
-        (zeros before the first); `state` f32 [1 + N A], the same share and everyone's last action; `avail_actions`
-        bool [N, A] and `alive` bool [N], all True.
-    Action: int32 [N], each in [0, A).
-    Reward: payoff[a_1, ..., a_N]. Outcome: `optimal`, whether the last reward is the table's maximum.
-    Episode end: after `episode_length` env steps; the task is over (discount 0), or only its time is (`time_limit`,
-        discount stays 1).
+    Observation:
+        `obs` float32 [N, 1 + A] holds the fraction of the episode that is over, then the agent's own last action as a
+        one-hot vector (zeros before the first). `state` float32 [1 + N A] holds the same fraction, then the last
+        actions of all agents. `avail_actions` bool [N, A] and `alive` bool [N] are all True.
+    Action:
+        int32 [N], each at least 0 and less than A.
+    Reward:
+        `payoff[a_1, ..., a_N]`, one number for the team.
+    Outcome:
+        `optimal`: whether the last reward is the largest in the table.
+    Episode end:
+        after `episode_length` env steps. The discount is then 0, because the task is over. With `time_limit` it stays
+        1, as if only the time were up.
 
     Args:
-        payoff: [A] * N.
-        num_envs: B, games side by side.
+        payoff: [A, ..., A], one axis for each of the N agents.
+        num_envs: B, how many games run side by side.
         episode_length: env steps.
-        time_limit: whether episodes end by truncation.
-        name: of the game.
+        time_limit: whether an episode's end counts as truncation (discount 1) instead of termination (discount 0).
+        name: the game's name.
     """
 
     outcomes = ("optimal",)
@@ -120,26 +126,46 @@ class MatrixGame(CompiledWorld):
         return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
 
     def info(self, state: State) -> dict[str, tf.Tensor]:
-        """`optimal` bool [B]."""
+        """Returns `optimal`, bool [B]: whether the last joint action earned the largest payoff in the table.
+
+        Args:
+            state: the B games.
+        """
         played = state.step_type != ts.StepType.FIRST
         return {"optimal": played & (state.reward == self.payoff.max())}
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Options:
-    """What a user may set. Args: episode_length, env steps; time_limit, whether episodes end by truncation."""
+    """Holds what a user may set.
+
+    Args:
+        episode_length: env steps, each of which plays the game once.
+        time_limit: whether an episode's end counts as truncation (discount 1) instead of termination (discount 0).
+    """
 
     episode_length: Count = 4
     time_limit: bool = False
 
 
 def names() -> tuple[str, ...]:
-    """The games that have a name."""
+    """Returns the names of the games, which `make` takes."""
     return tuple(GAMES)
 
 
 def make(map_name: str, num_envs: int, seed: int, **options: Any) -> MatrixGame:
-    """See `environments.make`."""
+    """Makes the game of that name; `environments.make` calls this.
+
+    Args:
+        map_name: one of `names()`.
+        num_envs: B, how many games run side by side.
+        seed: not used, because the game has no randomness.
+        **options: those of `Options`.
+    Returns:
+        The world.
+    Raises:
+        ValueError: there is no such game, or an option is unknown or has a wrong value.
+    """
     del seed  # there is no chance in the game
     if map_name not in GAMES:
         raise ValueError(f"unknown map {map_name!r}; matrix_game has: {', '.join(GAMES)}")

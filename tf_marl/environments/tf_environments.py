@@ -1,4 +1,4 @@
-"""The TF-Agents environments around worlds, for anyone's drivers, buffers and agents."""
+"""TF-Agents environments wrap the worlds here, so that anyone's drivers, replay buffers and agents can play in them."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,14 @@ from tf_marl.environments.world import CompiledWorld, LiveWorld, State, World
 
 
 def around(world: World, seed: int = 0) -> "CompiledEnvironment | LiveEnvironment":
-    """The environment around a world, of its kind. Args: seed, root of the chance in a compiled one."""
+    """Makes the TF-Agents environment around a world, of the kind that suits it.
+
+    Args:
+        world: a compiled or a live world.
+        seed: the root of the randomness of a compiled world; a live world has its own.
+    Returns:
+        The environment; its `batch_size` is the world's B.
+    """
     if isinstance(world, CompiledWorld):
         return CompiledEnvironment(world, seed)
     assert isinstance(world, LiveWorld)
@@ -23,9 +30,14 @@ def around(world: World, seed: int = 0) -> "CompiledEnvironment | LiveEnvironmen
 
 
 class CompiledEnvironment(tf_environment.TFEnvironment):
-    """A TF-Agents environment around a compiled world.
+    """Plays a compiled world as a TF-Agents environment.
 
-    Keeps the state in variables and draws one seed per step from `seed`: equal seeds and actions, equal episodes.
+    It keeps the world's state in TensorFlow variables and draws one seed for each step from `seed`. So equal seeds and
+    actions give equal episodes.
+
+    Args:
+        world: the world to play, with B environments.
+        seed: the root of all the randomness.
     """
 
     def __init__(self, world: CompiledWorld, seed: int = 0):
@@ -39,14 +51,17 @@ class CompiledEnvironment(tf_environment.TFEnvironment):
 
     @functools.cached_property
     def _state(self) -> State:
-        """Variables, made when they are first asked for: who wants the world alone need not pay for them."""
-        with tf.init_scope():  # not by a graph that asks
+        """Returns the state in variables, which are made at their first use: loading only the world stays cheap."""
+        with tf.init_scope():  # outside of any graph that is being traced
             return tf.nest.map_structure(
                 lambda leaf: tf.Variable(leaf, trainable=False), self.world.reset(self._root_seed)
             )
 
     def info(self) -> dict[str, tf.Tensor]:
-        """Facts about the episodes under way that are no observation, [B] each (see the world's `info`)."""
+        """Returns facts about the current episodes that are recorded but not observed: tensors [B] by name.
+
+        They come from the world's `info`, and `battle_won` is an example.
+        """
         return self.world.info(self._read())
 
     def _read(self) -> State:
@@ -70,7 +85,11 @@ class CompiledEnvironment(tf_environment.TFEnvironment):
 
 
 class LiveEnvironment(tf_environment.TFEnvironment):
-    """A TF-Agents environment around a live world. Our own training goes by the world."""
+    """Plays a live world as a TF-Agents environment. This project's own training uses the world directly.
+
+    Args:
+        world: the world to play, with B environments.
+    """
 
     def __init__(self, world: LiveWorld):
         super().__init__(world.time_step_spec, world.action_spec, world.num_envs)
@@ -79,7 +98,11 @@ class LiveEnvironment(tf_environment.TFEnvironment):
         self._specs = tf.nest.flatten(world.time_step_spec)
 
     def info(self) -> dict[str, tf.Tensor]:
-        """Facts about the episodes under way that are no observation, [B] each (see the world's `info`)."""
+        """Returns facts about the current episodes that are recorded but not observed: tensors [B] by name.
+
+        They come from the world's `info`, and `battle_won` is an example. The world is reset first if it was not played
+        yet.
+        """
         self._now()
         return {name: tf.constant(fact) for name, fact in self.world.info().items()}
 
@@ -107,7 +130,7 @@ class LiveEnvironment(tf_environment.TFEnvironment):
         return self._call(step, action)
 
     def _call(self, function: Callable[..., ts.TimeStep], *arguments: Any) -> ts.TimeStep:
-        """What a Python function comes to, be it called here or in a graph."""
+        """Calls a Python function that returns a time step, also from within a graph; returns the step as tensors."""
 
         def leaves(*arguments: Any) -> list[np.ndarray]:
             # Copies: TensorFlow may take over an array without one.

@@ -1,9 +1,16 @@
-"""What a world is to the rest: the protocol that training, evaluating and showing know, in two kinds.
+"""This module defines the protocol of worlds: what training, evaluation and replays know about an environment.
 
-A compiled world is a pure function of tensors: state in, state out, randomness from explicit seeds. Whole rollouts of
-it compile into one program. A live world plays in its own time, outside of TensorFlow; its episodes may break off.
+There are two kinds of worlds:
 
-To add one: a module with a subclass of either, made known by `environments.register`, and a gin file with its name.
+- A `CompiledWorld` is a set of pure functions of tensors. They take a state and return a state, and all randomness
+  comes from seeds in the arguments. Whole rollouts compile into one XLA program.
+- A `LiveWorld` plays in its own time, outside of TensorFlow, as a game in another process does. Its episodes may break
+  off.
+
+To add a world, write a module with a subclass of either kind, and make it known with `environments.register`. A gin
+file that names the backend is all that `launch.train` then needs.
+
+The letters in all shapes: B environments, N agents, A actions, O observation and S state features.
 """
 
 import abc
@@ -21,66 +28,89 @@ State = Any  # a nest of tensors
 
 
 class WorldFailedError(RuntimeError):
-    """A live world cannot go on; the message says why. What was learned is not touched."""
+    """Says that a live world cannot go on, and why. What the learner has learned is not affected."""
 
 
 class World(abc.ABC):
-    """B environments (battles, games, tasks) side by side, as TF-Agents sees them: after the last step of an episode,
-    the next one ignores the action and starts another episode.
+    """Holds B environments (battles, games, tasks) side by side.
+
+    Episodes follow TF-Agents' convention: after the last step of an episode, the next step ignores the action and
+    starts another episode.
     """
 
     compiles: ClassVar[bool]  # which of the two kinds it is
 
-    name: str  # what runs and models are called after, such as a map's
+    name: str  # of the map, say; runs and models are named after it
     num_envs: int  # B
-    time_step_spec: ts.TimeStep  # of one environment: see `environments`
+    time_step_spec: ts.TimeStep  # of one environment, see the package's docstring
     action_spec: types.NestedTensorSpec  # of one environment: int32 [N]
-    unit_types: tuple[str, ...]  # [N] names of what the agents are
+    unit_types: tuple[str, ...]  # [N] the name of each agent's type, such as "marine"
     episode_limit: int  # env steps; no episode is longer
 
-    outcomes: tuple[str, ...] = ()  # facts of `info` that say what an episode came to, the one to rank by first
-    replay_suffixes: tuple[str, ...] = ()  # of the files that it can write of episodes, such as ".html"; () is none
-    scripts: tuple[str, ...] = ()  # names of the teams that play it by hand-written rules
+    outcomes: tuple[str, ...] = ()  # names in `info` that tell how an episode ended; the first one ranks policies
+    replay_suffixes: tuple[str, ...] = ()  # of the replay files that it can write, such as ".html"
+    scripts: tuple[str, ...] = ()  # names of the teams that can play it by hand-written rules
 
     @abc.abstractmethod
     def resize(self, num_envs: int) -> "World":
-        """The same world with another B."""
+        """Returns the same world with another number of environments.
+
+        Args:
+            num_envs: the new B.
+        Returns:
+            A new world; this one stays as it is.
+        """
 
     def settings(self) -> dict[str, Any]:
-        """The options that make it what it is, those left at their defaults too: plain values by name."""
+        """Returns the options that define this world, including those at their defaults: plain values by name."""
         return {}
 
     def tags(self) -> dict[str, str]:
-        """What results depend on besides settings, such as a game's build. Raises ValueError: it is not there."""
+        """Returns what results depend on besides the settings, such as the build of a game: texts by name.
+
+        Raises:
+            ValueError: what a tag describes is missing, for example because no game is installed.
+        """
         return {}
 
     def scripted(self, name: str) -> tf_policy.TFPolicy:
-        """One of the teams in `scripts`. Raises ValueError: there is none of that name."""
+        """Returns a team that plays this world by hand-written rules.
+
+        Args:
+            name: one of `scripts`.
+        Returns:
+            The team's policy.
+        Raises:
+            ValueError: there is no scripted team of that name; the message lists those that there are.
+        """
         known = ", ".join(self.scripts) or "none"
         raise ValueError(f"{self.name} has no scripted team {name!r}; it has: {known}")
 
     def write_replay(
         self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str
     ) -> None:
-        """Writes a file to watch episodes in, of one of `replay_suffixes`.
+        """Writes a file in which people can watch episodes.
 
         Args:
-            path: of the file.
-            policy: that plays.
-            seed: [2] int32: `Evaluator` with the same one plays the same episodes.
-            num_episodes: that are shown, of the B.
-            title: for people to read.
+            path: the file to write; its name ends in one of `replay_suffixes`.
+            policy: the team that plays.
+            seed: [2] int32. `Evaluator` plays the same episodes with the same seed.
+            num_episodes: how many of the B episodes to show.
+            title: a title for people to read.
         Raises:
-            ValueError: it has no replays.
+            ValueError: this world has no replays.
         """
         raise ValueError(f"{self.name} has no replays")
 
     def close(self) -> None:  # noqa: B027 - most worlds have nothing to end
-        """Ends what runs beside this process, if anything does."""
+        """Ends what runs beside this process, such as games. Most worlds have nothing to end."""
 
 
 class CompiledWorld(World):
-    """All of it is compiled: Python loops and conditions on tensors need `graph.converted`."""
+    """Describes worlds that are pure functions of tensors, so that they compile together with the policy that plays.
+
+    The functions are traced without AutoGraph. A Python `if` or loop that depends on a tensor needs `graph.converted`.
+    """
 
     compiles = True
 
@@ -89,18 +119,42 @@ class CompiledWorld(World):
 
     @abc.abstractmethod
     def reset(self, seed: tf.Tensor) -> State:
-        """B fresh episodes. Args: seed [2] int32."""
+        """Starts B fresh episodes.
+
+        Args:
+            seed: [2] int32, decides all that is random about the start.
+        Returns:
+            The state: a nest of tensors.
+        """
 
     @abc.abstractmethod
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> State:
-        """One env step. Args: action int32 [B, N]; seed [2] int32."""
+        """Plays one env step in all B environments. Where an episode is over, it starts the next one instead.
+
+        Args:
+            state: as `reset` or `step` returned it.
+            action: [B, N] int32.
+            seed: [2] int32, decides all that is random in this step.
+        Returns:
+            The state after the step.
+        """
 
     @abc.abstractmethod
     def time_step(self, state: State) -> ts.TimeStep:
-        """What the agents get to know, [B, ...]."""
+        """Returns what the agents get to know of a state: a TF-Agents time step whose leaves have shape [B, ...].
+
+        Args:
+            state: as `reset` or `step` returned it.
+        """
 
     def info(self, state: State) -> dict[str, tf.Tensor]:
-        """What only the record-keeper gets to know, [B] each; the `outcomes` among it."""
+        """Returns facts about a state that are recorded but not shown to the agents, such as whether the battle is won.
+
+        Args:
+            state: as `reset` or `step` returned it.
+        Returns:
+            Tensors [B] by name; all names in `outcomes` are among them.
+        """
         del state
         return {}
 
@@ -113,9 +167,21 @@ class CompiledWorld(World):
         time_step: ts.TimeStep,
         policy_state: types.NestedTensor,
     ) -> tuple[State, ts.TimeStep, policy_step.PolicyStep]:
-        """Step `t` of the episodes that began with `reset(seed)`: whoever plays them anew takes the same chances.
+        """Plays step `t` of the episodes that began with `reset(seed)`, with actions from a policy.
 
-        Returns: the state and what it shows, and the policy's step, which holds its state.
+        The seeds of policy and environment follow from `seed` and `t` alone. So whoever plays the episodes again meets
+        the same random events.
+
+        Args:
+            policy: the team that plays.
+            seed: [2] int32, the seed of the episodes.
+            t: scalar int32, env steps played since `reset`.
+            state: the world's state before the step.
+            time_step: what that state shows; leaves [B, ...].
+            policy_state: the policy's state before the step.
+        Returns:
+            The world's state after the step; what it shows, leaves [B, ...]; and the policy's step, which holds the
+            action int32 [B, N] and the policy's next state.
         """
         policy_seed, env_seed = tf.unstack(
             tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, t), 2)
@@ -126,10 +192,13 @@ class CompiledWorld(World):
 
 
 class LiveWorld(World):
-    """Arrays go in and out. What it shows last is its state: that can be neither copied nor taken back.
+    """Describes worlds that run outside of TensorFlow: arrays go in and arrays come out.
 
-    An episode can break off: then the next time step is a FIRST one though the last was no LAST, and what came before
-    it in that row is void. A row that has to wait for its episode shows such FIRST steps, of a team that is dead.
+    The state of such a world is whatever it runs at the moment. It can be neither copied nor restored.
+
+    An episode can break off. The next time step of that row of the batch is then a FIRST one although the one before
+    was no LAST, and what came before in that row is void. A row that waits for its next episode shows FIRST steps in
+    which all agents are dead.
     """
 
     compiles = False
@@ -141,20 +210,44 @@ class LiveWorld(World):
 
     @abc.abstractmethod
     def reset(self) -> ts.TimeStep:
-        """Fresh episodes; what they show, arrays [B, ...]. Raises WorldFailedError: it cannot go on."""
+        """Starts fresh episodes.
+
+        Returns:
+            What they show first: a time step of NumPy arrays [B, ...].
+        Raises:
+            WorldFailedError: the world cannot go on.
+        """
 
     @abc.abstractmethod
     def step(self, action: np.ndarray) -> ts.TimeStep:
-        """One env step in all environments at once. Args: action int32 [B, N]. Raises: as `reset`."""
+        """Plays one env step in all B environments at once.
+
+        Args:
+            action: [B, N] int32.
+        Returns:
+            What the environments show then: a time step of NumPy arrays [B, ...].
+        Raises:
+            WorldFailedError: the world cannot go on.
+        """
 
     def info(self) -> dict[str, np.ndarray]:
-        """As a compiled world's, of what was shown last."""
+        """Returns facts about the latest time step that are recorded but not shown to the agents.
+
+        Returns:
+            Arrays [B] by name; all names in `outcomes` are among them.
+        """
         return {}
 
     def seconds_at_work(self, now: float) -> float:
-        """How long an environment was at work on average, of all time so far. Args: now, of `time.monotonic`."""
+        """Returns for how many seconds an environment has been busy so far, on average over the B.
+
+        A world that does not measure this counts as busy all the time.
+
+        Args:
+            now: seconds, as `time.monotonic` tells them.
+        """
         return now
 
     def metrics(self) -> dict[str, float]:
-        """What there is to record of it besides the episodes."""
+        """Returns what there is to record about the world besides its episodes, such as crashes: numbers by name."""
         return {}

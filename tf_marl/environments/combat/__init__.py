@@ -1,78 +1,154 @@
-"""SMAC's 23 maps without StarCraft II.
+"""This package plays SMAC's 23 maps without StarCraft II.
 
-`units` and `scenarios` hold the numbers, `terrain` the ground, `physics` the laws of battle, `task` SMAC's rules around
-it, `options` what can be switched, `scripts` teams that need no learning; `environment` joins them.
+SMAC is the StarCraft Multi-Agent Challenge: a team of agents fights a battle against enemies that the game leads. Here
+the battle consists of TensorFlow operations alone. So B battles run at once, and they compile into one XLA program with
+the policy that plays.
 
-Sizes, actions, observation, state, reward and ending are SMAC's; unit values, rosters, spawn points, orders, limits and
-cliff levels are the game's own. **What is not known of the game for certain, what happens here instead, and what
-speaks for it.** "Games" are the published games of scripted teams, against which `launch.calibrate` holds ours; "data"
-are the game's own files (`smac.json` names them); "recordings" are GIFs of SMAC's maps played in the game, in
-github.com/devindeng94/LLM-SMAC.
+The modules:
 
-=================================  ====================================  ===============================================
-not established                    here                                  evidence
-=================================  ====================================  ===============================================
-how units are packed at spawn      a square lattice, nearest first, of   recordings; of its eight turns and reflections
-                                   equals counter-clockwise from the     for the agents, the games fit the recorded one
-                                   south, not mirrored (`scenarios`);    best; neither rule nor spacing is documented
-                                   0.05 map units of noise in y
-formation of an attack-move        each enemy keeps its place in the     recordings, until contact
-                                   group
-how soon the first observation is  at the spawn itself, not some game    none
-                                   loops after it
-whether cliff lips can be walked   an estimate, equal to what others     none from the game
-                                   drew from the map editor on two maps
-whether all 32 x 32 can be played  yes, as far as the ground allows      none
-the engine's choice of targets     who attacks one before who is         Liquipedia's page on automatic targeting
-                                   merely in reach, then who is kept,    (threats first; a target is kept while in
-                                   then the nearest (`physics`, 2);      range); games neither confirm nor refute it;
-                                   nobody calls others for help          2m_vs_1z is won as in the game
-how far enemies notice             the scan range, between centres       games, slightly, against edges
-cooldown jitter                    uniform between -1 and 2 loops,       games: 2m_vs_1z comes to the very hit; whole
-                                   a real number                         loops do not
-paths                              straight if free, else along a        none
-                                   shortest path of cells (`terrain`)
-crowds                             walkers look for a way round those    games: corridor's zealots lose in the open and
-                                   who stand, who do not yield           hold the neck, as there; constants are fitted
-                                   (`physics`, 5)
-order of events within a loop      simultaneous; mutual kills happen     games: one after the other fits no better
-a changed order during an attack   takes it back before the first hit,   data: a zealot's hits and a colossus' beams are
-                                   ends it after it; frees from the      channelled
-                                   backswing
-missiles                           fly at the data's speeds, from edge   data; games: 2s_vs_1sc is lost and won as in
-                                   to centre; the spine crawler's        the game. The tentacle's 12 is its initial
-                                   tentacle at 12                        speed: it fits better than its mean, 25
-turrets                            the spine crawler's turns by 360      data. That it starts an attack anew at each new
-                                   degrees a game second, all others     target is how 2s_vs_1sc is learned here
-                                   at once
-a colossus' two beams              the whole line at once, the second    data say some five loops later; games do not
-                                   a loop after the first                ask for it
-chains of bursts                   a baneling killed by a burst bursts   none
-                                   in the next loop
-an agent's healer without orders   does nothing; one sent to a unit in   none
-                                   full health stays with it
-an enemy's healer                  the least share of health in its      data (the ability's order of targets)
-                                   range; without any hurt, it follows
-                                   the nearest it could heal
-an order the game would refuse     the agent stands (a marauder sent to  none
-                                   attack a medivac)
-flyers' acceleration               at once                               data: 2.3 map units a second, each second
-order of the enemies in a list     the map's, always;                    games: one drawn for each battle fits
-                                   `shuffle_enemies` draws one per
-                                   episode
-SMAC's cooldown constants          as they are, whatever their source    SMAC's code
-why game builds 4.6.2 and 4.10     left open: their unit data are the    none
-differ, and memory growth          same, and these are used
-=================================  ====================================  ===============================================
+- `units`: what each type of unit can do, as numbers.
+- `scenarios`: the maps, with who fights whom, from where, on which ground and for how long.
+- `terrain`: the ground and the paths across it.
+- `physics`: how units move, fight, heal and die, one game loop (1/16 game second) at a time.
+- `task`: SMAC's rules around the battle, with actions, observations, state, reward and episode end.
+- `options`: what can be switched.
+- `scripts`: teams that play by hand-written rules.
+- `environment`: the world that joins all of these.
+- `replay`: recorded battles as a web page, a GIF or a film.
 
-Which of several rules the games fit better was looked at in a faster copy of the battle that is not kept; what
-`launch.calibrate` measures is what came of it. The constants of crowds were fitted on 13 of the games' 17 maps. On
-the four left aside for that (2s3z, 3s5z, MMM2, 5m_vs_6m) final rewards differ by 0.024 on average, on the others by
-0.033.
+**What is exact.** Sizes, actions, observations, state, reward and episode end are those of SMAC's code. Unit values,
+rosters, spawn points, enemy orders, time limits and cliff levels are those of the game's own files.
 
-What the games show and nothing here explains: zealots that all attack one zergling at a time (corridor, FF) hit less in
-the game, two colossi that chase the weakest (2c_vs_64zg, AW) do better and those that change sides (Pos) worse, eight
-marines that fire at one (8m, FF) win less often, ten that fire at the nearest (10m_vs_11m, AC) more often.
+**What is not.** Nobody has published all the rules by which StarCraft II resolves a battle. The tables below list
+everything that is not known for certain, what happens here instead, and which evidence supports it:
 
-Win rates here are therefore not win rates in StarCraft II; how far they are from them is measured.
+- "Games" are the published results of scripted teams that played these maps in the game. `launch.calibrate` plays the
+  same scripts here and compares the results.
+- "Data" are the game's own data files; `smac.json` names them.
+- "Recordings" are GIFs of SMAC's maps, played in the game, from github.com/devindeng94/LLM-SMAC.
+- "None" marks an assumption that nothing supports.
+
+**Start of a battle**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+how the game places units    Units stand on a square lattice round their    Recordings. Of the lattice's eight turns and
+at their spawn point         point. The nearest places are taken first,     reflections, the recorded one fits the games
+                             and equally near ones counter-clockwise from   best for the agents. Neither the rule nor
+                             the south. The two sides are not mirrored      the spacing is documented.
+                             (`scenarios`). Every unit is shifted in y by
+                             up to 0.05 map units, at random.
+when the agents observe for  At the spawn itself. In the game some loops    None.
+the first time               have passed by then.
+the order of the enemies in  It is always the map's. The option             Games: an order drawn for each battle fits.
+SMAC's list                  `shuffle_enemies` draws an order for each
+                             episode.
+===========================  =============================================  ============================================
+
+**Targets**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+how enemies choose a target  An agent that attacks the enemy comes before   Liquipedia's page on automatic targeting:
+                             one that is merely in reach, then the current  threats come first, and a target is kept
+                             target is kept, then the nearest is taken      while it is in range. The games neither
+                             (`physics`, step 2). Enemies do not call each  confirm nor refute it. 2m_vs_1z is won as in
+                             other for help.                                the game.
+how far enemies notice       Within the scan range, measured from centre    Games: slightly better than from edge to
+agents                       to centre.                                     edge.
+an order that the game       The agent stands still, for example a          None.
+would refuse                 marauder that is sent against a medivac.
+===========================  =============================================  ============================================
+
+**Attacks and damage**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+the random part of           A real number, uniform between -1 and 2 game   Games: 2m_vs_1z agrees to the exact hit.
+cooldowns                    loops, is added to each period.                Whole numbers of loops do not agree.
+the order of events within   All events are simultaneous, so two units can  Games: one after the other fits no better.
+a game loop                  kill each other.
+an order that changes        Before the first hit, the attack is taken      Data: the two hits of a zealot and the beams
+during an attack             back. After the first hit, the later hits are  of a colossus are channelled.
+                             lost. A new order also ends the backswing.
+missiles                     They fly from the edge of the shooter to the   Data; games: 2s_vs_1sc is lost and won as in
+                             centre of the target at the data's speed; the  the game. The tentacle accelerates. 12 is
+                             spine crawler's tentacle at 12 map units per   its initial speed and fits better than its
+                             game second.                                   mean, 25.
+turrets                      The spine crawler's turret turns by 360        Data. Agents learn 2s_vs_1sc here because
+                             degrees per game second. All other units aim   the crawler starts its attack again at each
+                             at once.                                       new target.
+the two beams of a colossus  Each beam hits its whole line at once, and     Data: some five loops lie between the beams.
+                             the second beam comes one loop after the       The games do not require that.
+                             first.
+chains of exploding          A baneling that an explosion kills explodes    None.
+banelings                    in the next loop.
+===========================  =============================================  ============================================
+
+**Movement**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+whether units can walk on    An estimate, equal on two maps to what others  None from the game.
+the lips of cliffs           drew from the map editor.
+whether all 32 x 32 cells    Yes, as far as the ground is pathable.         None.
+belong to the playable area
+paths                        A unit walks straight if the way is free, and  None.
+                             else along a shortest path of cells
+                             (`terrain`).
+the formation of an          Each enemy keeps its place in the group.       Recordings, until the sides meet.
+attack-move
+crowds                       Walking units look for a way round standing    Games: as in the game, corridor's zealots
+                             ones, which do not yield (`physics`, step 5).  lose in the open and hold the narrow pass.
+                                                                            The constants are fitted.
+the acceleration of flying   They reach full speed at once.                 Data: 2.3 map units per game second, each
+units                                                                       second.
+===========================  =============================================  ============================================
+
+**Healers**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+an agent's healer without    It does nothing. If it is sent to a unit in    None.
+an order                     full health, it stays with that unit.
+an enemy's healer            It heals the unit with the smallest fraction   Data: the order in which the ability prefers
+                             of its health in its scan range. If nobody     targets.
+                             is hurt, it follows the nearest unit that it
+                             could heal.
+===========================  =============================================  ============================================
+
+**Beyond the battle**
+
+===========================  =============================================  ============================================
+not known of the game        what happens here                              evidence
+===========================  =============================================  ============================================
+where SMAC's constants for   They are used as they are.                     SMAC's code.
+normalising cooldowns come
+from
+why results differ between   Left open. The unit data of the two builds     None.
+the game's builds 4.6.2 and  are the same, and those are used here.
+4.10, and whether its
+memory use grows
+===========================  =============================================  ============================================
+
+How the rules were chosen: where the games could decide between several rules, the rules were compared in a faster copy
+of the battle, which is not part of this repository. What came of that choice is what `launch.calibrate` measures. The
+constants of crowds were fitted on 13 of the 17 maps that the games cover. A game's final reward is the fraction of both
+sides' health that the agents kept or took. On the four maps left out of the fit (2s3z, 3s5z, MMM2 and 5m_vs_6m), it
+differs from the games' by 0.024 on average. On the 13 others it differs by 0.033.
+
+Some results of the games remain unexplained:
+
+- On corridor, zealots that all attack one zergling at a time (the script FF) hit less often in the game than here.
+- On 2c_vs_64zg, two colossi that chase the weakest enemy (AW) do better in the game, and two that change sides (Pos) do
+  worse.
+- On 8m, eight marines that all fire at one enemy (FF) win less often in the game.
+- On 10m_vs_11m, ten marines that fire at the nearest enemy (AC) win more often in the game.
+
+So win rates here are not win rates in StarCraft II. `launch.calibrate` measures how far the two are apart.
 """

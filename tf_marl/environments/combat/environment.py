@@ -1,4 +1,4 @@
-"""The embedded battle: SMAC's tasks on our own physics, B battles at once, nothing but TensorFlow operations."""
+"""The embedded battle joins SMAC's rules and our physics: B battles at once, in TensorFlow operations alone."""
 
 import dataclasses
 import pathlib
@@ -19,41 +19,52 @@ from tf_marl.environments.world import CompiledWorld
 
 
 class Draws(NamedTuple):
-    """All the chance there is in one env step; U units, M enemies, B battles."""
+    """Holds all random numbers of one env step; U units, M enemies, B battles."""
 
     spawn: tf.Tensor  # [U, B] in [-1, 1]: displacement at spawn, should the battle start anew
-    rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, likewise
+    rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, should the battle start anew
     cooldown: tf.Tensor  # [U, B] float: game loops added to the period of an attack started in this step
-    order: tf.Tensor  # [M, B] in [0, 1]: the enemies are listed by it, likewise; empty unless they are shuffled
-    script: tf.Tensor  # [M, B] uint32, for the enemies' script; empty without one
+    order: tf.Tensor  # [M, B] in [0, 1]: the enemies are sorted by it at the start; [0, B] unless they are shuffled
+    script: tf.Tensor  # [M, B] uint32, for the enemies' script; [0, B] without one
 
 
 class State(NamedTuple):
-    """B battles; battles are the last axis (see physics.py)."""
+    """Holds the states of B battles. The battles are the last axis, as in `physics.py`."""
 
     units: physics.Units
     rally_x: tf.Tensor  # [B] map units: where the enemies attack-move
     rally_y: tf.Tensor  # [B]
-    order: tf.Tensor  # [M, B] int32: which enemy each slot shows; empty unless they are shuffled
-    last_action: tf.Tensor  # [N, B] int32; -1 before the first
+    order: tf.Tensor  # [M, B] int32: the enemy that each attack action names; [0, B] unless they are shuffled
+    last_action: tf.Tensor  # [N, B] int32; -1 before the first step
     available: tf.Tensor  # [N, A, B] bool
     step_count: tf.Tensor  # [B] int32, env steps into the episode
     step_type: tf.Tensor  # [B] int32, as in TimeStep
     reward: tf.Tensor  # [B], of the last step
     discount: tf.Tensor  # [B]: 0 if the last step ended the task, else 1, at the time limit too
     battle_won: tf.Tensor  # [B] bool
-    illegal_actions: tf.Tensor  # [B] int32: unavailable actions replaced, since `reset`
+    illegal_actions: tf.Tensor  # [B] int32: how many unavailable actions were replaced since `reset`
 
 
 class Combat(CompiledWorld):
-    """SMAC scenarios, embedded.
+    """Plays SMAC's maps in the embedded battle, B battles side by side.
 
-    Observation: `obs` f32 [N, O], `state` f32 [S], `avail_actions` bool [N, A], `alive` bool [N], as SMAC defines them.
-    Action: int32 [N]; 0 no-op (the dead), 1 stop, 2-5 move north, south, east, west, 6 + j attack enemy j (a healer:
-        heal agent j). An unavailable action becomes stop (no-op for the dead) and is counted in `illegal_actions`.
-    Reward: SMAC's shaped team reward; a clean win returns 20. Options change it.
-    Episode end: one side is dead (discount 0; on MMM maps, all but its healer), or the map's time limit (discount
-        stays 1).
+    Observation:
+        `obs` float32 [N, O], `state` float32 [S], `avail_actions` bool [N, A] and `alive` bool [N], as SMAC defines
+        them.
+    Action:
+        int32 [N]: 0 is the no-op (for the dead), 1 is stop, 2 to 5 move north, south, east and west, and 6 + j attacks
+        enemy j (a healer heals agent j). An unavailable action is replaced by stop, for the dead by the no-op, and
+        counted in `illegal_actions`.
+    Reward:
+        SMAC's shaped reward of the team. A clean win returns 20. Options change it.
+    Episode end:
+        one side is dead (on MMM maps, all but its healers), and the discount is 0. Or the map's time limit is reached,
+        and the discount stays 1.
+
+    Args:
+        scenario: the map.
+        num_envs: B, how many battles run side by side.
+        options: SMAC's options and three of ours.
     """
 
     outcomes = ("battle_won",)
@@ -98,7 +109,13 @@ class Combat(CompiledWorld):
         replay.write(path, replay.record(self, policy, seed, num_episodes), title)
 
     def draw(self, seed: tf.Tensor) -> Draws:
-        """The chance of one step. Args: seed [2] int32."""
+        """Draws the random numbers of one env step.
+
+        Args:
+            seed: [2] int32.
+        Returns:
+            The random numbers for B battles; their shapes are in `Draws`.
+        """
         u, m, b = len(self.scenario.units), self.scenario.num_enemies, self.num_envs
         spawn, rally, cooldown, order, script = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         low, high = physics.COOLDOWN_JITTER
@@ -111,7 +128,13 @@ class Combat(CompiledWorld):
         )
 
     def reset(self, seed: tf.Tensor) -> State:
-        """B fresh episodes. Args: seed [2] int32."""
+        """Starts B fresh episodes.
+
+        Args:
+            seed: [2] int32.
+        Returns:
+            The state of B battles.
+        """
         draws = self.draw(seed)
         zero = tf.zeros_like(draws.rally)
         no_time = tf.zeros([self.num_envs], tf.int32)
@@ -137,10 +160,17 @@ class Combat(CompiledWorld):
         return self.play(state, action, self.draw(seed))
 
     def play(self, state: State, action: tf.Tensor, draws: Draws) -> State:
-        """`step` with its chance spelled out. Args: action int32 [B, N].
+        """Plays one env step, given all its random numbers; `step` draws them from a seed and calls this.
 
-        Battles that are over start anew. They pass through the same operations as the others, frozen, because choosing
-        between two whole outcomes afterwards would have XLA compute both for every pair of units.
+        Battles that are over start anew. They pass through the same operations as the others, but frozen. If both
+        outcomes were computed and one chosen afterwards, XLA would compute both of them for every pair of units.
+
+        Args:
+            state: the B battles before the step.
+            action: [B, N] int32.
+            draws: the random numbers of the step.
+        Returns:
+            The B battles after the step.
         """
         agents, starts = self.task.agents, state.step_type == ts.StepType.LAST
         state = self._with_enemies(state, draws, starts)
@@ -185,7 +215,13 @@ class Combat(CompiledWorld):
         return ts.TimeStep(state.step_type, state.reward, state.discount, observation)
 
     def info(self, state: State) -> dict[str, tf.Tensor]:
-        """`battle_won` bool, `dead_allies`, `dead_enemies`, `illegal_actions` int32, [B] each."""
+        """Returns facts about the battles that are recorded but not observed.
+
+        Args:
+            state: the B battles.
+        Returns:
+            `battle_won` bool, and `dead_allies`, `dead_enemies` and `illegal_actions` int32, [B] each.
+        """
         dead = tf.cast(~state.units.alive, tf.int32)
         n = self.scenario.num_agents
         return {
@@ -199,7 +235,15 @@ class Combat(CompiledWorld):
         return order if self.options.shuffle_enemies else None
 
     def _with_enemies(self, state: State, draws: Draws, starts: tf.Tensor | bool = True) -> State:
-        """The state with fresh chance for the enemies, where a battle starts: their rally point and their order."""
+        """Draws the enemies' rally point and their order anew for the battles that start.
+
+        Args:
+            state: the B battles.
+            draws: the random numbers of the step.
+            starts: [B] bool, which battles start; True for all.
+        Returns:
+            The B battles with the new rally points and orders.
+        """
         if self.scenario.attack_segment is not None:
             start, end = self.scenario.attack_segment.astype(np.float32)
             rally = start[:, None] + draws.rally * (end - start)[:, None]
@@ -209,7 +253,7 @@ class Combat(CompiledWorld):
         return state._replace(order=tf.where(starts, tf.argsort(draws.order, axis=0), state.order))
 
     def _enemy_orders(self, state: State, draws: Draws) -> physics.Orders:
-        """The enemies' script's orders, or the one they got at the start; [M, B] each."""
+        """Returns the orders to the enemies, each field [M, B]: their script's, or the one they got at the start."""
         units, side = state.units, self.task.enemies
         if self._script is not None:
             available = self.task.available(units, side)
@@ -218,12 +262,23 @@ class Combat(CompiledWorld):
 
 
 def names() -> tuple[str, ...]:
-    """SMAC's maps."""
+    """Returns the names of SMAC's 23 maps."""
     return scenarios.map_names()
 
 
 def make(map_name: str, num_envs: int, seed: int, **options: Any) -> Combat:
-    """See `environments.make`."""
+    """Makes the battle on one of SMAC's maps; `environments.make` calls this.
+
+    Args:
+        map_name: one of `names()`.
+        num_envs: B, how many battles run side by side.
+        seed: not used, because each call of `reset` and `step` takes a seed.
+        **options: those of `options.Options`.
+    Returns:
+        The world.
+    Raises:
+        ValueError: there is no such map, or an option is unknown or has a wrong value.
+    """
     del seed  # each call brings one
     chosen = Options(**options)
     return Combat(scenarios.scenario(map_name, chosen.profile), num_envs, chosen)

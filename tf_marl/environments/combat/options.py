@@ -1,4 +1,4 @@
-"""SMAC's own options, under SMAC's own names, and three of ours."""
+"""This module holds SMAC's options under SMAC's own names, and three options that SMAC does not have."""
 
 from typing import Literal
 
@@ -11,32 +11,39 @@ NonNegative = pydantic.NonNegativeFloat
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Options:
-    """What changes the task on a map; the defaults are SMAC's.
+    """Holds the options that change the task on a map. The defaults are SMAC's.
 
     Args:
         step_mul: game loops per env step.
-        move_amount: map units a move order aims at; a move is available if the ground half as far is pathable.
-        obs_all_health: observe health and shields of the others.
-        obs_own_health: observe one's own; always on with `obs_all_health`.
-        obs_last_action: observe the other agents' last actions.
-        obs_pathing_grid: observe whether 8 points around are pathable.
-        obs_terrain_height: cannot be had; the heights of the ground are in the game's files only.
-        obs_instead_of_state: the state is all observations, one after the other.
-        obs_timestep_number: observe the step as a fraction of the limit; the size is as reported (SMAC's is one off).
-        state_last_action: the state holds all agents' last actions.
-        state_timestep_number: the state holds the step as a fraction of the limit.
-        reward_sparse: +1 for a win, -1 for a defeat, else 0. SMAC scales it too: turn `reward_scale` off with it.
-        reward_only_positive: the reward is the absolute value of what the enemies lost, whatever the agents lose.
-        reward_death_value: for an enemy's death.
-        reward_win, reward_defeat: at the end.
-        reward_negative_scale: weight of the agents' losses, without `reward_only_positive`.
-        reward_scale: divide the reward by the map's largest return over `reward_scale_rate`.
-        reward_scale_rate: what a clean win returns.
-        shuffle_enemies: a new order of the enemies in each episode, as in the game; else always the map's.
-        profile: unit values: `liberty`, the game's own at 4.10; `multiplayer`, those of newer clients; `smaclite` or
-            `smax`, those of the re-implementations.
-        enemy: who leads the enemies: `game`, the rule in `physics.py`; or a script, which chooses among SMAC's actions
-            every step: `random`, `nearest` or `focus_fire`.
+        move_amount: how far away a move order aims, in map units. A move is available if the ground half as far away is
+            pathable.
+        obs_all_health: whether agents observe the health and shields of the other units.
+        obs_own_health: whether agents observe their own health and shields. It is always on with `obs_all_health`.
+        obs_last_action: whether agents observe the last actions of the other agents.
+        obs_pathing_grid: whether agents observe for 8 points around them if the ground there is pathable.
+        obs_terrain_height: must be False, because only the game's files hold the heights of the ground.
+        obs_instead_of_state: whether the state consists of all agents' observations, one after the other.
+        obs_timestep_number: whether agents observe the env step as a fraction of the limit. (SMAC's observation then
+            has one number more than SMAC reports. Here it has as many as reported.)
+        state_last_action: whether the state holds the last actions of all agents.
+        state_timestep_number: whether the state holds the env step as a fraction of the limit.
+        reward_sparse: whether the reward is 1 for a win, -1 for a defeat and 0 otherwise. As in SMAC, `reward_scale`
+            also scales these numbers, so turn it off with this option.
+        reward_only_positive: whether the reward is the absolute value of what the enemies lost, regardless of what the
+            agents lost.
+        reward_death_value: reward for the death of an enemy.
+        reward_win: reward for a win, at the end.
+        reward_defeat: reward for a defeat, at the end.
+        reward_negative_scale: weight of the agents' losses, where `reward_only_positive` is off.
+        reward_scale: whether rewards are divided by the largest return on the map and multiplied by
+            `reward_scale_rate`.
+        reward_scale_rate: the return of a clean win, where `reward_scale` is on.
+        shuffle_enemies: whether each episode lists the enemies in a new order, as the game does. Otherwise the order is
+            always the map's.
+        profile: which unit values to use: `liberty` for the game's own at version 4.10; `multiplayer` for those of
+            newer clients; `smaclite` or `smax` for those of the re-implementations of that name.
+        enemy: who leads the enemies: `game` for the rule in `physics.py`; or a script that chooses among SMAC's actions
+            at every env step, which is `random`, `nearest` or `focus_fire`.
     """
 
     step_mul: Count = 8

@@ -1,39 +1,44 @@
-"""How units move, fight and die: one pure function of tensors, a game loop (1/16 game second) at a time.
+"""Units move, fight and die by the rules in this module, one game loop (1/16 game second) at a time.
 
-Shapes: N agents, M enemies, U = N + M units with the agents first, B battles. Battles are the *last* axis here and
-nowhere else in the project: every operation, pairwise ones included, then runs along contiguous battles, which XLA
-turns into full vector instructions. What belongs to one unit's target is gathered, not summed out of all pairs.
+The rules are one pure function of tensors.
 
-What happens in a loop, in this order, for all units at once (StarCraft II updates them one by one in random order):
+The letters in all shapes: N agents, M enemies, U = N + M units with the agents first, B battles. Here, and in the
+modules of this package that work with it, the battles are the *last* axis. Every operation, also on pairs of units,
+then runs along contiguous battles, which XLA turns into full vector instructions. Values that belong to a unit's target
+are gathered; summing them out of all pairs would be slower.
 
-1. Hits. Those due land; a missile is under way for the gap it has to cross, whatever becomes of who fired it. Shields
-   absorb first, armour comes off each hit that reaches health, and no hit does less than half a point. A colossus'
-   beams hit everyone on the ground along their line, at once, a loop apart. A baneling bursts when it strikes and when
-   it is killed, in the same loop; one killed by a burst bursts in the next. Two units may kill one another in the same
-   loop.
-2. Whom. An agent attacks whom its order names, while that unit lives, and then idles. An enemy keeps a target that
-   attacks it; else it takes the nearest agent in reach of its weapon that does; else it keeps a target in reach; else
-   it takes the nearest agent that attacks it or hit it last; else the nearest that it notices; else it walks to its
-   attack-move point, in formation. So two agents who shoot in turn keep a zealot running between them, as they do in
-   the game. Nobody attacks what its weapon cannot hit: an agent so ordered stands.
-3. Attacks. A ready weapon with its target in reach starts an attack, once its turret points there; its hits are due
-   after the weapon's damage point. Another target ends the attack under way: before its first hit it is taken back,
-   after it the later hits are lost.
-4. Healing. A healer gives its patient health for energy while the patient is in range and hurt, and goes where it is
-   otherwise. An agent's heals whom it is ordered to and nobody else; an enemy's who has the least share of its health
-   among the hurt around it, and without any it follows the nearest unit it could heal.
-5. Moves. Whoever has somewhere to be and is neither in reach of its target nor busy with an attack goes there, round
-   obstacles (agents ordered to move go straight, which is the next two map units) and round whoever is in its way: of
-   a few directions it takes the one that costs least, in angle, in what stands there and how near, and in leaving the
-   way it went; those who walk along with it are no obstacle. So melee units surround, and who comes last looks for a
-   place beside the others. Units of one plane that overlap are pushed apart; a walker makes way for those who stand,
-   who do not yield to it. An attack keeps a unit busy until its backswing is over, or until it is ordered elsewhere.
-   Nobody's centre leaves its ground.
-6. Time. Cooldowns run down; shields, Zerg health and energy recover.
+A game loop has these steps, each for all units at once. (StarCraft II updates the units one by one in random order.)
 
-Which of this is chosen because the game's own way is not known: see `combat/__init__.py`. A hit that falls due within a
-loop lands in the next, and a target that dies in one is given up in the next. Banelings' piercing of structures' armour
-is left out: no map has both.
+1. Hits. The hits that are due land. A missile takes the time that its way needs, whatever happens to the unit that
+   fired it. Shields absorb damage first, armour reduces each hit that reaches health, and no hit does less than half a
+   hit point. Each beam of a colossus hits at once all enemies on the ground along its line; the beams come one loop
+   apart. A baneling explodes when it strikes, or in the loop in which it is killed; one that an explosion kills
+   explodes in the next loop. Two units may kill each other in the same loop.
+2. Targets. An agent attacks the unit that its order names, while that unit lives, and then idles. An enemy takes the
+   first of these that exists: its target, if that attacks it; the nearest agent in reach of its weapon that attacks it;
+   its target, if that is in reach; the nearest agent that attacks it or hit it last; the nearest agent that it notices.
+   Without any, it walks to its attack-move point in formation. So two agents who shoot in turn keep a zealot running
+   between them, as they do in the game. Nobody attacks what its weapon cannot hit; an agent with such an order stands.
+3. Attacks. A weapon that is ready, with its target in reach and its turret pointing there, starts an attack. Its first
+   hit is due after the weapon's damage point. A new target ends the attack that is running: before its first hit the
+   attack is taken back, after it the later hits are lost.
+4. Healing. A healer turns energy into health for its patient while the patient is in range and hurt. If the patient is
+   out of range, the healer walks to it. An agent heals only the unit that its order names. An enemy heals the one with
+   the smallest fraction of its health among the hurt units in its scan range. If nobody is hurt, it follows the nearest
+   unit that it could heal.
+5. Moves. A unit that has a place to go, no target in reach and no attack to finish walks there, round obstacles and
+   round units in its way. (An agent that is ordered to move looks for no way round obstacles, because the order aims
+   only two map units ahead.) Of a few directions it takes the cheapest one. The cost counts the angle to the goal, how
+   much stands there and how near, and leaving the direction in which it walked. Units that walk along with it are no
+   obstacle. So melee units surround their target, and those who come last look for a place beside the others. Units of
+   one plane (ground or air) that overlap are pushed apart: walking units make way for standing ones, which do not yield
+   to them. An attack keeps a unit in place until its backswing is over or until it is ordered elsewhere. The centre of
+   a unit never leaves its ground.
+6. Time. Cooldowns run down. Shields, the health of Zerg units and energy recover.
+
+The docstring of the package `combat` says which of these rules are choices, because the game's own are not known. A
+hit that becomes due within a loop lands in the next loop, and a target that dies in one loop is given up in the next.
+The bonus of banelings against structures is left out, because no map has both.
 """
 
 from typing import NamedTuple
@@ -45,64 +50,68 @@ from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, Scenar
 from tf_marl.environments.combat.terrain import Paths, is_rectangle
 from tf_marl.environments.combat.units import LOOPS_PER_SECOND, UnitType
 
-COOLDOWN_JITTER = (-1.0, 2.0)  # game loops added to each period, uniform
+COOLDOWN_JITTER = (-1.0, 2.0)  # game loops, uniform; added to each attack's period
 MIN_HIT = 0.5  # hit points; armour never takes a hit below this
 NOBODY = -1
 _CANNOT = -1.0  # squared reach of a weapon that cannot hit
-_PASSES = 2  # of pushing apart, each loop
-_NEIGHBOURS = 20  # that push at a time, at most
-_OBSTACLES = 10  # that are looked at in one go, at most, when a way round them is sought
-_LOOPS_PER_PLAN = 8  # game loops for which a walker keeps the direction it chose, relative to its goal; 4 cost a tenth
-_DIRECTIONS = np.radians([-105.0, -70.0, -35.0, 0.0, 35.0, 70.0, 105.0])  # from the way to the goal
-_LOOKOUT = 4.0  # map units ahead
-_BLOCKED = 2.75  # radians: what a direction costs in which the next stride is blocked
-_KEEP = 0.3  # radians: what it costs to leave the last stride's direction for one across
-_SHAVE = 0.15  # map units by which two may pass closer than they may stand
-_COMPANY = 0.9  # of an obstacle's weight that it loses if it walks along at one's own speed
+_PASSES = 2  # rounds of pushing units apart in each loop
+_NEIGHBOURS = 20  # at most so many units push at a time
+_OBSTACLES = 10  # at most so many units are looked at in one go, when a way round them is sought
+# Game loops for which a walker keeps its direction, relative to its goal; with 4 the battle would be a tenth slower.
+_LOOPS_PER_PLAN = 8
+_DIRECTIONS = np.radians([-105.0, -70.0, -35.0, 0.0, 35.0, 70.0, 105.0])  # angles to the direction of the goal
+_LOOKOUT = 4.0  # map units; a walker looks so far ahead
+_BLOCKED = 2.75  # radians: the cost of a direction in which the next stride is blocked
+_KEEP = 0.3  # radians: the cost of a direction at right angles to the last stride
+_SHAVE = 0.15  # map units; two units may pass each other by so much closer than they may stand
+_COMPANY = 0.9  # fraction of its weight that an obstacle loses if it walks along at one's own speed
 _SIDE = 1e-3  # radians: half of all units prefer the left, the others the right
-_TIE_BREAK = 1e-4  # map units between one unit and the next
-_RELAXATION = 0.85  # of each push: in a crowd several add up, and in full they would throw a unit too far
-_EDGE = 1e-3  # map units kept from the ground's sides, so that int() names the cell, and the same one in any precision
-# Whom an enemy prefers, the least first: its target if that attacks it; attackers in reach by their squared distance
-# (times `_NEARER`: below 0.01); its target in reach; other attackers (below 0.3); whom it notices.
+_TIE_BREAK = 1e-4  # map units; unit i is shifted by i of these, so that no two are in one place
+_RELAXATION = 0.85  # fraction of each push that is applied; in a crowd, full pushes would throw a unit too far
+_EDGE = 1e-3  # map units kept from the ground's sides, so that int() gives the same cell in any precision
+# An enemy takes the agent with the lowest score. The scores: 0 for its target, if that attacks it; the squared distance
+# times `_NEARER` (below 0.01) for attackers in reach; `_KEPT` for its target in reach; from `_THREAT` to 0.3 for other
+# attackers; from `_NOTICED` upwards for agents that it notices.
 _NEARER, _KEPT, _THREAT, _NOTICED = 1e-4, 0.01, 0.02, 1.0
-_AIM = np.radians(11.25)  # how far off its target a turret may point as it fires: the game's ArcSlop
-_FAR = 1e4  # map units: where the dead are for those who look for targets
+_AIM = np.radians(11.25)  # a turret fires if it points to its target within this angle: the game's ArcSlop
+_FAR = 1e4  # map units; searches treat the dead as so far away
 
 
 class Units(NamedTuple):
-    """All units of all battles, each field [U, B]; float32 unless it says otherwise."""
+    """Holds all units of all battles. Each field is [U, B], float32 unless its comment says otherwise."""
 
     x: tf.Tensor  # map units, to the east
     y: tf.Tensor  # map units, to the north
     health: tf.Tensor  # hit points; 0 is dead
     shield: tf.Tensor  # shield points
-    energy: tf.Tensor  # of healers
+    energy: tf.Tensor  # energy of healers; 0 for other units
     cooldown: tf.Tensor  # game loops until the weapon is ready; 0 is ready
-    strike_delay: (
-        tf.Tensor
-    )  # game loops until the next hit of the running attack lands, after the last until it is over
+    strike_delay: tf.Tensor  # game loops until the attack's next hit; after its last one, until its backswing is over
     strikes_left: tf.Tensor  # hits of the running attack that are yet to land
     target: tf.Tensor  # int32, the unit it attacks (a healer: heals), or NOBODY
     loops_unhurt: tf.Tensor  # game loops since the last hit taken
-    last_attacker: tf.Tensor  # int32, the unit that hit it last, or NOBODY
-    has_burst: tf.Tensor  # bool, of banelings
-    facing_x: tf.Tensor  # where its turret points, a direction of length 1; of those without one, unused
+    last_attacker: tf.Tensor  # int32, of enemies: the agent that hit it last, or NOBODY; of agents: NOBODY
+    has_burst: tf.Tensor  # bool, whether it is a baneling that has exploded
+    facing_x: tf.Tensor  # the direction, of length 1, in which its turret points; unused without a turret
     facing_y: tf.Tensor
     missile_delay: tf.Tensor  # game loops until its missile arrives
     missile_target: tf.Tensor  # int32, the unit its missile flies at, or NOBODY without any under way
-    stride_x: tf.Tensor  # map units, how far it came in the last loop
+    stride_x: tf.Tensor  # map units that it moved in the last loop
     stride_y: tf.Tensor
-    detour_along: tf.Tensor  # the direction it walks in, relative to the way to its goal: 1 along it
-    detour_across: tf.Tensor  # and 1 to the left of it
+    detour_along: tf.Tensor  # the direction in which it walks, of length 1: its part toward the goal
+    detour_across: tf.Tensor  # and its part to the left of the goal
 
     @property
     def alive(self) -> tf.Tensor:
+        """Returns which units are alive, [U, B] bool."""
         return self.health > 0
 
 
 class Orders(NamedTuple):
-    """What is wanted of all units for the next loops; enemies that the game leads find targets by themselves."""
+    """Holds the orders to all units for the next game loops.
+
+    Enemies that the game leads ignore `target`, because they find targets by themselves.
+    """
 
     target: tf.Tensor  # [U, B] int32: the unit to attack (a healer: to heal), or NOBODY
     moves: tf.Tensor  # [U, B] bool: whether to go to (x, y), unless there is a target
@@ -111,45 +120,70 @@ class Orders(NamedTuple):
 
 
 def _column(units: tuple[UnitType, ...], value) -> np.ndarray:
+    """Returns the number that `value` gives for each unit, [U, 1]."""
     return np.array([[value(unit)] for unit in units], np.float32)
 
 
 def _of_weapon(units: tuple[UnitType, ...], value) -> np.ndarray:
-    """[U, 1]; 0 for those who have none, who never use it."""
+    """Returns the number that `value` gives for each unit's weapon, [U, 1]; 0 for units without a weapon."""
     return _column(units, lambda unit: value(unit.weapon) if unit.weapon else 0.0)
 
 
 def _pairs(rows: tuple[UnitType, ...], columns: tuple[UnitType, ...], value) -> np.ndarray:
+    """Returns the number that `value` gives for each pair of units, [I, J, 1]."""
     return np.array([[[value(row, column)] for column in columns] for row in rows], np.float32)
 
 
 def squared_distance(x: tf.Tensor, y: tf.Tensor, other_x: tf.Tensor, other_y: tf.Tensor) -> tf.Tensor:
-    """[I, B] and [J, B] places -> [I, J, B] squared centre distances."""
+    """Computes the squared distances between the centres of units.
+
+    Args:
+        x: [I, B] map units.
+        y: [I, B] map units.
+        other_x: [J, B] map units.
+        other_y: [J, B] map units.
+    Returns:
+        [I, J, B] squared map units.
+    """
     return tf.square(x[:, None] - other_x[None]) + tf.square(y[:, None] - other_y[None])
 
 
 def gather(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """values [I, B], rows [J, B] int32 -> [J, B]: in each battle, the values of those rows."""
+    """Gathers some rows of values, other ones in each battle.
+
+    Args:
+        values: [I, B].
+        rows: [J, B] int32, the rows to take in each battle.
+    Returns:
+        The values of those rows, [J, B].
+    """
     battles = values.shape[1]
     return tf.gather(tf.reshape(values, [-1]), rows * battles + tf.range(battles)[None])
 
 
 def squared_reach(attacker: UnitType, target: UnitType) -> float:
-    """Square of the centre distance at which the weapon reaches the target; ranges are edge to edge."""
+    """Returns the squared distance between centres at which a unit's weapon reaches a target; -1 if it cannot hit it.
+
+    Weapon ranges count from edge to edge, so both radii are added.
+
+    Args:
+        attacker: the type of the unit that attacks.
+        target: the type of the unit to hit.
+    """
     if attacker.weapon is None or not attacker.can_hit(target):
         return _CANNOT
     return (attacker.weapon.range + attacker.radius + target.radius) ** 2
 
 
 def _squared_notice(enemy: UnitType, agent: UnitType) -> float:
-    """Square of the centre distance at which an enemy notices an agent: its scan range, or its reach."""
+    """Returns the squared distance between centres at which an enemy notices an agent: its scan range or its reach."""
     if enemy.weapon is None or not enemy.can_hit(agent):
         return _CANNOT
     return max(squared_reach(enemy, agent), enemy.weapon.scan_range**2)
 
 
 class _Strikes:
-    """Damage of hits of some units on others."""
+    """Computes the damage that hits of some units do to others."""
 
     def __init__(self, attackers: tuple[UnitType, ...], targets: tuple[UnitType, ...]):
         # Units of one type deal equal hits, so counting them per type is exact and needs no order among them.
@@ -164,9 +198,13 @@ class _Strikes:
         self._armor = _column(targets, lambda unit: unit.armor)
 
     def __call__(self, hits: tf.Tensor, shield: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Args: hits [J, I, B] bool, whether attacker i hits target j; shield [J, B].
+        """Applies hits to shields first and then, less the armour, to health.
 
-        Returns: hit points lost [J, B] and the shield that is left [J, B].
+        Args:
+            hits: [J, I, B] bool, whether attacker i hits target j.
+            shield: [J, B] shield points of the targets.
+        Returns:
+            The hit points that each target loses [J, B], and the shield points that it has left [J, B].
         """
         hits = tf.cast(hits, tf.float32)
         lost = tf.zeros_like(shield)
@@ -174,7 +212,7 @@ class _Strikes:
             count = tf.reduce_sum(hits if is_kind is None else hits * is_kind, axis=1)
             past_shield = tf.maximum(count * damage - shield, 0.0)
             shield = tf.maximum(shield - count * damage, 0.0)
-            # All but the first of the hits that reach health do so undiminished.
+            # Of the hits that reach health, the shield can only have weakened the first one.
             reaching = tf.math.ceil(past_shield / damage)
             first = past_shield - (reaching - 1.0) * damage
             lost += tf.where(
@@ -186,10 +224,14 @@ class _Strikes:
 
 
 class Physics:
-    """The laws of one scenario: constants at construction, pure functions of tensors after that."""
+    """Holds the rules of battle for one scenario: constants from its construction, and pure functions of tensors.
+
+    Args:
+        scenario: the map.
+        scripted_enemies: whether enemies obey orders as agents do. Otherwise they find their targets by themselves.
+    """
 
     def __init__(self, scenario: Scenario, scripted_enemies: bool = False):
-        """Args: scripted_enemies, whether enemies obey orders as agents do instead of finding targets themselves."""
         units, agents, enemies = scenario.units, scenario.agents, scenario.enemies
         self._n, self._u = len(agents), len(units)
         self._ids = np.arange(self._u, dtype=np.int32)[:, None]
@@ -214,7 +256,7 @@ class Physics:
         missile = _of_weapon(units, lambda weapon: weapon.missile_speed or 0.0)
         self._fires = missile > 0
         self._loops_per_missile_unit = np.where(self._fires, LOOPS_PER_SECOND / np.maximum(missile, 1e-3), 0.0)
-        self._muzzle = _column(units, lambda unit: unit.radius)  # map units before its centre missiles leave a unit
+        self._muzzle = _column(units, lambda unit: unit.radius)  # map units from the centre; missiles start there
         self._squared_reach = _pairs(units, units, squared_reach)
         is_agent = self._ids < self._n
         self._squared_reach[is_agent == is_agent.T] = _CANNOT
@@ -246,7 +288,7 @@ class Physics:
         self._inverse_squared_separation = 1.0 / np.square(separation)
         one_plane = _pairs(units, units, lambda a, b: a.flies == b.flies) * (self._ids != self._ids.T)[..., None]
         self._room = (np.maximum(separation - _SHAVE, 0.0) * one_plane).astype(np.float32)
-        # Where dead units are put while the living are pushed apart: far from everyone, each in a place of its own.
+        # Dead units are put here while the living are pushed apart: far from everyone, each in a place of its own.
         self._grave = 100.0 * np.arange(1, len(units) + 1, dtype=np.float32)[:, None]
 
         self._pathable = scenario.pathable
@@ -263,13 +305,19 @@ class Physics:
 
     @staticmethod
     def _ground(unit: UnitType, scenario: Scenario) -> np.ndarray:
-        """[32, 32] bool: the cells the unit's centre may be in."""
+        """Returns the cells in which the unit's centre may be: [32, 32] bool, indexed [x, y]."""
         if unit.flies:
             return np.ones_like(scenario.pathable)
         return scenario.pathable | scenario.cliffs if unit.cliff_walk else scenario.pathable
 
     def spawn(self, jitter: tf.Tensor) -> Units:
-        """A fresh battle. Args: jitter [U, B] in [-1, 1], displaces units by that many SPAWN_JITTER in y."""
+        """Places all units at the start of a battle.
+
+        Args:
+            jitter: [U, B] in [-1, 1], shifts units in y by this many `SPAWN_JITTER`.
+        Returns:
+            All units, each field [U, B].
+        """
         zero = tf.zeros_like(jitter)
         nobody = tf.fill(tf.shape(jitter), NOBODY)
         return Units(
@@ -296,7 +344,14 @@ class Physics:
         )
 
     def opening_orders(self, rally_x: tf.Tensor, rally_y: tf.Tensor) -> Orders:
-        """The map's order to the enemies, whose group keeps its formation. Args: rally_x, rally_y [B], map units."""
+        """Returns the map's order to the enemies, who keep their formation as they walk.
+
+        Args:
+            rally_x: [B] map units, the place to which the group's centre attack-moves.
+            rally_y: [B] map units.
+        Returns:
+            The orders, each field [M, B].
+        """
         formation = self._formation
         return Orders(
             target=tf.fill([len(formation), rally_x.shape[0]], NOBODY),
@@ -306,7 +361,14 @@ class Physics:
         )
 
     def order_again(self, units: Units, battles: tf.Tensor) -> Units:
-        """Gives the enemies of some battles their order again: they choose targets anew. Args: battles [B] bool."""
+        """Gives the enemies of some battles their opening order again, so that they choose their targets anew.
+
+        Args:
+            units: all units, each field [U, B].
+            battles: [B] bool, the battles in which that happens.
+        Returns:
+            All units, each field [U, B].
+        """
         again = battles & (self._ids >= self._n)
         unhit = again & (units.strikes_left == self._hits)
         return units._replace(
@@ -316,7 +378,14 @@ class Physics:
         )
 
     def is_pathable(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Whether the cell of each place is inside the map and can be walked on; int() truncates toward zero."""
+        """Returns whether the cells of some places are on the map and pathable; bool, shaped like `x`.
+
+        A place's cell is found by truncation toward zero, as SMAC's `int()` does it.
+
+        Args:
+            x: map units, of any shape.
+            y: map units, shaped like `x`.
+        """
         column, row = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
         inside = (column >= 0) & (column < MAP_SIZE) & (row >= 0) & (row < MAP_SIZE)
         cell = tf.clip_by_value(column * MAP_SIZE + row, 0, MAP_SIZE * MAP_SIZE - 1)
@@ -331,18 +400,18 @@ class Physics:
         frozen: tf.Tensor | None = None,
         played: tf.Tensor | int = 0,
     ) -> Units:
-        """Plays `num_loops` game loops.
+        """Plays some game loops.
 
         Args:
-            units: the battles before.
-            orders: hold for all the loops.
-            jitter: [U, B] float, game loops added to the period of the attacks that a unit starts.
-            num_loops: game loops.
-            frozen: [B] bool, battles that stay as they are.
-            played: game loops before these, for those who play fewer than eight at a time: walkers choose their
-                direction in the first of eight.
+            units: all units before, each field [U, B].
+            orders: the orders during all these loops, each field [U, B].
+            jitter: [U, B] game loops, added to the period of each attack that a unit starts.
+            num_loops: how many game loops to play.
+            frozen: [B] bool, the battles that stay as they are; None for none.
+            played: game loops that were played before, for callers that play fewer than eight at a time. Walking units
+                choose their direction in the first of every eight loops.
         Returns:
-            The battles after.
+            All units after these loops, each field [U, B].
         """
 
         def loop(count, before):
@@ -354,8 +423,8 @@ class Physics:
         return tf.while_loop(lambda count, _: count < num_loops, loop, (0, units))[1]
 
     def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor, plans: tf.Tensor) -> Units:
-        # What compares all pairs of units (strikes, targets, pushes) reads the state at the start of the loop and as
-        # little of what this loop computes as can be: XLA would compute that anew for every pair.
+        # Operations on all pairs of units (strikes, targets, pushes) read the state at the start of the loop and as few
+        # results of this loop as possible, because XLA would compute those results anew for every pair.
         # 1. Hits.
         was_alive = units.alive
         lands = was_alive & (units.strikes_left > 0) & (units.strike_delay <= 0)
@@ -375,11 +444,11 @@ class Physics:
         delay_after = tf.where(strikes_left > 0, self._hit_interval, self._after_last_hit)
         strike_delay = tf.where(lands, delay_after, units.strike_delay)
 
-        # 2. Whom.
+        # 2. Targets.
         target = tf.where(was_alive, orders.target, NOBODY)
         if not self._scripted_enemies:
             target = tf.concat([target[: self._n], self._acquire(units, target[: self._n])], axis=0)
-        rows = tf.where(target == NOBODY, self._ids, target)  # nobody can hit its own side
+        rows = tf.where(target == NOBODY, self._ids, target)  # without a target: itself, which it cannot hit
         target_x, target_y = gather(units.x, rows), gather(units.y, rows)
         squared_reach = tf.gather(tf.constant(self._squared_reach.reshape(-1)), self._ids * self._u + rows)
         has_target = alive & gather(was_alive, rows) & (squared_reach >= 0)
@@ -438,14 +507,14 @@ class Physics:
         )
 
     def _fire(self, units: Units, lands: tf.Tensor, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Sends off the missiles that are due, and lands those that arrive; all [U, B].
+        """Launches the missiles that are due and lands those that arrive; every tensor is [U, B].
 
         Args:
-            units: at the start of the loop.
-            lands: bool, whose hits are due.
-            struck: int32, whom those hit who fire none.
+            units: all units at the start of the loop.
+            lands: bool, which units have a hit that is due.
+            struck: int32, whom each unit hits in this loop without a missile, or NOBODY.
         Returns:
-            struck, with whom missiles hit; missile_delay; missile_target.
+            `struck` with the hits of missiles, the new `missile_delay` and the new `missile_target`.
         """
         launches = lands & self._fires
         rows = tf.maximum(units.target, 0)
@@ -462,7 +531,16 @@ class Physics:
     def _turn(
         self, units: Units, target_x: tf.Tensor, target_y: tf.Tensor, has_target: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Turrets turn to their targets as fast as they can: where they point, and whether they aim; all [U, B]."""
+        """Turns turrets toward their targets, as fast as they can; every tensor is [U, B].
+
+        Args:
+            units: all units at the start of the loop.
+            target_x: map units, where each unit's target is.
+            target_y: map units.
+            has_target: bool.
+        Returns:
+            The x and y of the direction in which each turret points, and whether the unit aims at its target (bool).
+        """
         way_x, way_y = target_x - units.x, target_y - units.y
         inverse = tf.math.rsqrt(tf.square(way_x) + tf.square(way_y) + 1e-12)
         way_x, way_y = way_x * inverse, way_y * inverse
@@ -476,7 +554,14 @@ class Physics:
         return x, y, ~self._turns | (x * way_x + y * way_y >= np.cos(_AIM))
 
     def _acquire(self, units: Units, agent_target: tf.Tensor) -> tf.Tensor:
-        """Whom each enemy attacks: [M, B] int32, an agent or NOBODY. Args: agent_target [N, B]."""
+        """Chooses the agent that each enemy attacks.
+
+        Args:
+            units: all units at the start of the loop, each field [U, B].
+            agent_target: [N, B] int32, whom each agent is ordered to attack.
+        Returns:
+            [M, B] int32: an agent, or NOBODY.
+        """
         n = self._n
         enemy_ids = self._ids[n:, None]
         agent_ids = self._ids[None, :n]
@@ -490,8 +575,8 @@ class Physics:
         score = tf.where(attacks_me | hit_me, _THREAT + _NEARER * distance, score)
         score = tf.where(in_reach, tf.where(attacks_me, _NEARER * distance, tf.where(mine, _KEPT, score)), score)
         score = tf.where(mine & attacks_me, 0.0, score)
-        # One minimum finds both how near and who: positive floats sort like their bits, and the lowest of these, worth
-        # less than a thousandth of a map unit, hold the agent's number.
+        # One minimum finds both the lowest score and the agent that has it: positive floats sort like their bits, and
+        # the agent's number replaces the lowest bits, which are worth less than a thousandth of a map unit.
         low_bits = (1 << max(n - 1, 1).bit_length()) - 1
         key = tf.bitwise.bitwise_or(
             tf.bitwise.bitwise_and(tf.bitcast(score, tf.int32), ~low_bits), tf.constant(agent_ids)
@@ -501,9 +586,13 @@ class Physics:
         return tf.where(found, tf.bitwise.bitwise_and(best, low_bits), NOBODY)
 
     def _strike(self, units: Units, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Args: struck [U, B] int32, whom each unit hits in this loop, or NOBODY.
+        """Applies the hits of this loop, explosions aside; every tensor is [U, B].
 
-        Returns: health, shield and the last attacker, [U, B] each.
+        Args:
+            units: all units at the start of the loop.
+            struck: int32, whom each unit hits in this loop, or NOBODY.
+        Returns:
+            The health, the shield and the last attacker of all units after these hits.
         """
         n = self._n
         on_agents = self._swept(units, struck, slice(n, self._u), slice(0, n))
@@ -511,14 +600,23 @@ class Physics:
         agent_loss, agent_shield = self._strikes_on_agents(on_agents, units.shield[:n])
         enemy_loss, enemy_shield = self._strikes_on_enemies(on_enemies, units.shield[n:])
         health = tf.maximum(units.health - tf.concat([agent_loss, enemy_loss], axis=0), 0.0)
-        # Only enemies retaliate; of several who hit in one loop, on the one listed last.
+        # Only enemies retaliate. If several agents hit in one loop, the one listed last counts.
         attacker = tf.reduce_max(tf.where(on_enemies, self._ids[None, :n], NOBODY), axis=1)
         enemy_attacker = tf.where(attacker == NOBODY, units.last_attacker[n:], attacker)
         last_attacker = tf.concat([units.last_attacker[:n], enemy_attacker], axis=0)
         return health, tf.concat([agent_shield, enemy_shield], axis=0), last_attacker
 
     def _swept(self, units: Units, struck: tf.Tensor, attackers: slice, targets: slice) -> tf.Tensor:
-        """Whom the hits of one side land on: [J, I, B] bool, target j by attacker i. Args: struck [U, B]."""
+        """Finds all units on which the hits of one side land, including those along a beam's line.
+
+        Args:
+            units: all units at the start of the loop, each field [U, B].
+            struck: [U, B] int32, whom each unit hits in this loop, or NOBODY.
+            attackers: which of all units hit, I of them.
+            targets: which of all units may be hit, J of them.
+        Returns:
+            [J, I, B] bool: whether attacker i hits target j.
+        """
         hits = struck[attackers][None] == self._ids[targets][:, None]
         types = self._units[attackers]
         lines = [unit.weapon.line if unit.weapon else None for unit in types]
@@ -549,7 +647,16 @@ class Physics:
     def _burst(
         self, units: Units, detonates: tf.Tensor, health: tf.Tensor, shield: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What bursts [U, B] do to the other side. Returns: health and shield, [U, B] each."""
+        """Applies the explosions of this loop to the other side; every tensor is [U, B].
+
+        Args:
+            units: all units at the start of the loop.
+            detonates: bool, which units explode.
+            health: after the loop's other hits.
+            shield: after the loop's other hits.
+        Returns:
+            The health and the shield of all units after the explosions.
+        """
         agents, enemies = slice(0, self._n), slice(self._n, self._u)
         sides = []
         for own, others, strikes in (
@@ -584,16 +691,19 @@ class Physics:
         goal_x: tf.Tensor,
         goal_y: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        """What healers do, one after the other; all [U, B].
+        """Lets the healers heal or walk, one after the other; every tensor is [U, B].
 
         Args:
-            units: at the start of the loop.
-            orders: of the players.
-            alive: after the loop's hits.
-            health: likewise.
-            target, walks, goal_x, goal_y: of the others; the healers' rows are filled in here.
+            units: all units at the start of the loop.
+            orders: the orders during this loop.
+            alive: bool, after the loop's hits.
+            health: after the loop's hits.
+            target: int32, filled in for all units but the healers. So are the next three.
+            walks: bool, which units walk in this loop.
+            goal_x: map units, where they go.
+            goal_y: map units.
         Returns:
-            health, energy, target, walks, goal_x, goal_y.
+            health, energy, target, walks, goal_x and goal_y, now with the healers' rows.
         """
         n, energy = self._n, units.energy
         for healer, unit, heal in self._healers:
@@ -613,7 +723,7 @@ class Physics:
                 score = tf.where(hurt, share, tf.where(patient, _FAR + distance, np.inf))
                 best = tf.reduce_min(score, axis=0)
                 first = tf.reduce_min(tf.where((score == best) & (best < np.inf), ids, self._u), axis=0)
-                picked, treats = ids == first, best < _FAR  # or follows only
+                picked, treats = ids == first, best < _FAR  # else it only follows
             has_patient = alive[healer] & tf.reduce_any(picked, axis=0)
             in_range = has_patient & tf.reduce_any(picked & (distance <= np.square(heal.range + to_edges)), axis=0)
 
@@ -643,14 +753,20 @@ class Physics:
         alive: tf.Tensor,
         plans: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One stride toward the goal, round whom one meets, apart from whom one overlaps, back onto one's ground.
+        """Moves each walking unit one stride toward its goal, then separates units that overlap.
+
+        Units steer round whom they meet, and all stay on their ground. Every tensor but `plans` is [U, B].
 
         Args:
-            units: at the start of the loop.
-            goal_x, goal_y, walks, target, alive: [U, B], of this loop.
-            plans: a bool, whether walkers choose their direction anew.
+            units: all units at the start of the loop.
+            goal_x: map units.
+            goal_y: map units.
+            walks: bool, which units walk.
+            target: int32.
+            alive: bool, after the loop's hits.
+            plans: bool scalar, whether walking units choose their direction anew in this loop.
         Returns:
-            x, y, detour_along and detour_across, [U, B] each.
+            x, y, detour_along and detour_across of all units.
         """
         x, y = units.x, units.y
         if self._paths.waypoint is not None:
@@ -685,14 +801,18 @@ class Physics:
         target: tf.Tensor,
         alive: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The direction of each walker that costs least: detour_along and detour_across, [U, B] each.
+        """Chooses the direction that costs each walking unit least; every tensor is [U, B].
 
         Args:
-            units: at the start of the loop.
-            ahead_x, ahead_y: [U, B], the way to the goal, of length 1.
-            distance: [U, B], map units to the goal.
-            stride: [U, B], map units in this loop.
-            target, alive: [U, B].
+            units: all units at the start of the loop.
+            ahead_x: the direction to the goal, of length 1.
+            ahead_y: the direction to the goal.
+            distance: map units to the goal.
+            stride: map units that the unit may walk in this loop.
+            target: int32.
+            alive: bool.
+        Returns:
+            detour_along and detour_across.
         """
         turns = -(-self._u // _OBSTACLES)
         at_a_time = -(-self._u // turns)
@@ -708,7 +828,7 @@ class Physics:
                 straight, aside = dx * ahead_x + dy * ahead_y, dy * ahead_x - dx * ahead_y
                 keeps_pace = (other_dx[j] * ahead_x + other_dy[j] * ahead_y) * self._loops_per_unit
                 weight = tf.where(target == j, 0.0, 1.0 - _COMPANY * tf.clip_by_value(keeps_pace, 0.0, 1.0))
-                # It hides the more of the view the nearer it is, all of it where they touch.
+                # The nearer the obstacle is, the more of the view it hides: all of it where the two touch.
                 weight_per_unit = weight / view
                 horizon, squared_room = view + room[j], tf.square(room[j])
                 hides = []
@@ -744,7 +864,18 @@ class Physics:
     def _next_on_way(
         self, waypoint: np.ndarray, x: tf.Tensor, y: tf.Tensor, goal_x: tf.Tensor, goal_y: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Where to steer to reach the goal, and whether that is anywhere but straight for it; [U, B] each."""
+        """Looks up where to steer to reach the goal round obstacles; every tensor but `waypoint` is [U, B].
+
+        Args:
+            waypoint: [P, P] int32, the table of `terrain.Paths`.
+            x: map units.
+            y: map units.
+            goal_x: map units.
+            goal_y: map units.
+        Returns:
+            The x and y of the place to steer for, and whether the unit has to go there first instead of straight to its
+            goal.
+        """
 
         def row(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
             cell = tf.cast(x, tf.int32) * MAP_SIZE + tf.cast(y, tf.int32)
@@ -759,10 +890,18 @@ class Physics:
         )
 
     def _apart(self, x: tf.Tensor, y: tf.Tensor, walking: tf.Tensor, alive: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Where units end up that make way for their neighbours; all [U, B], `walking` float.
+        """Pushes units apart that overlap; every tensor is [U, B].
 
-        Neighbours are taken in turn, several at a time and each for all units at once: sums over pairs would read every
-        pair twice, once for x and once for y, and take three times as long.
+        The other units are taken in turn, several at a time and each for all units at once. Sums over pairs would read
+        every pair twice, once for x and once for y, and take three times as long.
+
+        Args:
+            x: map units, after the stride.
+            y: map units, after the stride.
+            walking: 1 for units that walk, else 0.
+            alive: bool.
+        Returns:
+            The new x and y.
         """
         yields, stays = _RELAXATION * (0.5 + 0.5 * walking), _RELAXATION * 0.5 * walking
         turns = -(-self._u // _NEIGHBOURS)
@@ -777,7 +916,7 @@ class Physics:
             def turn(i, push_x, push_y):
                 for j in (i * at_a_time + k for k in range(at_a_time)):
                     dx, dy = x - other_x[j], y - other_y[j]
-                    # 1 - (d / s)^2, not s / d - 1: about twice as much for a slight overlap, no root or division.
+                    # For a slight overlap, 1 - (d / s)^2 is about twice s / d - 1, and it needs no root or division.
                     overlap = tf.maximum(1.0 - (tf.square(dx) + tf.square(dy)) * closeness[j], 0.0)
                     push = overlap * (yields - other_stays[j])
                     push_x += push * dx
@@ -787,8 +926,8 @@ class Physics:
             _, push_x, push_y = tf.while_loop(lambda i, *_: i < turns, turn, (0, tf.zeros_like(x), tf.zeros_like(y)))
             return count + 1, x + push_x, y + push_y
 
-        # The dead are out of the way meanwhile, and no two of the living are in one place, where none would know which
-        # way to make.
+        # Meanwhile the dead are out of the way. No two of the living are in one place, where neither would know in
+        # which direction to make way.
         off = _TIE_BREAK * self._ids.astype(np.float32)
         _, apart_x, apart_y = tf.while_loop(
             lambda count, *_: count < _PASSES, one_pass, (0, tf.where(alive, x + off, self._grave), y + off)
@@ -798,7 +937,18 @@ class Physics:
     def _keep_on_ground(
         self, x: tf.Tensor, y: tf.Tensor, new_x: tf.Tensor, new_y: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Slides along what blocks the way: each coordinate changes only if its change alone is possible."""
+        """Lets units slide along what blocks their way; every tensor is [U, B].
+
+        Each coordinate changes only if its change alone keeps the unit on its ground.
+
+        Args:
+            x: map units, before the stride.
+            y: map units, before the stride.
+            new_x: map units, after the stride.
+            new_y: map units, after the stride.
+        Returns:
+            The new x and y.
+        """
         new_x = tf.clip_by_value(new_x, self._low_x, self._high_x)
         new_y = tf.clip_by_value(new_y, self._low_y, self._high_y)
         if not self._rectangular:
@@ -807,7 +957,7 @@ class Physics:
         return new_x, new_y
 
     def _is_ground(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Whether each unit may be there; all [U, B]."""
+        """Returns whether each unit may be at a place, [U, B] bool."""
         inside = (x >= self._low_x) & (x <= self._high_x) & (y >= self._low_y) & (y <= self._high_y)
         if self._rectangular:
             return inside
@@ -817,4 +967,5 @@ class Physics:
 
 
 def _bursting(units: tuple[UnitType, ...]) -> tuple[UnitType, ...]:
+    """Returns the units that explode."""
     return tuple(unit for unit in units if unit.weapon and unit.weapon.burst_radius)

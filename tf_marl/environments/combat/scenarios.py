@@ -1,9 +1,11 @@
-"""The SMAC scenarios: who fights whom, from where, on which ground, for how long.
+"""A scenario says who fights whom on a SMAC map, from where, on which ground and for how long.
 
-Everything is SMAC's own (`smac.json`) but a few cells at the foot of cliffs: see `combat/__init__.py`. Units spawn on a
-square lattice round their point, the nearest free place first and of equals counter-clockwise from the south, on ground
-in sight of the point. That is what recordings of the game show; both sides alike, so equal teams do not mirror each
-other: the third marine of 3m stands in front of the agents' two others, and behind the enemies'.
+All of it is SMAC's own (`smac.json`), except for a few cells at the foot of cliffs, which are an estimate.
+
+Units spawn on a square lattice round their point, on ground that can be seen from the point. The nearest free place is
+taken first, and equally near places are taken counter-clockwise from the south. That is what recordings of the game
+show. It is the same for both sides, so equal teams do not mirror each other: the third marine of 3m stands in front of
+the agents' two others, and behind the enemies' two others.
 """
 
 import dataclasses
@@ -17,23 +19,23 @@ from tf_marl.environments.combat.units import DATA, UnitType, unit_types
 
 MAP_SIZE = 32  # map units, both ways
 MMM = "MMM"  # the map type with end rules of its own
-SPAWN_JITTER = 0.05  # map units, in y, in place of the chance that the game's random order of updates brings
-_SPAWN_STEP = 1.02  # diameters between neighbours on the lattice, as measured off recordings
-_SPAWN_CROSS = 0.92  # diameters from the point to the first four round it, likewise
+SPAWN_JITTER = 0.05  # map units, in y; it stands in for the game's random order of updates
+_SPAWN_STEP = 1.02  # diameters between neighbours on the lattice, as measured in recordings
+_SPAWN_CROSS = 0.92  # diameters from the point to the first four round it, as measured in recordings
 _SPAWN_REACH = 12  # steps from the spawn point to the farthest places
-_SPAWN_OVERLAP = 0.05  # share of the distance of two types' edges by which they may overlap at spawn
+_SPAWN_OVERLAP = 0.05  # fraction of the sum of their radii by which units of two types may overlap at spawn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scenario:
-    """One map. N agents come first wherever units are listed, then M enemies; U = N + M."""
+    """Describes one map. Wherever units are listed, the N agents come first, then the M enemies; U = N + M."""
 
     name: str
-    map_type: str  # SMAC's
+    map_type: str  # SMAC's name for maps with the same rules and type bits
     agents: tuple[UnitType, ...]  # in agent order
     enemies: tuple[UnitType, ...]  # in the map's order, the same every episode
     spawn: np.ndarray  # [U, 2] map units
-    enemy_order: Literal["attack_move", "attack", "none"]  # attack: the agents, wherever they are
+    enemy_order: Literal["attack_move", "attack", "none"]  # "attack": the agents, wherever they are
     attack_segment: np.ndarray | None  # [2, 2] map units: an attack-move goes to a random point between these two
     pathable: np.ndarray  # [32, 32] bool, indexed [x, y]
     cliffs: np.ndarray  # [32, 32] bool: only cliff walkers pass
@@ -45,37 +47,48 @@ class Scenario:
 
     @property
     def units(self) -> tuple[UnitType, ...]:
+        """Returns the types of all U units: agents in agent order, then enemies in the map's order."""
         return self.agents + self.enemies
 
     @property
     def num_agents(self) -> int:
+        """Returns N, the number of agents."""
         return len(self.agents)
 
     @property
     def num_enemies(self) -> int:
+        """Returns M, the number of enemies."""
         return len(self.enemies)
 
     @property
     def formation(self) -> np.ndarray:
-        """[M, 2] map units: where each enemy stands in its group, from the middle, as they walk."""
+        """Returns where each enemy stands in its group as the group walks: [M, 2] map units from the group's centre."""
         places = self.spawn[self.num_agents :]
         return places - places.mean(axis=0)
 
     @property
     def num_actions(self) -> int:
-        """No-op, stop, four moves, one attack per enemy (a healer heals agents in their place)."""
+        """Returns A = 6 + M: no-op, stop, four moves and an attack on each enemy.
+
+        A healer heals agent j with the action that attacks enemy j.
+        """
         return 6 + self.num_enemies
 
 
 def map_names() -> tuple[str, ...]:
-    """The maps that `scenario` knows, in SMAC's order."""
+    """Returns the names of the maps that `scenario` knows, in SMAC's order."""
     return tuple(DATA["maps"])
 
 
 @functools.cache
 def scenario(map_name: str, profile: str = "liberty") -> Scenario:
-    """The scenario of that name, with units of that profile.
+    """Returns the scenario of one of SMAC's maps.
 
+    Args:
+        map_name: one of `map_names()`.
+        profile: the unit values to use, one of `units.PROFILES`.
+    Returns:
+        The scenario. Equal arguments give the same object.
     Raises:
         ValueError: there is no such map, or the profile lacks one of its units; the message lists what there is.
     """
@@ -113,7 +126,7 @@ def scenario(map_name: str, profile: str = "liberty") -> Scenario:
 
 
 def _lattice() -> np.ndarray:
-    """[P, 2] steps from the spawn point, in the order in which places are taken."""
+    """Returns the places of the lattice as steps from the spawn point, [P, 2], in the order in which they are taken."""
     ticks = range(-_SPAWN_REACH, _SPAWN_REACH + 1)
     places = [(dx, dy) for dx in ticks for dy in ticks]
     # The angle from the south, counter-clockwise; rounded, so that the south itself comes first.
@@ -125,7 +138,16 @@ def _lattice() -> np.ndarray:
 def _spawn(
     calls: list[dict], side: str, types: dict[str, UnitType], pathable: np.ndarray
 ) -> tuple[list[UnitType], list[tuple[float, float]]]:
-    """Places the units of one side, in the order in which the map creates them."""
+    """Places the units of one side, in the order in which the map creates them.
+
+    Args:
+        calls: the map's calls that create units, each with its side, unit, count and point.
+        side: "ally" or "enemy".
+        types: the unit types by name.
+        pathable: [32, 32] bool, indexed [x, y].
+    Returns:
+        The types of the units and their places (x, y) in map units.
+    """
     lattice = _lattice()
     steps = np.where(np.abs(lattice).sum(1, keepdims=True) == 1, _SPAWN_CROSS, _SPAWN_STEP) * lattice
     units: list[UnitType] = []
@@ -134,7 +156,7 @@ def _spawn(
     def free(unit: UnitType, x: float, y: float) -> bool:
         on_ground = pathable[int(x), int(y - SPAWN_JITTER)] and pathable[int(x), int(y + SPAWN_JITTER)]
         return on_ground and all(
-            # Of one type, nobody is nearer than the next place.
+            # Units of one type keep at least the distance of neighbouring places.
             np.hypot(x - other_x, y - other_y)
             >= (_diameter(unit) * 0.6 if other is unit else (unit.radius + other.radius) * (1 - _SPAWN_OVERLAP))
             for other, (other_x, other_y) in zip(units, places, strict=True)
@@ -157,5 +179,8 @@ def _spawn(
 
 
 def _diameter(unit: UnitType) -> float:
-    """Of the room it takes at spawn, in map units; SMAX's units have no radius of their own."""
+    """Returns the diameter of the room that a unit takes at spawn, in map units.
+
+    In the profile `smax` the units' separation radius stands in for their radius, which is 0.
+    """
     return 2 * max(unit.radius, unit.separation_radius)

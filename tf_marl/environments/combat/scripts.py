@@ -1,10 +1,17 @@
-"""Teams that follow a script: baselines to compare with, and enemies to learn against.
+"""Scripted teams play by hand-written rules: as baselines to compare with, and as enemies to learn against.
 
-`random` takes any legal action. `nearest` attacks the nearest unit in attack distance and else walks to the nearest.
-`focus_fire` attacks the weakest its weapon reaches, else like `nearest`, and while its weapon cools down backs off from
-whom it outranges. Healers of the latter two heal the weakest hurt friend in reach, and else follow.
+- `random` takes any available action.
+- `nearest` attacks the nearest unit in attack distance. If there is none, it walks to the nearest unit.
+- `focus_fire` attacks the weakest unit that its weapon reaches, and else does what `nearest` does. While its weapon
+  cools down, it backs off from units that it outranges.
 
-Scripts know where everyone is, as the global state does; they choose among SMAC's actions like anyone else.
+Healers of `nearest` and `focus_fire` heal the weakest hurt unit of their side in reach. If nobody is hurt, they follow
+their side.
+
+Scripts know where every unit is, as the global state does. They choose among SMAC's actions as agents do.
+
+The letters in all shapes: a side has K units of its own against J others, A actions and B battles, which are the last
+axis.
 """
 
 import numpy as np
@@ -20,14 +27,20 @@ from tf_marl.environments.combat.task import DIRECTIONS, FIRST_ATTACK, NO_OP, NO
 from tf_marl.environments.combat.units import UnitType
 
 SCRIPTS = ("random", "nearest", "focus_fire")
-_OUTRANGES = 1.0  # map units of reach more than the other's, from which on backing off pays
-_DANGER = 1.5  # map units: how near to the other's reach is too near
-_BUSY_COOLDOWN = 4.0  # game loops: with less to wait, attack
-_FOLLOW = 3.0  # map units a healer stays from whom it follows
+_OUTRANGES = 1.0  # map units; backing off pays if one's reach exceeds the other's by at least this
+_DANGER = 1.5  # map units; a unit is in danger if it is nearer than this to the other's reach
+_BUSY_COOLDOWN = 4.0  # game loops; a unit that has less to wait attacks instead of backing off
+_FOLLOW = 3.0  # map units; a healer follows if nobody of its side is nearer than this
 
 
 class Script:
-    """One of the scripts for one side of a scenario; `side` has K units of its own against J others."""
+    """Plays one side of a scenario by one of the rules in `SCRIPTS`.
+
+    Args:
+        name: one of `SCRIPTS`.
+        scenario: the map.
+        side: the side to play; K units of its own against J others.
+    """
 
     def __init__(self, name: str, scenario: Scenario, side: Side):
         own, others = scenario.units[side.own], scenario.units[side.others]
@@ -39,14 +52,14 @@ class Script:
         self._max_health = np.array([[unit.hit_points] for unit in own], np.float32)
 
     def __call__(self, units: Units, available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Legal actions for everyone.
+        """Chooses an available action for each unit of the side.
 
         Args:
-            units: all units, of which the script looks at place, health, shield and cooldown.
-            available: [K, A, B] bool.
-            noise: [K, B] uint32, uniform: what `random` decides by.
+            units: all units, each field [U, B]. The script looks at place, health, shield and cooldown.
+            available: [K, A, B] bool, what each unit may do.
+            noise: [K, B] uint32, uniform; `random` decides by it.
         Returns:
-            [K, B] int32.
+            The actions, [K, B] int32.
         """
         if self._name == "random":
             return random_legal(available, noise)
@@ -72,7 +85,14 @@ class Script:
         return action
 
     def _approach(self, units: Units, available: tf.Tensor, them: slice, distance: tf.Tensor) -> tf.Tensor:
-        """The available move that leads most toward the nearest of them; stop if none does. [K, B]."""
+        """Returns the available move that leads most toward the nearest of `them`, or stop if none does: int32 [K, B].
+
+        Args:
+            units: all units, each field [U, B].
+            available: [K, A, B] bool.
+            them: which of all units to approach.
+            distance: [K, J, B] map units to them; infinite for those not to approach.
+        """
         nearest = _cheapest(distance)
         row = tf.maximum(nearest, 0)
         dx = gather(units.x[them], row) - units.x[self._side.own]
@@ -83,7 +103,16 @@ class Script:
         return tf.where(move >= 0, NORTH + move, STOP)
 
     def _back_off(self, units: Units, available: tf.Tensor, distance: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """Instead of waiting for one's weapon within reach of whom one outranges, the move farthest away from them."""
+        """Lets units that wait for their weapons back off from units that they outrange.
+
+        Args:
+            units: all units, each field [U, B].
+            available: [K, A, B] bool.
+            distance: [K, J, B] map units to the others.
+            action: [K, B] int32.
+        Returns:
+            The actions, [K, B] int32. A unit backs off by the move that takes it farthest from the nearest such unit.
+        """
         own, others = self._side.own, self._side.others
         threatens = distance < self._too_near  # [K, J, B]
 
@@ -99,6 +128,7 @@ class Script:
         return tf.where(waits & (move >= 0), NORTH + move, action)
 
     def _tend(self, units: Units, available: tf.Tensor) -> tf.Tensor:
+        """Returns the healers' actions, int32 [K, B]: heal the weakest hurt unit in reach, or follow the others."""
         own = self._side.own
         health = units.health[own]
         hurt = available[:, FIRST_ATTACK : FIRST_ATTACK + health.shape[0]] & (health < self._max_health)[None]
@@ -111,10 +141,16 @@ class Script:
 
 
 def random_legal(available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Uniform among the available. Args: available [K, A, B] bool; noise [K, B] uint32. Returns: [K, B] int32.
+    """Draws one of the available actions for each unit, all with the same probability.
 
-    One random number a unit is drawn, and mixed with each action's by MurmurHash3's finaliser; drawing one for every
-    action would take longer than a small battle.
+    One random number is drawn for each unit and then mixed with each action's number by MurmurHash3's finaliser.
+    Drawing a number for every action would take longer than a step of a small battle.
+
+    Args:
+        available: [K, A, B] bool; at least one action of each unit is available.
+        noise: [K, B] uint32, uniform.
+    Returns:
+        The actions, [K, B] int32.
     """
     actions = np.arange(available.shape[1], dtype=np.uint32)[None, :, None]
     mixed = noise[:, None] + actions * np.uint32(0x9E3779B9)
@@ -127,21 +163,32 @@ def random_legal(available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
 
 
 def reach(unit: UnitType, other: UnitType) -> float:
-    """Centre distance at which `unit` hits `other`; 0 if it cannot."""
+    """Returns the distance between centres, in map units, at which `unit` hits `other`; 0 if it cannot hit it."""
     return max(squared_reach(unit, other), 0.0) ** 0.5
 
 
 def _cheapest(cost: tf.Tensor) -> tf.Tensor:
-    """cost [K, J, B] -> [K, B] int32: the first of the least along J; -1 if all are infinite."""
+    """Returns the first of the least costly entries along J, [K, B] int32; -1 where all are infinite.
+
+    Args:
+        cost: [K, J, B].
+    """
     best = tf.argmin(cost, axis=1, output_type=tf.int32)
     return tf.where(tf.reduce_min(cost, axis=1) < np.inf, best, -1)
 
 
 class ScriptedPolicy(tf_policy.TFPolicy):
-    """A scripted team as a TF-Agents policy; it reads the global state, so SMAC's options must leave that as it is.
+    """Plays the agents' side by a script, as a TF-Agents policy.
 
+    The policy reads the global state, so the options must leave SMAC's state as it is.
+
+    Args:
+        time_step_spec: the world's.
+        action_spec: the world's.
+        name: one of `SCRIPTS`.
+        task: the rules of the map that is played.
     Raises:
-        ValueError: an option hides what the script needs; the message names it.
+        ValueError: an option hides what the script needs to know; the message names it.
     """
 
     def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, name: str, task: Task):

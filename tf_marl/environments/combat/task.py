@@ -1,11 +1,15 @@
-"""What SMAC makes of a battle: actions and when they may be taken, observation, state, reward and ending.
+"""SMAC's rules turn a battle into a task: they define actions, observations, state, reward and the end of an episode.
 
-Agents see what SMAC's agents see, column for column, oddities included: any living enemy within 6 may be attacked
-whatever the weapon; a healer's attack slots heal agents, and its `attackable` columns say which; type bits of the
-enemies are reversed on stalker and zealot maps; cooldowns are divided by SMAC's own constants; the reward is the
-absolute value of the damage term, so enemies that only recover pay.
+Agents see what SMAC's agents see, column for column. That includes SMAC's oddities:
 
-Shapes as in physics.py: N agents, M enemies, U units, B battles last; A actions. `observation` alone turns round.
+- An agent may attack any living enemy within 6 map units, whatever its weapon.
+- A healer's attack actions heal agents, and the column `attackable` of its enemy rows says which agents it may heal.
+- On maps with stalkers and zealots, the type bits of the enemies are in reversed order.
+- Cooldowns are divided by SMAC's own constants.
+- The reward is the absolute value of the damage term. So a step in which enemies only recover pays a positive reward.
+
+The letters in all shapes: N agents, M enemies, U = N + M units, A actions, O observation and S state features, B
+battles. B is the last axis, as in `physics.py`. Only `observation` returns B first.
 """
 
 import math
@@ -24,12 +28,12 @@ NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_ATTACK = range(7)
 DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # of NORTH, SOUTH, EAST, WEST
 ATTACK_DISTANCE = 6.0  # map units, centre to centre, inclusive
 SIGHT = 9.0  # map units, centre to centre, exclusive
-# The points, in move amounts from one's cell, whose pathability can be observed.
+# Offsets of the 8 points whose pathability agents can observe, in move amounts from the agent's cell.
 PATHING_POINTS = np.array([[0, 2], [0, -2], [2, 0], [-2, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]])
 
 
 class Ending(NamedTuple):
-    """How battles stand after a step, each [B] bool."""
+    """Says how battles stand after a step, each field [B] bool."""
 
     won: tf.Tensor
     lost: tf.Tensor
@@ -38,28 +42,35 @@ class Ending(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One of the two sides: K units of its own against J others; either can be given actions."""
+    """Describes one of the two sides of a battle: K units of its own against J others."""
 
     own: slice  # of all units
     others: slice
     heals: np.ndarray  # [K, 1] bool
-    num_targets: int  # attack slots: J, or more where healers' friends outnumber the others
+    num_targets: int  # attack actions: J, or K if that is more and the side has healers
 
 
 def _type_bits(units: tuple[UnitType, ...], bits: tuple[str, ...]) -> np.ndarray:
-    """[I, bits] one-hot of unit types, in the scenario's order."""
+    """Returns the one-hot vectors of the units' types, [I, bits], in the order that `bits` names."""
     return np.array([[unit.name == name for name in bits] for unit in units], np.float32)
 
 
 def _flatten_rows(columns: list[tf.Tensor]) -> tf.Tensor:
-    """K columns [I, J, B] -> [I, J * K, B], row after row."""
+    """Joins K columns [I, J, B] into rows, one after the other: [I, J * K, B]."""
     rows = tf.stack(columns, axis=2)
     i, j, k, b = rows.shape
     return tf.reshape(rows, [i, j * k, b])
 
 
 def reorder(values: tf.Tensor, order: tf.Tensor | None) -> tf.Tensor:
-    """values [I, J, B] with their J in the given order [J, B]; as they are where that is None."""
+    """Puts the J axis of some values in a given order, in each battle.
+
+    Args:
+        values: [I, J, B].
+        order: [J, B] int32, which of the J comes at each place; None leaves the values as they are.
+    Returns:
+        The reordered values, [I, J, B].
+    """
     if order is None:
         return values
     i, j, b = values.shape
@@ -68,7 +79,16 @@ def reorder(values: tf.Tensor, order: tf.Tensor | None) -> tf.Tensor:
 
 
 class Task:
-    """SMAC's rules for one scenario, as pure functions."""
+    """Holds SMAC's rules for one scenario, as pure functions of tensors.
+
+    Args:
+        scenario: the map.
+        options: SMAC's options.
+        laws: the physics of the same scenario.
+    Raises:
+        ValueError: the agents have a healer, and there are more agents than enemies. The healer would then have too few
+            actions to heal everyone.
+    """
 
     def __init__(self, scenario: Scenario, options: Options, laws: physics.Physics):
         self.scenario = scenario
@@ -80,7 +100,7 @@ class Task:
         self.enemies = self._side(slice(n, n + m), slice(0, n))
         if self.agents.num_targets != m:
             raise ValueError(f"{scenario.name}: healers need as many enemies as agents, for action slots to heal by")
-        # On maps of SMAC's type MMM healers alone do not fight on; on the others, everyone counts.
+        # On maps of SMAC's type MMM, a side that has only healers left has lost; on the others, every unit counts.
         self._fights = ~self._heals if scenario.map_type == MMM else np.ones_like(self._heals)
         self._agent_bits = _type_bits(scenario.agents, scenario.agent_type_bits)
         self._enemy_bits = _type_bits(scenario.enemies, scenario.enemy_type_bits)
@@ -90,7 +110,7 @@ class Task:
 
         agent_bits, enemy_bits = len(scenario.agent_type_bits), len(scenario.enemy_type_bits)
         agent_health, enemy_health = 1 + scenario.agent_shields, 1 + scenario.enemy_shields
-        # Of the observation's parts; the rows have as many each.
+        # Numbers of columns: of the observation's parts, and of each row in them.
         self.move_columns = len(DIRECTIONS) + len(PATHING_POINTS) * options.obs_pathing_grid
         self.enemy_columns = 4 + options.obs_all_health * enemy_health + enemy_bits
         self.agent_columns = 4 + options.obs_all_health * agent_health + agent_bits
@@ -106,7 +126,7 @@ class Task:
 
     @property
     def sees_own_health(self) -> bool:
-        """Whether agents observe their own health; with `obs_all_health` in any case."""
+        """Returns whether agents observe their own health; `obs_all_health` implies it."""
         return self.options.obs_own_health or self.options.obs_all_health
 
     def _side(self, own: slice, others: slice) -> Side:
@@ -115,9 +135,16 @@ class Task:
         return Side(own, others, heals, max(num_others, len(heals)) if heals.any() else num_others)
 
     def available(self, units: Units, side: Side, order: tf.Tensor | None = None) -> tf.Tensor:
-        """[K, 6 + targets, B] bool: what each unit of a side may do.
+        """Returns which actions the units of a side may take.
 
-        The dead may do nothing, the living anything but nothing. Args: order, of the others' slots (see `reorder`).
+        A dead unit may only take the no-op, and a living one anything but the no-op.
+
+        Args:
+            units: all units, each field [U, B].
+            side: the side, with K units.
+            order: [J, B] int32, which of the other side's units each attack action names; None for the map's order.
+        Returns:
+            [K, 6 + num_targets, B] bool.
         """
         x, y, alive = units.x[side.own], units.y[side.own], units.alive[side.own]
         probe = DIRECTIONS[:, :, None] * (self.options.move_amount / 2)
@@ -139,7 +166,16 @@ class Task:
         return tf.pad(targets, [[0, 0], [0, side.num_targets - targets.shape[1]], [0, 0]])
 
     def orders(self, units: Units, action: tf.Tensor, side: Side, order: tf.Tensor | None = None) -> Orders:
-        """What legal actions [K, B] of a side command its units; [K, B] each."""
+        """Translates the actions of a side into orders to its units.
+
+        Args:
+            units: all units, each field [U, B].
+            action: [K, B] int32; every action is available.
+            side: the side, with K units.
+            order: [J, B] int32, which of the other side's units each attack action names; None for the map's order.
+        Returns:
+            The orders, each field [K, B].
+        """
         direction = action[:, None] == np.arange(NORTH, FIRST_ATTACK)[None, :, None]
         step = tf.cast(direction, tf.float32) * self.options.move_amount
         attacks = action >= FIRST_ATTACK
@@ -154,7 +190,14 @@ class Task:
         )
 
     def ending(self, units: Units, step_count: tf.Tensor) -> Ending:
-        """How the battles stand after `step_count` [B] steps."""
+        """Decides how the battles stand.
+
+        Args:
+            units: all units after the step, each field [U, B].
+            step_count: [B] int32, env steps into the episode.
+        Returns:
+            The ending, each field [B] bool.
+        """
         fighting = units.alive & self._fights
         agents = tf.reduce_any(fighting[: self._n], axis=0)
         enemies = tf.reduce_any(fighting[self._n :], axis=0)
@@ -168,7 +211,17 @@ class Task:
         )
 
     def battle_reward(self, before: Units, after: Units) -> tf.Tensor:
-        """[B]: what damage and deaths are worth, unscaled: damage dealt and 10 a kill by default; 0 if sparse."""
+        """Computes the part of the reward that damage and deaths earn, before scaling. It is 0 with `reward_sparse`.
+
+        With the default options it is the damage dealt to the enemies (hit points and shield points) and 10 for each
+        kill.
+
+        Args:
+            before: all units before the step, each field [U, B].
+            after: all units after the step, each field [U, B].
+        Returns:
+            [B].
+        """
         options, n = self.options, self._n
         damage = before.health + before.shield - after.health - after.shield
         damage = tf.where(before.alive, damage, 0.0)
@@ -181,7 +234,18 @@ class Task:
         return dealt - options.reward_negative_scale * tf.reduce_sum((damage + deaths)[:n], axis=0)
 
     def reward(self, before: Units, after: Units, ending: Ending) -> tf.Tensor:
-        """[B]: that and 200 for the win, scaled so that a clean win returns 20, by default."""
+        """Computes the team's reward for a step.
+
+        It adds the bonus for a win (by default 200) or a defeat (by default 0) to `battle_reward`. Then it scales the
+        sum, by default so that a clean win returns 20 over the episode.
+
+        Args:
+            before: all units before the step, each field [U, B].
+            after: all units after the step, each field [U, B].
+            ending: how the battles stand after the step.
+        Returns:
+            [B].
+        """
         options = self.options
         won, lost = tf.cast(ending.won, tf.float32), tf.cast(ending.lost, tf.float32)
         win, defeat = (1.0, -1.0) if options.reward_sparse else (options.reward_win, options.reward_defeat)
@@ -196,16 +260,16 @@ class Task:
         step_count: tf.Tensor,
         order: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """The observation dict, battles first.
+        """Returns what agents and critic observe, with the battles as the first axis.
 
         Args:
-            units: the battles.
-            last_action: [N, B] int32, -1 before the first.
+            units: all units, each field [U, B].
+            last_action: [N, B] int32, -1 before the first step.
             available: [N, A, B] bool.
-            step_count: [B] int32.
-            order: of the enemies' rows (see `reorder`).
+            step_count: [B] int32, env steps into the episode.
+            order: [M, B] int32, which enemy each enemy row shows; None for the map's order.
         Returns:
-            `obs` [B, N, O], `state` [B, S], `avail_actions` [B, N, A], `alive` [B, N].
+            `obs` [B, N, O], `state` [B, S], `avail_actions` bool [B, N, A] and `alive` bool [B, N].
         """
         n = self._n
         time = tf.cast(step_count, tf.float32) / self.scenario.episode_limit
@@ -222,12 +286,12 @@ class Task:
         }
 
     def _fractions(self, units: Units) -> tuple[tf.Tensor, tf.Tensor]:
-        """Health and shield of all units as fractions of their full values, [U, B] each."""
-        # Sides without shields never show theirs; the floor keeps 0 / 0 out.
+        """Returns health and shield of all units as fractions of their full values, [U, B] each."""
+        # Sides without shields never show them; the maximum avoids 0 / 0.
         return units.health / self.physics.max_health, units.shield / np.maximum(self.physics.max_shield, 1.0)
 
     def _actions_one_hot(self, last_action: tf.Tensor) -> tf.Tensor:
-        """[N, A, B]; zeros before the first."""
+        """Returns the last actions as one-hot vectors, [N, A, B]; zeros before the first step."""
         return tf.cast(last_action[:, None] == np.arange(self.scenario.num_actions)[None, :, None], tf.float32)
 
     def _obs(
@@ -238,7 +302,10 @@ class Task:
         time: tf.Tensor,
         order: tf.Tensor | None,
     ) -> tf.Tensor:
-        """[N, O, B]: moves, enemy rows, rows of the other agents, own health, time; zeros for the dead and unseen."""
+        """Returns the observations [N, O, B]: moves, enemy rows, rows of the other agents, own health and type, time.
+
+        Rows of units that the agent does not see are zero. All of a dead agent's observation but the time is zero.
+        """
         n, scenario, options = self._n, self.scenario, self.options
         alive = units.alive
         health, shield = self._fractions(units)
@@ -249,7 +316,15 @@ class Task:
         seen = tf.cast(alive[:n][:, None] & alive[None] & (squared < SIGHT**2), tf.float32)
 
         def rows(others: slice, first: tf.Tensor | None, shields: bool, bits: np.ndarray, order) -> list[tf.Tensor]:
-            """The columns about some of the units, [N, J, B] each. Args: first [N, J, B] in shown order, None for 1."""
+            """Returns the columns about some of the units, [N, J, B] each.
+
+            Args:
+                others: which of all units.
+                first: [N, J, B], the first column in the order that is shown; None for 1.
+                shields: whether these units have shields.
+                bits: [J, bits], the one-hot vectors of their types.
+                order: [J, B] int32, the order in which they are shown; None for the map's.
+            """
             mask = seen[:, others]
             columns = [mask * column[:, others] / SIGHT for column in (distance, dx, dy)]
             if options.obs_all_health:
@@ -265,7 +340,7 @@ class Task:
             actions = self._actions_one_hot(last_action)
             agent_columns += [seen[:, :n] * actions[None, :, a] for a in range(scenario.num_actions)]
         agent_rows = _flatten_rows(agent_columns)
-        # Everyone but oneself: drop row i of agent i.
+        # An agent sees no row of itself: drop row i of agent i.
         width = self.agent_columns
         agent_rows = tf.stack(
             [tf.concat([agent_rows[i, : i * width], agent_rows[i, (i + 1) * width :]], axis=0) for i in range(n)]
@@ -284,7 +359,7 @@ class Task:
         return tf.concat(blocks, axis=1)
 
     def _pathing(self, units: Units) -> tf.Tensor:
-        """[N, 8, B]: 1 where the points around are pathable or off the map."""
+        """Returns for 8 points around each agent 1 if they are pathable or off the map, else 0: [N, 8, B]."""
         points = (PATHING_POINTS * self.options.move_amount).astype(np.int32)[:, :, None]
         x = tf.cast(units.x[: self._n], tf.int32)[:, None] + points[:, 0]
         y = tf.cast(units.y[: self._n], tf.int32)[:, None] + points[:, 1]
@@ -293,7 +368,7 @@ class Task:
         return tf.cast(off_map | pathable, tf.float32)
 
     def _state(self, units: Units, last_action: tf.Tensor, time: tf.Tensor, order: tf.Tensor | None) -> tf.Tensor:
-        """[S, B]: agent rows, enemy rows, last actions one-hot, time."""
+        """Returns the global state [S, B]: agent rows, enemy rows, last actions as one-hot vectors, time."""
         n, scenario, options = self._n, self.scenario, self.options
         health, shield = self._fractions(units)
         x = (units.x - MAP_SIZE / 2) / MAP_SIZE
@@ -316,9 +391,15 @@ class Task:
         return tf.concat(blocks, axis=0)
 
     def units(self, state: tf.Tensor) -> Units:
-        """What the global state [B, S] tells of the units: place, health, shield, cooldown, energy; the rest is blank.
+        """Reads the units back from the global state: their place, health, shield, cooldown and energy.
 
-        The state must be SMAC's own, with the enemies in the map's order.
+        All else about the units is as at the start of a battle. The enemies' cooldown and energy are 0, because the
+        state does not tell them. The state must be SMAC's own, with the enemies in the map's order.
+
+        Args:
+            state: [B, S].
+        Returns:
+            All units, each field [U, B].
         """
         n, m = self._n, self._m
         agent_end = n * self.agent_state_columns

@@ -1,34 +1,39 @@
-"""Ground: who can stand where, and the way round obstacles.
+"""This module knows the ground of a map: who can stand where, and the way round obstacles.
 
-A unit steers for its goal in a straight line while it could see it, and otherwise for the last cell of a shortest path
-that it could see. Both are looked up in a table over pairs of cells, made once per map.
+A unit that could see its goal steers straight for it. Any other unit steers for the last cell that it could see of a
+shortest path. Both are looked up in a table over all pairs of cells, which is made once for each map.
 """
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-_INSET = 0.45  # cells; a view counts if it is free from all four corners, this far from the centre, of where one stands
+_INSET = 0.45  # cells; a view counts if it is free from four points of the cell, so far from its middle in x and y
 _CORNERS = _INSET * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
 _SAMPLES_PER_CELL = 2  # along a line of view
 
 
 def is_rectangle(mask: np.ndarray) -> bool:
-    """Whether the True cells of a [X, Y] mask fill their bounding box."""
+    """Returns whether the True cells of a mask fill a rectangle.
+
+    Args:
+        mask: [X, Y] bool.
+    """
     xs, ys = np.nonzero(mask)
     return mask.sum() == (np.ptp(xs) + 1) * (np.ptp(ys) + 1)
 
 
 def in_sight(pathable: np.ndarray, cells: np.ndarray, others: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Whether straight lines on pathable ground lead from cells to others.
+    """Tells which cells a straight line over pathable ground connects.
 
     Args:
         pathable: [X, Y] bool.
-        cells: [P, 2] int.
-        others: [Q, 2] int.
-        offsets: [K, 2], where in a cell to stand, from its middle; all views must be free.
+        cells: [P, 2] int, the cells to look from.
+        others: [Q, 2] int, the cells to look at, each at its middle.
+        offsets: [K, 2], the points of a cell to look from, relative to its middle, in cells. The view from all of them
+            must be free.
     Returns:
-        [P, Q] bool.
+        [P, Q] bool: whether the views from a cell to another one are free.
     """
     free = np.ones([len(cells), len(others)], bool)
     samples = _SAMPLES_PER_CELL * max(pathable.shape)
@@ -41,16 +46,19 @@ def in_sight(pathable: np.ndarray, cells: np.ndarray, others: np.ndarray, offset
 
 
 class Paths:
-    """The way between any two cells of one map.
+    """Holds the way between any two cells of one map, with P pathable cells.
+
+    Args:
+        pathable: [X, Y] bool.
 
     Attributes:
-        index: [X * Y] int32, the row of each cell in the table; of a blocked cell, that of the nearest pathable one.
-        waypoint: [P, P] int32, from the row of a cell and of a goal to where to steer: x * Y + y of the waypoint's
-            cell, or -1 for straight to the goal. None if straight is always right.
+        index: [X * Y] int32. It gives each cell its row in the table. A blocked cell has the row of the nearest
+            pathable cell.
+        waypoint: [P, P] int32, by the row of a cell and the row of its goal. The entry is x * Y + y of the cell to
+            steer for, or -1 where the unit goes straight to its goal. None if that is so everywhere on the map.
     """
 
     def __init__(self, pathable: np.ndarray):
-        """Args: pathable [X, Y] bool."""
         cells = np.argwhere(pathable)
         every = np.stack(np.meshgrid(*map(np.arange, pathable.shape), indexing="ij"), axis=-1).reshape(-1, 2)
         self.index = np.square(every[:, None] - cells[None]).sum(-1).argmin(1).astype(np.int32)
@@ -76,7 +84,10 @@ class Paths:
 
     @staticmethod
     def _steps(pathable: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """[P, P]: lengths of steps between neighbouring cells, diagonally past no corner; 0 elsewhere."""
+        """Returns the lengths of steps between neighbouring cells, [P, P]; 0 where no step leads.
+
+        A diagonal step must not pass the corner of a blocked cell.
+        """
         x, y = cells[:, 0], cells[:, 1]
         dx, dy = np.abs(x[:, None] - x), np.abs(y[:, None] - y)
         past_no_corner = pathable[x[:, None], y] & pathable[x, y[:, None]]

@@ -1,9 +1,10 @@
-"""StarCraft II itself as a live world: SMAC's own environment in worker processes, one game each.
+"""StarCraft II is a live world here: SMAC's own environment runs in worker processes, with one game each.
 
-An episode breaks off when its game dies or hangs. A row whose game is not there yet, or plays another row's episode,
-waits, as `world.LiveWorld` says.
+The B rows of the batch are battles. An episode breaks off when its game dies or hangs. A row waits while its game is
+not there yet, or while its game plays another row's episode. A waiting row shows FIRST steps in which all agents are
+dead.
 
-With more rows than games a game plays one row's episode after the other's.
+If there are more rows than games, each game plays the episodes of several rows in turn.
 """
 
 import copy
@@ -28,24 +29,27 @@ from tf_marl.environments.combat.scenarios import Scenario
 from tf_marl.environments.sc2 import games, installation, worker
 from tf_marl.environments.world import LiveWorld
 
-_OURS = ("shuffle_enemies", "profile", "enemy")  # options that the game has no say in
+_OURS = ("shuffle_enemies", "profile", "enemy")  # options that only the embedded battle has
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Settings(Options):
-    """SMAC's options (`combat.options.Options`) and those of games in processes.
+    """Holds SMAC's options (`combat.options.Options`) and those of games in processes.
 
     Args:
-        difficulty: SMAC's; changes nothing, as far as is known.
-        game_version: SMAC's: a version such as "4.10", or None for the newest installed.
-        sort_enemies: list the enemies by type and place at the start of each episode, so that an action names the same
-            one in all of them; else as the game lists them, which differs between episodes and is what SMAC does.
-        any_map: play a map though it is not, byte for byte, SMAC's.
-        launch_seconds: how long a game may take to start and show its first battle.
-        step_seconds: how long it may take for a step or to the next battle; then it hangs, and is ended.
-        max_failures: how often in a row one game may fail without an episode played to its end.
-        pause_seconds: before a game that failed is started anew; doubles with each failure in a row, up to a minute.
-        max_loops: game loops after which a game is started anew between two episodes; it dies at 2^19.
+        difficulty: SMAC's difficulty. It changes nothing, as far as is known.
+        game_version: SMAC's version of the game, such as "4.10"; None for the newest that is installed.
+        sort_enemies: whether each episode lists the enemies by type and place, so that an action names the same enemy
+            in all of them. Otherwise they come as the game lists them; that is what SMAC does, and it differs between
+            episodes.
+        any_map: whether a map may be played although it is not, byte for byte, SMAC's.
+        launch_seconds: how long a game may take to start and to show its first battle.
+        step_seconds: how long a game may take for a step, or until the next battle. A game that takes longer counts as
+            hanging, and is ended.
+        max_failures: how many times in a row one game may fail without playing an episode to its end.
+        pause_seconds: the pause before a game that failed is started again. It doubles with each failure in a row, up
+            to a minute.
+        max_loops: game loops after which a game is restarted between two episodes. The game ends by itself after 2^19.
     """
 
     difficulty: Literal["1", "2", "3", "4", "5", "6", "7", "8", "9", "A"] = "7"
@@ -67,10 +71,18 @@ class Settings(Options):
 
 
 class StarCraft2(LiveWorld):
-    """B rows of battles in the game itself. Observation, action, reward and episode end are SMAC's, as in `Combat`.
+    """Plays SMAC's maps in the game itself: B rows of battles, on as many games as the world was made with.
 
-    Games start at the first `reset`. One of them that fails is started anew while the others go on. Cores made by
-    `resize` share as many games of their own as this one has: so an evaluation leaves the episodes of training alone.
+    Observation, action, reward and episode end are SMAC's, as in `combat.environment.Combat`.
+
+    The games start at the first `reset`. If one of them fails, it is restarted while the others go on. All worlds that
+    `resize` makes share a second set of as many games. So an evaluation does not disturb the episodes of training.
+
+    Args:
+        battle: the map.
+        num_envs: B, and the number of games.
+        settings: SMAC's options and those of the games.
+        seed: the first game's seed; the others have the next ones.
     """
 
     outcomes = ("battle_won",)
@@ -78,7 +90,7 @@ class StarCraft2(LiveWorld):
 
     def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
-        model = Combat(battle, num_envs, Options(**smacs))  # says what everything looks like, and plays nothing
+        model = Combat(battle, num_envs, Options(**smacs))  # gives the specs and sizes; it plays nothing
         self.name = battle.name
         self.num_envs = num_envs
         self.options = settings
@@ -115,48 +127,59 @@ class StarCraft2(LiveWorld):
             ]
 
         games.tidy()
-        self.games = make_games(0)  # what plays the rows
-        self._others = make_games(num_envs)  # of the resized
+        self.games = make_games(0)  # play the rows of this world
+        self._others = make_games(num_envs)  # play the rows of the worlds that `resize` makes
         self._begin()
 
     def resize(self, num_envs: int) -> "StarCraft2":
-        """Another B, on games that all the resized share, for episodes by the batch: a row rests after its first."""
+        """Returns a world of another size for a batch of episodes, in which each row rests after its first episode.
+
+        It plays on the second set of games, which all worlds made by `resize` share.
+
+        Args:
+            num_envs: the new B.
+        """
         other = copy.copy(self)
         other.num_envs, other.one_episode, other.games = num_envs, True, self._others
         other._begin()
         return other
 
     def _begin(self) -> None:
-        """Deals the rows out to the games."""
+        """Distributes the rows among the games."""
         self._queues = [list(range(i, self.num_envs, len(self.games))) for i in range(len(self.games))]
         blank = tf.nest.map_structure(
             lambda spec: np.zeros([self.num_envs, *spec.shape], spec.dtype.as_numpy_dtype), self.time_step_spec
         )
-        blank.observation["avail_actions"][..., 0] = True  # of the dead
+        blank.observation["avail_actions"][..., 0] = True  # the no-op, which the dead may take
         blank.discount[:] = 1.0
         self._shown = blank._replace(step_type=np.full(self.num_envs, ts.StepType.FIRST))
         self._blank = tf.nest.map_structure(np.copy, self._shown)
         self._won = np.zeros(self.num_envs, bool)
 
     def reset(self) -> ts.TimeStep:
-        """B fresh episodes, of which as many begin as there are games.
+        """Starts B fresh episodes, of which as many begin at once as there are games.
 
+        Returns:
+            What the rows show: a time step of NumPy arrays [B, ...].
         Raises:
-            installation.Missing: the game, the map or smac is not there; says what to do.
+            installation.Missing: the game, the map or smac is not installed; the message says what to do.
             games.GameError: a game failed too often in a row.
         """
         assert self.installed
         self._begin()
         for game in self.games:
-            game.playing = False  # what it is at is of no interest any more
+            game.playing = False  # drops the episode that it is playing
         return self.step(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
 
     def step(self, action: np.ndarray) -> ts.TimeStep:
-        """One env step in all games at once: asks those that have something to do, waits for them, and shows what came
-        of it. An unavailable action becomes stop.
+        """Plays one env step in all games at once, and waits for all of them. An unavailable action becomes stop.
 
+        Args:
+            action: [B, N] int32.
+        Returns:
+            What the rows show: a time step of NumPy arrays [B, ...].
         Raises:
-            games.GameError: as above.
+            games.GameError: a game failed too often in a row.
         """
         before = self._shown
         for queue in self._queues:
@@ -169,7 +192,7 @@ class StarCraft2(LiveWorld):
             if game.playing:
                 game.shows["action"][:] = action[row]
                 game.ask(worker.STEP)
-            elif game.asked is None:  # else it is on its way back already
+            elif game.asked is None:  # else it is being reset already
                 game.ask(worker.RESET)
         games.wait([game for game, _ in active])
 
@@ -186,6 +209,7 @@ class StarCraft2(LiveWorld):
         return shown
 
     def _show(self, shown: ts.TimeStep, game: games.Game, row: int) -> None:
+        """Copies what a game has answered to its row."""
         shows = game.shows
         over = game.answered == worker.STEP and shows["terminated"]
         step_type = ts.StepType.FIRST if game.answered == worker.RESET else ts.StepType.MID
@@ -198,27 +222,41 @@ class StarCraft2(LiveWorld):
         game.answered = None
 
     def info(self) -> dict[str, np.ndarray]:
-        """`battle_won` [B] bool: whether the last step won the battle."""
+        """Returns `battle_won`, [B] bool: whether the last step won the battle."""
         return {"battle_won": self._won.copy()}
 
     def seconds_at_work(self, now: float) -> float:
-        """A game's on average, all so far: see `games.Game.seconds_at_work`."""
+        """Returns for how many seconds a game has been busy so far, on average over the games.
+
+        A game is busy from the moment it is asked for something, or started, until it answers or is ended.
+
+        Args:
+            now: seconds, as `time.monotonic` tells them.
+        """
         return float(np.mean([game.seconds_at_work(now) for game in self.games]))
 
     def metrics(self) -> dict[str, float]:
-        """What went wrong so far in all games of this process.
+        """Returns how often something went wrong so far, in all games of this process, by name.
 
-        `sc2/restarts`, `sc2/hangs`, `sc2/dropped_episodes`.
+        The names are `sc2/restarts`, `sc2/hangs` and `sc2/dropped_episodes`.
         """
         return {f"sc2/{name}": float(count) for name, count in vars(self.counts).items()}
 
     @functools.cached_property
     def installed(self) -> installation.Game:
-        """The game and the map. Raises installation.Missing if something is; says what to do."""
+        """Returns the installed game and map.
+
+        Raises:
+            installation.Missing: the game, the map or smac is not installed; the message says what to do.
+        """
         return installation.find(self.name, self.options.any_map)
 
     def tags(self) -> dict[str, str]:
-        """What a result depends on: the game's build and the map. Raises: as `installed`."""
+        """Returns what a result depends on besides the settings: the game's build and the SHA-256 hash of the map.
+
+        Raises:
+            installation.Missing: the game, the map or smac is not installed; the message says what to do.
+        """
         return {"sc2_build": self.installed.build, "sc2_map_sha256": self.installed.map_hash}
 
     def settings(self) -> dict[str, Any]:
@@ -227,10 +265,18 @@ class StarCraft2(LiveWorld):
     def write_replay(
         self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str
     ) -> None:
-        """Has the first game write all that it has played so far to a `.SC2Replay`: it can be led to play nothing anew.
+        """Writes a `.SC2Replay` of all episodes that the first game has played so far.
 
+        The game records what happened. So no episodes are played anew, and all arguments but `path` are ignored.
+
+        Args:
+            path: the file to write.
+            policy: not used.
+            seed: not used.
+            num_episodes: not used.
+            title: not used.
         Raises:
-            games.GameError: it does not.
+            games.GameError: the game was lost before it had written the file, or it failed too often in a row.
         """
         game = self.games[0]
         with tempfile.TemporaryDirectory() as folder:
@@ -243,18 +289,32 @@ class StarCraft2(LiveWorld):
         game.answered = None
 
     def close(self) -> None:
-        """Ends all games, the resized cores' too."""
+        """Ends all games, also those of the worlds that `resize` made."""
         for game in self.games + self._others:
             game.stop()
 
 
 def names() -> tuple[str, ...]:
-    """SMAC's maps."""
+    """Returns the names of SMAC's 23 maps."""
     return scenarios.map_names()
 
 
 def make(map_name: str, num_envs: int, seed: int, **options: Any) -> StarCraft2:
-    """See `environments.make`. Whether the game is there shows when it is needed."""
+    """Makes the world for one of SMAC's maps; `environments.make` calls this.
+
+    It starts no game, and whether the game is installed shows only when one is needed.
+
+    Args:
+        map_name: one of `names()`.
+        num_envs: B, how many games run side by side.
+        seed: the first game's seed; the others have the next ones.
+        **options: those of `Settings`.
+    Returns:
+        The world.
+    Raises:
+        ValueError: there is no such map, an option is unknown or has a wrong value, or the machine has less memory than
+            one GiB for each game.
+    """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if num_envs > memory:
         raise ValueError(

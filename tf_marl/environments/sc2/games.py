@@ -1,10 +1,13 @@
-"""Games in worker processes, as seen from the learner: asked, waited for, and started anew when they fail.
+"""The learner sees games in worker processes here: it asks them, waits for them, and restarts those that fail.
+
+A command and its answer go through a socket, actions and battle through shared memory::
 
     learner --- command, answer: socket ---> worker.py (smac) --- websocket, protobuf ---> StarCraft II
        +------- actions, battle: memory -------+
 
-Each worker and its game are a process group with a temporary folder of their own, so one signal and one removal leave
-nothing behind. A worker dies with the learner and a game with its worker by the kernel's doing, even on kill -9.
+Each worker and its game form a process group and have a temporary folder of their own. So one signal and one removal
+leave nothing behind. The kernel ends a worker when its learner ends, and a game when its worker ends, even after
+kill -9.
 """
 
 import contextlib
@@ -26,38 +29,48 @@ from typing import Any
 from tf_marl.environments.sc2 import installation, worker
 from tf_marl.environments.world import WorldFailedError
 
-_FOLDER = "tf_marl_sc2_"  # a worker's temporary folder: this, then the learner's process id
+_FOLDER = "tf_marl_sc2_"  # a worker's temporary folder begins with this, then comes the learner's process id
 _LONGEST_PAUSE = 60.0  # seconds between two attempts
 
 
 class GameError(WorldFailedError):
-    """A game failed more often in a row than is bearable; the message says why."""
+    """Says that a game failed more often in a row than allowed, and why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long to wait for a game, and how often."""
+    """Holds how long to wait for a game and how often to start it again."""
 
-    launch_seconds: float  # until a game that is being started shows its first battle
-    step_seconds: float  # until it has played a step, or shows the next battle
-    max_failures: int  # in a row, of one game, without an episode played to its end
-    pause_seconds: float  # before a game is started anew, doubled with every failure in a row
+    launch_seconds: float  # limit until a game that is being started shows its first battle
+    step_seconds: float  # limit until a game has played a step, or shows the next battle
+    max_failures: int  # of one game in a row, without an episode played to its end
+    pause_seconds: float  # pause before a game is restarted; doubles with each failure in a row
 
 
 @dataclasses.dataclass
 class Counts:
-    """What went wrong so far, in all games of a run."""
+    """Counts what went wrong so far, in all games of a run."""
 
-    restarts: int = 0  # games started anew, for whatever reason
+    restarts: int = 0  # of games, for whatever reason
     hangs: int = 0  # games that did not answer in time
     dropped_episodes: int = 0  # episodes that broke off
 
 
 class Game:
-    """One worker and its game. `shows` is what the last answer wrote: see `worker.memory_layout`."""
+    """Holds one worker and its game.
+
+    The arrays in `shows` hold what its last answer wrote; `worker.memory_layout` lists them.
+    """
 
     def __init__(self, index: int, settings: dict[str, Any], patience: Patience, counts: Counts):
-        """Starts nothing. Args: index, of this game among the run's; settings, the worker's."""
+        """Prepares a game without starting it.
+
+        Args:
+            index: the number of this game in the run.
+            settings: the worker's settings.
+            patience: how long to wait for the game, and how often to start it again.
+            counts: where to count what goes wrong.
+        """
         self._index = index
         self._settings = settings
         self._patience = patience
@@ -69,16 +82,24 @@ class Game:
         self._process: subprocess.Popen | None = None
         self._stop: Any = None
         self._failures = 0  # in a row
-        self._launched = False  # ever
-        self._seconds_at_work = 0.0  # of what it was asked before
-        self.answered: bytes | None = None  # the command that it has answered and that nobody has taken yet
-        self.asked: bytes | None = None  # the command that it is at
-        self.playing = False  # an episode is under way: it can be asked for a step
-        self.recovering = False  # failed, and not back yet
-        self.due = 0.0  # when it has to answer, or is to be started, whichever comes next; time.monotonic
+        self._launched = False  # whether it was ever started
+        self._seconds_at_work = 0.0  # without the command that it works on now
+        self.answered: bytes | None = None  # the command whose answer has come and was not taken yet
+        self.asked: bytes | None = None  # the command that it works on
+        self.playing = False  # whether it is within an episode, so that it can be asked for a step
+        self.recovering = False  # whether it failed and is not back yet
+        self.due = 0.0  # the time.monotonic by which it has to answer, or at which it is started
 
     def ask(self, command: bytes) -> None:
-        """Sends a command. A game that is down is to be started first, which shows a battle, so RESET is enough."""
+        """Sends a command to the worker, if there is one.
+
+        A game that is down needs no command: it is started first, and then shows a battle of its own accord.
+
+        Args:
+            command: one of those in `worker`.
+        Raises:
+            GameError: the worker is gone, and that was one failure too many.
+        """
         self.answered = None
         if self._process is not None:
             self._ask(command, self._patience.step_seconds)
@@ -92,7 +113,13 @@ class Game:
             self.fail(f"its worker is gone{self._last_words()}")
 
     def seconds_at_work(self, now: float) -> float:
-        """Between being asked, to be started too, and the answer or its end: all so far. Args: now, time.monotonic."""
+        """Returns for how many seconds the game has been busy so far.
+
+        A game is busy from the moment it is asked for something, or started, until it answers or is ended.
+
+        Args:
+            now: seconds, as `time.monotonic` tells them.
+        """
         return self._seconds_at_work + (now - self._asked_at if self.asked is not None else 0.0)
 
     def _rest(self) -> None:
@@ -101,16 +128,20 @@ class Game:
 
     @property
     def pid(self) -> int | None:
-        """Of the worker, which leads the process group that the game is in; None while there is none."""
+        """Returns the process id of the worker, which leads the process group of its game; None without a worker."""
         return None if self._process is None else self._process.pid
 
     @property
     def down(self) -> bool:
-        """Whether it is still to be started."""
+        """Returns whether the game is not running and has to be started."""
         return self._process is None
 
     def tend(self) -> None:
-        """Starts a game that is due to be, takes an answer that is there, and gives up one that hangs."""
+        """Starts the game if that is due, takes an answer that has come, and ends the game if it hangs.
+
+        Raises:
+            GameError: the game failed, and that was one failure too many.
+        """
         if self._process is None:
             if time.monotonic() >= self.due:
                 self._launch()
@@ -141,7 +172,7 @@ class Game:
             self._failures = 0
 
     def _launch(self) -> None:
-        """Starts worker and game, and asks for the first battle."""
+        """Starts the worker and its game, and asks for the first battle."""
         self._counts.restarts += self._launched
         self._launched = True
         self._folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}_")
@@ -162,16 +193,18 @@ class Game:
                 stderr=self._log,
                 pass_fds=[theirs.fileno(), self._descriptor],
                 env=installation.environment() | {"TMPDIR": self._folder},
-                start_new_session=True,  # Ctrl-C is for the learner alone
+                start_new_session=True,  # so that Ctrl-C reaches only the learner
             )
         self._stop = weakref.finalize(self, _end, self._process, self.channel, self._log, self._folder)
         self._ask(worker.RESET, self._patience.launch_seconds)
 
     def fail(self, reason: str) -> None:
-        """Ends worker and game, to be started anew after a pause; what they were at is lost.
+        """Ends the worker and its game and lets them start again after a pause. The episode they played is lost.
 
+        Args:
+            reason: why the game failed, for the error's message.
         Raises:
-            GameError: that was once too often.
+            GameError: that was one failure too many.
         """
         self._counts.dropped_episodes += self.playing
         self.stop()
@@ -185,7 +218,7 @@ class Game:
         self.due = time.monotonic() + min(self._patience.pause_seconds * 2 ** (self._failures - 1), _LONGEST_PAUSE)
 
     def stop(self) -> None:
-        """Ends worker and game, if there are any."""
+        """Ends the worker and its game, if they run."""
         if self._stop is not None:
             self._stop()
         self._rest()
@@ -193,17 +226,21 @@ class Game:
         self.playing = False
 
     def _last_words(self) -> str:
-        """Of what the worker and the game wrote."""
+        """Returns the last line that the worker or the game wrote, for the end of a message."""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
 
 def wait(games: Sequence[Game]) -> None:
-    """Waits for the games that were asked; for those on their way back after a failure only while nobody else is there.
+    """Waits for the answers of games that were asked.
 
+    A game that failed and is on its way back is waited for only while no other game has answered.
+
+    Args:
+        games: the games to wait for.
     Raises:
-        GameError: see `Game.fail`.
+        GameError: a game failed too often in a row.
     """
     while True:
         for game in games:
@@ -217,7 +254,7 @@ def wait(games: Sequence[Game]) -> None:
 
 
 def tidy() -> None:
-    """Removes temporary folders of learners that are no more."""
+    """Removes the temporary folders of learners that no longer run."""
     for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{_FOLDER}*_*"):
         pid = folder.name.removeprefix(_FOLDER).partition("_")[0]
         if not pathlib.Path("/proc", pid).exists():

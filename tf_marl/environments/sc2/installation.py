@@ -1,4 +1,4 @@
-"""Finding StarCraft II, SMAC's maps and smac itself, with one line for what is missing and what to do about it."""
+"""This module finds StarCraft II, SMAC's maps and smac, and says what to do about those that are missing."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ MAP_HASHES = {
     "corridor": "5ca2caf7acda480ebfc8009bb95b855518349627a334639a78045d4c195ab28f",
     "so_many_baneling": "f35849b0a0ecb7310c900dd907857549ff86c159c9e3744a2a49bf8702ff64a2",
 }
-# What an interpreter says of its smac, as JSON: where the environment is, whether it is SMAC3, or what went wrong.
+# Run by an interpreter, this prints as JSON whether its smac has the environment, whether it is SMAC3, and any error.
 _ASK = """
 import importlib.util, json, sys
 told = {"env": False, "smac3": False, "error": ""}
@@ -56,7 +56,13 @@ print(json.dumps(told))
 
 
 class Missing(ValueError):
-    """What is not there, and in `fix` what to do. `only_absent`: nobody ever tried to have it here, it seems."""
+    """Says what is missing (`says`) and what to do about it (`fix`).
+
+    Args:
+        says: what is missing.
+        fix: what to do about it.
+        only_absent: whether nobody seems to have tried to install it here, so that it may be missing on purpose.
+    """
 
     def __init__(self, says: str, fix: str, only_absent: bool = False):
         super().__init__(f"{says}; {fix}")
@@ -64,26 +70,33 @@ class Missing(ValueError):
 
 
 class Game(NamedTuple):
-    """An installed game, and one of SMAC's maps in it."""
+    """Describes an installed game and one of SMAC's maps in it."""
 
     folder: pathlib.Path
-    build: str  # of the executable that starts: the newest there is
-    map_hash: str  # SHA-256
+    build: str  # the build that starts: the newest that is installed
+    map_hash: str  # SHA-256 of the map
 
 
 def python() -> str:
-    """The interpreter that runs smac: $SC2_PYTHON, or this one."""
+    """Returns the interpreter that runs smac: $SC2_PYTHON, or the one that runs this code."""
     return os.environ.get("SC2_PYTHON") or sys.executable
 
 
 def environment() -> dict[str, str]:
-    """Of processes that run smac. The game's protocol needs an old protobuf or, beside TensorFlow's, the slow one."""
+    """Returns the environment variables of processes that run smac.
+
+    The game's protocol needs an old protobuf. Beside TensorFlow's new one, it needs protobuf's slow implementation.
+    """
     slow = {} if os.environ.get("SC2_PYTHON") else {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
     return os.environ | slow | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def check_smac() -> None:
-    """Raises Missing if the interpreter that is to run smac cannot import it."""
+    """Checks that the interpreter that is to run smac can import it.
+
+    Raises:
+        Missing: it cannot; the message says why and what to do.
+    """
     where = f"{python()} " if os.environ.get("SC2_PYTHON") else ""
     fix = f"install smac there from {SMAC_REPOSITORY}" if where else INSTALL
     try:
@@ -101,15 +114,15 @@ def check_smac() -> None:
 
 
 def folder() -> pathlib.Path:
-    """Where the game is, if it is anywhere: $SC2PATH, or where pysc2 looks without it."""
+    """Returns the folder in which the game is looked for: $SC2PATH, or where pysc2 looks without it."""
     return pathlib.Path(os.environ.get("SC2PATH") or pathlib.Path.home() / "StarCraftII").expanduser()
 
 
 def builds() -> list[str]:
-    """Numbers of the builds there are, oldest first.
+    """Returns the numbers of the builds that are installed, oldest first.
 
     Raises:
-        Missing: there is no game.
+        Missing: there is no game in the folder, or its newest build cannot be started.
     """
     where = folder()
     if not where.is_dir():
@@ -127,15 +140,21 @@ def builds() -> list[str]:
 
 
 def map_file(map_name: str) -> pathlib.Path:
-    """Where pysc2 looks for one of SMAC's maps."""
+    """Returns the file in which pysc2 looks for one of SMAC's maps.
+
+    Args:
+        map_name: one of SMAC's maps.
+    """
     return folder() / "Maps" / "SMAC_Maps" / f"{map_name}.SC2Map"
 
 
 def map_hash(map_name: str) -> str:
-    """SHA-256 of one of SMAC's maps, as installed.
+    """Returns the SHA-256 hash of one of SMAC's maps, as it is installed.
 
+    Args:
+        map_name: one of SMAC's maps.
     Raises:
-        Missing: it is not there.
+        Missing: the map is not there.
     """
     file = map_file(map_name)
     if not file.is_file():
@@ -144,10 +163,12 @@ def map_hash(map_name: str) -> str:
 
 
 def check_map(map_name: str) -> str:
-    """`map_hash`, of the map as SMAC has it.
+    """Checks that one of SMAC's maps is installed as SMAC has it, and returns its SHA-256 hash.
 
+    Args:
+        map_name: one of SMAC's maps.
     Raises:
-        Missing: it is not there, or another.
+        Missing: the map is not there, or it is another one.
     """
     found, file = map_hash(map_name), map_file(map_name)
     if found != MAP_HASHES[map_name]:
@@ -156,11 +177,15 @@ def check_map(map_name: str) -> str:
 
 
 def find(map_name: str, any_map: bool = False) -> Game:
-    """The game that a run on one of SMAC's maps will play.
+    """Finds the game that a run on one of SMAC's maps will play.
 
-    Args: any_map, whether a map of that name will do that is not as SMAC has it.
+    Args:
+        map_name: one of SMAC's maps.
+        any_map: whether a map of that name will do that is not, byte for byte, SMAC's.
+    Returns:
+        The game and the map.
     Raises:
-        Missing: something is; says what to do.
+        Missing: the game, the map or smac is not installed; the message says what to do.
     """
     build = builds()[-1]
     found = map_hash(map_name) if any_map else check_map(map_name)

@@ -1,4 +1,4 @@
-"""SMAC's constructor arguments: their order, and those that mean nothing without the game."""
+"""This module knows SMAC's constructor arguments: their order, and which of them mean nothing without the game."""
 
 import functools
 import warnings
@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_marl.environments.combat.options import Options
 
-# Those of the options that SMAC keeps as public attributes.
+# The options that SMAC keeps as public attributes.
 SETTINGS = [field.name for field in fields(Options) if field.name.startswith(("obs_", "state_", "reward_"))]
 
 # SMAC's arguments, in SMAC's order.
@@ -20,13 +20,13 @@ _ORDER = [
     *("replay_dir", "replay_prefix", "window_size_x", "window_size_y", "heuristic_ai", "heuristic_rest", "debug"),
 ]
 REPLAYS = "python -m launch.evaluate --replay=FILE.html shows battles"
-# What cannot be had without the game.
+# Arguments that need the game, so that only their defaults are allowed.
 OF_THE_GAME = {
     "replay_dir": f"there is no game to write replays; {REPLAYS}",
     "replay_prefix": f"there is no game to write replays; {REPLAYS}",
     "heuristic_ai": "there is no built-in player for the agents",
 }
-# What means nothing without it.
+# Arguments that mean nothing without the game.
 _WITHOUT_EFFECT = {
     "game_version": "there is no game to have a version",
     "heuristic_rest": "there is no built-in player for the agents",
@@ -35,7 +35,17 @@ _WITHOUT_EFFECT = {
 
 
 def smacs_arguments(init: Callable[..., None]) -> Callable[..., None]:
-    """Has `init` take its arguments by position, too, in SMAC's order, and NumPy's scalars as Python's."""
+    """Decorates a constructor so that it takes its arguments as SMAC's does.
+
+    They may also be given by position, in SMAC's order, and NumPy scalars become Python's numbers. An argument that
+    means nothing without the game gets a warning.
+
+    Args:
+        init: the constructor; it takes its arguments by name.
+    Returns:
+        The constructor for users. It raises TypeError if there are too many arguments by position, or if one is given
+        both by position and by name.
+    """
 
     @functools.wraps(init)
     def taking(self: Any, *by_position: Any, **by_name: Any) -> None:

@@ -1,4 +1,4 @@
-"""What all parts of `CombatEnv` know of the battle."""
+"""All parts of `CombatEnv` share what this module says about the battle."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tf_marl.environments.smac_api.program import Facts, Program
 
 
 class Battle:
-    """A battle as it stands, and the attributes of SMAC's that tell its sizes."""
+    """Holds a battle as it stands, and SMAC's attributes for its sizes."""
 
     program: Program  # shared by all environments of one map with the same options
     options: Options
@@ -27,13 +27,25 @@ class Battle:
 
     @property
     def now(self) -> Facts:
-        """Raises RuntimeError: there is no battle yet."""
+        """Returns the facts about the battle as it stands.
+
+        Raises:
+            RuntimeError: there is no battle yet.
+        """
         if self.facts is None:
             raise RuntimeError("there is no battle yet; call reset() first")
         return self.facts
 
     def require(self, agent: int, action: int) -> None:
-        """Raises AssertionError: the agent cannot take that action; names those that it can."""
+        """Checks that an agent may take an action.
+
+        Args:
+            agent: the agent's id, 0 to N - 1.
+            action: the number of the action.
+        Raises:
+            AssertionError: the agent may not take it; the message lists the actions that it may take.
+            RuntimeError: there is no battle yet.
+        """
         available = self.now.avail_actions[agent]
         if not (0 <= action < self.n_actions and available[action]):
             legal = np.flatnonzero(available).tolist()

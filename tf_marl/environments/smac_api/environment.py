@@ -1,4 +1,4 @@
-"""The environment itself: made as SMAC's is, and played."""
+"""This module holds the environment itself, which is made and played as SMAC's is."""
 
 import secrets
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]  # the game's protocol tak
 
 
 class CombatEnv(Observations, Units, Ground):
-    """A drop-in for `smac.env.StarCraft2Env` that needs no StarCraft II: one battle, played by SMAC's rules.
+    """Plays one battle by SMAC's rules: a drop-in for `smac.env.StarCraft2Env` that needs no StarCraft II.
+
+    An episode with random actions::
 
         from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
 
@@ -37,32 +39,46 @@ class CombatEnv(Observations, Units, Ground):
             reward, terminated, info = env.step(actions)
         env.close()
 
-    N agents, M enemies, A = 6 + M actions, O observation and S state features.
-    Observation: per agent float32 [O]; state: float32 [S], as SMAC defines them.
-    Action: per agent 0 no-op (the dead, who may do nothing else), 1 stop, 2-5 move north, south, east, west, 6 + j
-        attack enemy j (a healer: heal agent j).
-    Reward: SMAC's shaped team reward; a clean win returns 20.
-    Episode end: one side is dead (on MMM maps, all but its healer), or the map's limit of env steps. `reset` starts the
-        next one; until then the last observations stay.
+    There are N agents, M enemies, A = 6 + M actions, and O observation and S state features.
 
-    Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset`
-    compiles, some seconds, for all environments of the process with this map and these options. It is also what starts
-    TensorFlow, and a process forked after that cannot play: have workers forked before, or spawned. Copies, by
-    `copy` or `pickle`, play on alike.
+    Observation:
+        one float32 [O] for each agent, and the global state float32 [S], as SMAC defines them.
+    Action:
+        one for each agent: 0 is the no-op (for the dead, who may do nothing else), 1 is stop, 2 to 5 move north, south,
+        east and west, and 6 + j attacks enemy j (a healer heals agent j).
+    Reward:
+        SMAC's shaped reward of the team. A clean win returns 20.
+    Episode end:
+        one side is dead (on MMM maps, all but its healers), or the map's limit of env steps is reached. `reset` starts
+        the next episode. Until then the last observations stay.
 
-    Args, by name or in SMAC's order:
+    Equal seeds and actions give the battles that `environments.load(map_name, seed=...)` plays. The first `reset` takes
+    some seconds to compile, once for all environments of the process with this map and these options. It also starts
+    TensorFlow, and a process that is forked after that cannot play. So fork workers before it, or spawn them. Copies
+    made by `copy` or `pickle` play on as the original does.
+
+    All arguments may be given by name, and SMAC's also by position in SMAC's order.
+
+    Args:
         map_name: one of `environments.map_names()`.
-        seed: root of all the chance; None draws one.
-        continuing_episode: whether `info` tells an end by the time limit: `episode_limit` True, only then.
-        difficulty: SMAC's; changes nothing, as on SMAC's maps.
-        window_size_x, window_size_y: SMAC's; change nothing, as nothing is drawn.
-        game_version, heuristic_rest, debug: SMAC's; change nothing, and a warning says so.
-        replay_dir, replay_prefix, heuristic_ai: SMAC's; need the game, so can only have SMAC's default (or None).
-        **options: SMAC's other arguments by SMAC's names, and, by name only, `shuffle_enemies`, `profile` and `enemy`:
-            see `combat.options.Options`. A `step_mul` of None is the maps' own, 8.
+        seed: the root of all randomness; None draws one.
+        continuing_episode: whether `info` marks an end by the time limit with `episode_limit` True. The key is missing
+            otherwise.
+        difficulty: SMAC's difficulty. It changes nothing, as on SMAC's maps.
+        window_size_x: SMAC's window width. It changes nothing, because nothing is drawn.
+        window_size_y: SMAC's window height. It changes nothing, because nothing is drawn.
+        game_version: SMAC's argument. It changes nothing, and a warning says so.
+        replay_dir: SMAC's argument. It needs the game, so only SMAC's default or None is allowed.
+        replay_prefix: SMAC's argument. It needs the game, so only SMAC's default or None is allowed.
+        heuristic_ai: SMAC's argument. It needs the game, so only False is allowed.
+        heuristic_rest: SMAC's argument. It changes nothing, and a warning says so.
+        debug: SMAC's argument. It changes nothing, and a warning says so.
+        **options: SMAC's other arguments under SMAC's names; and, only by name, `shuffle_enemies`, `profile` and
+            `enemy`. `combat.options.Options` describes them all. A `step_mul` of None is the maps' own, 8.
     Raises:
-        TypeError: an argument that neither SMAC nor we have, or one given twice.
-        ValueError: an unknown map, a value of the wrong type or size, or one that needs the game; names it.
+        TypeError: neither SMAC nor this project has such an argument, or one is given twice.
+        ValueError: the map is unknown, a value has the wrong type or size, or an argument needs the game; the message
+            names it.
     """
 
     @smacs_arguments
@@ -131,13 +147,13 @@ class CombatEnv(Observations, Units, Ground):
         self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + types
         self.enemy_state_attr_names = ["health", "rel_x", "rel_y"] + ["shield"] * self.shield_bits_enemy + types
         agent_types = {unit.name for unit in scenario.agents}
-        for name, type_id in TYPE_IDS.items():  # marine_id and so on; 0 where no agent is one, as in SMAC
+        for name, type_id in TYPE_IDS.items():  # sets marine_id and so on; 0 for types that no agent has, as in SMAC
             setattr(self, f"{name}_id", type_id if name in agent_types else 0)
 
         self._one_hot = np.eye(self.n_actions)
         self.last_action = np.zeros((self.n_agents, self.n_actions))  # [N, A]
         self.facts = None
-        self._battle: Any = None  # the program's
+        self._battle: Any = None  # the vector of `Program.play`
         self._episode_steps = 0
         self._playing = False
         self.reward: float = 0  # of the last step
@@ -153,9 +169,9 @@ class CombatEnv(Observations, Units, Ground):
         """Starts the next episode.
 
         Returns:
-            N observations [O], state [S].
+            A list of N observations, float32 [O] each, and the state, float32 [S].
         Raises:
-            RuntimeError: this process was forked after TensorFlow had started; `step` raises it, too.
+            RuntimeError: this process was forked after TensorFlow had started.
         """
         self._battle = None
         self._play([0] * self.n_agents)
@@ -166,16 +182,17 @@ class CombatEnv(Observations, Units, Ground):
         return self.get_obs(), self.get_state()
 
     def step(self, actions: Sequence[Any]) -> tuple[float, bool, dict[str, Any]]:
-        """One env step.
+        """Plays one env step.
 
         Args:
-            actions: N of anything that `int` takes.
+            actions: N actions, each of any type that `int` accepts.
         Returns:
-            reward, whether the episode is over, and `battle_won` bool, `dead_allies` and `dead_enemies` int, and with
-            `continuing_episode`, after a time-out, `episode_limit` True.
+            The reward; whether the episode is over; and `info`, with `battle_won` (bool), `dead_allies` (int) and
+            `dead_enemies` (int). With `continuing_episode`, after a timeout, `info` also has `episode_limit` True.
         Raises:
-            AssertionError: an action is not available; nothing is played.
-            RuntimeError: no episode is under way.
+            AssertionError: an action is not available; nothing is played then.
+            RuntimeError: no episode is under way, or this process was forked after TensorFlow had started.
+            ValueError: there are not N actions.
         """
         if not self._playing:
             raise RuntimeError("no episode is under way; call reset() first")
@@ -218,9 +235,10 @@ class CombatEnv(Observations, Units, Ground):
         self._playing = False
 
     def full_restart(self) -> None:
-        """Counts a restart and ends the episode, as if the game had been started anew; call `reset` after it.
+        """Counts a restart and ends the episode, as if the game had been restarted; call `reset` after it.
 
-        The battles are those of the seed again, from the first. As in SMAC, setting `_seed` before it changes the seed.
+        The next battles are those of the seed again, from the first one. As in SMAC, setting `_seed` first changes the
+        seed.
         """
         self._sow()
         self.force_restarts += 1
@@ -229,13 +247,13 @@ class CombatEnv(Observations, Units, Ground):
     def _sow(self) -> None:
         root = secrets.randbelow(2**32) if self._seed is None else self._seed
         self._root = int(np.uint32(root).astype(np.int32))
-        self._count = 0  # of seeds drawn
+        self._count = 0  # how many seeds were drawn from the root
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_battle": None if self._battle is None else np.asarray(self._battle)}
 
     def get_stats(self) -> dict[str, Any]:
-        """Counts over all battles so far. As in SMAC, `battles_draw` counts time-outs."""
+        """Returns counts over all battles so far, by name. As in SMAC, `battles_draw` counts timeouts."""
         return {
             "battles_won": self.battles_won,
             "battles_game": self.battles_game,
@@ -248,13 +266,16 @@ class CombatEnv(Observations, Units, Ground):
     # The rest
 
     def seed(self) -> int | None:
-        """The seed that the constructor was given; as in SMAC, it sets nothing."""
+        """Returns the seed that the constructor was given. As in SMAC, this sets nothing."""
         return self._seed
 
     def render(self, mode: str = "human") -> None:
-        """Not offered: one window per step is what `launch.evaluate --replay` makes a page of, and better."""
+        """Raises NotImplementedError, because nothing is drawn here.
+
+        `launch.evaluate --replay` makes a page that shows battles.
+        """
         raise NotImplementedError(f"nothing is drawn here; {REPLAYS}")
 
     def save_replay(self) -> None:
-        """Not offered: only the game can write its `.SC2Replay` files."""
+        """Raises NotImplementedError, because only the game can write its `.SC2Replay` files."""
         raise NotImplementedError(f"there is no game to write a replay; {REPLAYS}")

@@ -1,4 +1,4 @@
-"""What the agents and the learner get to know."""
+"""This module gives observations, state and available actions as SMAC does."""
 
 from typing import Any
 
@@ -8,22 +8,33 @@ from tf_marl.environments.smac_api.battle import Battle
 
 
 class Observations(Battle):
-    """Observations, states and what may be done, as arrays; and their sizes."""
+    """Holds SMAC's methods for observations, state and available actions, and for their sizes.
+
+    Those that tell of the battle, not of sizes, raise RuntimeError before the first `reset`.
+    """
 
     def get_obs(self) -> list[np.ndarray]:
-        """N observations, float32 [O]."""
+        """Returns a list of N observations, float32 [O] each."""
         return list(self.now.obs.copy())
 
     def get_obs_agent(self, agent_id: int) -> np.ndarray:
-        """Float32 [O]."""
+        """Returns the observation of one agent, float32 [O].
+
+        Args:
+            agent_id: 0 to N - 1.
+        """
         return self.now.obs[agent_id].copy()
 
     def get_state(self) -> np.ndarray:
-        """Float32 [S]."""
+        """Returns the global state, float32 [S]."""
         return self.now.obs.flatten() if self.options.obs_instead_of_state else self.now.state.copy()
 
     def get_state_dict(self) -> dict[str, Any]:
-        """The global state in parts: `allies`, `enemies`, `last_action` float64 [rows, columns], `timestep` float."""
+        """Returns the global state in parts, by name.
+
+        The parts are `allies` and `enemies`, float64 [rows, columns]; with `state_last_action` also `last_action`,
+        float64 [N, A] one-hot; and with `state_timestep_number` also `timestep`, a float.
+        """
         task, rows = self.program.world.task, self.now.state.astype(np.float64)
         agents_end = self.n_agents * task.agent_state_columns
         enemies_end = agents_end + self.n_enemies * task.enemy_state_columns
@@ -38,53 +49,69 @@ class Observations(Battle):
         return parts
 
     def get_avail_actions(self) -> list[list[int]]:
-        """N lists of A: 1 for what the agent may do, else 0."""
+        """Returns a list of N lists of A numbers: 1 for an action that the agent may take, else 0."""
         return self.now.avail_actions.astype(int).tolist()
 
     def get_avail_agent_actions(self, agent_id: int) -> list[int]:
-        """A times 0 or 1."""
+        """Returns a list of A numbers: 1 for an action that the agent may take, else 0.
+
+        Args:
+            agent_id: 0 to N - 1.
+        """
         return self.now.avail_actions[agent_id].astype(int).tolist()
 
     def get_obs_size(self) -> int:
+        """Returns O, the size of an observation."""
         return self.program.world.task.obs_size
 
     def get_state_size(self) -> int:
+        """Returns S, the size of the global state."""
         task = self.program.world.task
         return self.n_agents * task.obs_size if self.options.obs_instead_of_state else task.state_size
 
     def get_total_actions(self) -> int:
+        """Returns A, the number of actions."""
         return self.n_actions
 
     def get_obs_move_feats_size(self) -> int:
-        """Of an observation's first part, on moves; enemies, allies and the agent itself follow."""
+        """Returns the size of an observation's first part, which is about moves."""
         return self.program.world.task.move_columns
 
     def get_obs_enemy_feats_size(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Returns the rows and columns of an observation's second part, which is about the enemies."""
         return self.n_enemies, self.program.world.task.enemy_columns
 
     def get_obs_ally_feats_size(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Returns the rows and columns of an observation's third part, which is about the other agents."""
         return self.n_agents - 1, self.program.world.task.agent_columns
 
     def get_obs_own_feats_size(self) -> int:
-        """With the time, if that is observed."""
+        """Returns the size of an observation's last part, which is about the agent itself.
+
+        The time belongs to this part, if it is observed.
+        """
         return self.program.world.task.own_columns
 
     def get_ally_num_attributes(self) -> int:
-        """Columns of the state's agent rows."""
+        """Returns how many columns the agent rows of the state have."""
         return len(self.ally_state_attr_names)
 
     def get_enemy_num_attributes(self) -> int:
-        """Columns of the state's enemy rows."""
+        """Returns how many columns the enemy rows of the state have."""
         return len(self.enemy_state_attr_names)
 
     def reward_battle(self) -> float:
-        """What damage and deaths of the last step are worth: the reward without end bonuses and scale."""
+        """Returns what damage and deaths earned in the last step.
+
+        That is the reward before the bonus for a win or defeat and before scaling.
+        """
         return float(self.now.outcome[4])
 
     def get_env_info(self) -> dict[str, Any]:
-        """The sizes that a learner needs, and the column names of the state's rows; before the first `reset`, too."""
+        """Returns the sizes that a learner needs and the column names of the state's rows, by name.
+
+        It may be called before the first `reset`.
+        """
         return {
             "state_shape": self.get_state_size(),
             "obs_shape": self.get_obs_size(),

@@ -1,7 +1,8 @@
-"""Battles to watch: played once, kept env step by env step, shown as a page, a GIF or a film.
+"""A replay shows people a battle: it is played once, kept env step by env step, and written as a page, a GIF or a film.
 
-The page (`web`, filled in by `page`) is one file that needs no network; GIF and MP4 show the same battles
-without its panels. TensorFlow is imported only to play, so a wrong file name is told before it is loaded.
+The page is one HTML file that needs no network; `page` makes it from the parts in `web/`. GIF and MP4 show the same
+battles without the page's panels. TensorFlow is imported only to play, so a wrong file name is reported before it
+loads.
 """
 
 import pathlib
@@ -16,20 +17,26 @@ SUFFIXES = (".html", ".gif", ".mp4")
 
 
 def check_name(path: str | pathlib.Path) -> None:
-    """Raises ValueError if `write` does not know what to make of that file name."""
+    """Checks that `write` knows how to write a file of that name.
+
+    Args:
+        path: the name of the file.
+    Raises:
+        ValueError: the name ends in none of `SUFFIXES`.
+    """
     if pathlib.Path(path).suffix not in SUFFIXES:
         raise ValueError(f"{path}: a replay is a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 def write(path: str | pathlib.Path, episodes: list[Episode], title: str = "") -> None:
-    """Writes the episodes, one recording's, as a page, a GIF or a film, whichever the file's name asks for.
+    """Writes episodes as a page, a GIF or a film, depending on the ending of the file's name.
 
     Args:
-        path: ends in .html, .gif or .mp4.
-        episodes: shown in this order.
+        path: the file to write; its name ends in .html, .gif or .mp4.
+        episodes: the episodes to show, in this order; all from one recording.
         title: who plays, for people to read.
     Raises:
-        ValueError: the name ends in something else.
+        ValueError: the name ends in none of `SUFFIXES`.
     """
     check_name(path)
     suffix = pathlib.Path(path).suffix

@@ -1,4 +1,4 @@
-"""The page: the parts in `web/` and the battles, put together in one file."""
+"""The page of a replay consists of the parts in `web/` and the battles as JSON, joined in one file."""
 
 import json
 from importlib import resources
@@ -8,11 +8,16 @@ import numpy as np
 from tf_marl.environments.combat.replay import layout
 from tf_marl.environments.combat.replay.recording import MOVES, Episode
 
-_SCRIPTS = ("battlefield.js", "panels.js", "controls.js")  # one after the other: each uses what is before it
+_SCRIPTS = ("battlefield.js", "panels.js", "controls.js")  # in this order: each uses those before it
 
 
 def page(episodes: list[Episode], title: str = "") -> str:
-    """The replay as one self-contained HTML page."""
+    """Returns the replay as one HTML page that needs no other file.
+
+    Args:
+        episodes: the episodes to show, in this order; all from one recording.
+        title: who plays, for people to read.
+    """
     battle = episodes[0].battle
     types = battle.unit_types
     data = {
@@ -49,7 +54,7 @@ def _part(name: str) -> str:
 
 
 def _columns(episode: Episode) -> dict:
-    """An episode as JSON's numbers and strings, rounded to what one can see."""
+    """Returns an episode as numbers and texts for JSON, rounded to what people can see."""
 
     def rounded(column: np.ndarray, digits: int) -> list:
         return np.round(column.astype(np.float64), digits).tolist()

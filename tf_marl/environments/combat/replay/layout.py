@@ -1,4 +1,4 @@
-"""What page and pictures show alike: the part of the map where something happens, and a shape per unit type."""
+"""Page and pictures share this layout: the part of the map that they show, and a shape for each unit type."""
 
 import numpy as np
 
@@ -10,7 +10,13 @@ _MIN_VIEW = (20.0, 12.0)  # map units, width and height of the picture at least
 
 
 def view(episodes: list[Episode]) -> list[float]:
-    """Left, bottom, right, top of the part of the map where something happens, in map units; no taller than wide."""
+    """Returns the part of the map where something happens: its left, bottom, right and top, in map units.
+
+    It is no taller than wide, and no smaller than `_MIN_VIEW`.
+
+    Args:
+        episodes: the episodes to show; all from one recording.
+    """
     size = float(len(episodes[0].battle.terrain))
     spans = []
     for columns in ([episode.x for episode in episodes], [episode.y for episode in episodes]):

@@ -1,4 +1,4 @@
-"""GIF and MP4."""
+"""This module draws recorded battles and writes them as GIF and MP4 files."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 from tf_marl.environments.combat.replay import layout
 from tf_marl.environments.combat.replay.recording import Episode
 
-_LABELS = {"marauder": "Mr", "medivac": "+", "zergling": "Zl", "spine_crawler": "Sp"}  # others: their first letter
+_LABELS = {"marauder": "Mr", "medivac": "+", "zergling": "Zl", "spine_crawler": "Sp"}  # other types: the first letter
 _WIDTH, _BLOCK = 640, 16  # pixels; codecs like sides that are multiples of the block
 _HEADER = 32  # pixels above the map
 _SUPERSAMPLING = 2  # Pillow draws hard edges, so pictures are drawn larger and shrunk
 _STEPS_PER_SECOND = 5  # env steps
-_HOLD = 1.2  # seconds that the end of an episode stays
+_HOLD = 1.2  # seconds for which the end of an episode stays
 _GIF_FRAMES_PER_STEP, _MP4_FRAMES_PER_STEP = 2, 4
 _GROUND, _CLIFF, _ROCK, _INK, _DIM = "#f4f2ec", "#e2ddd0", "#cfcabd", "#22262b", "#8a8f96"
 SIDES = ("#0072b2", "#d55e00")  # blue and vermilion of Okabe and Ito's palette: told apart by the colour-blind
@@ -21,7 +21,11 @@ _HEALTH, _SHIELD, _EMPTY = "#2a9d55", "#56b4e9", "#aaa69b"
 
 
 class Canvas:
-    """Draws moments of the episodes of one recording."""
+    """Draws moments of the episodes of one recording.
+
+    Args:
+        episodes: the episodes; together they decide which part of the map is drawn.
+    """
 
     def __init__(self, episodes: list[Episode]):
         self._episodes = episodes
@@ -48,7 +52,14 @@ class Canvas:
         return ground
 
     def frame(self, number: int, t: float) -> Image.Image:
-        """Episode `number` after `t` env steps; between two steps units are on their way."""
+        """Draws one moment of an episode. Between two env steps, units are on their way.
+
+        Args:
+            number: which episode, from 0.
+            t: env steps since the start of the episode, 0 to `num_steps`; fractions lie between two steps.
+        Returns:
+            The picture, of `size` pixels.
+        """
         episode = self._episodes[number]
         i = min(int(t), episode.num_steps - 1)
 
@@ -113,7 +124,7 @@ class Canvas:
 
 
 def _frames(episodes: list[Episode], canvas: Canvas, per_step: int) -> Iterator[tuple[Image.Image, float]]:
-    """(picture, seconds it stays)."""
+    """Yields the pictures of all episodes, each with the seconds for which it stays."""
     for number, episode in enumerate(episodes):
         last = episode.num_steps * per_step
         for k in range(last + 1):
@@ -121,8 +132,15 @@ def _frames(episodes: list[Episode], canvas: Canvas, per_step: int) -> Iterator[
 
 
 def write_gif(path: str, episodes: list[Episode]) -> None:
+    """Writes the episodes as an animated GIF that repeats forever.
+
+    Args:
+        path: the file to write.
+        episodes: the episodes to show, in this order; all from one recording.
+    """
     canvas = Canvas(episodes)
-    # One palette for all pictures, since each its own would flicker: of a picture and what is not in it yet.
+    # All pictures share one palette, because a palette for each would flicker. It comes from the first picture and the
+    # colours that are not in it yet.
     sample = canvas.frame(0, 0.0)
     for k, colour in enumerate((_DIM, _EMPTY, *SIDES, _HEALTH, _SHIELD)):
         sample.paste(colour, (_HEADER * k, 0, _HEADER * (k + 1), _HEADER))
@@ -135,6 +153,12 @@ def write_gif(path: str, episodes: list[Episode]) -> None:
 
 
 def write_mp4(path: str, episodes: list[Episode]) -> None:
+    """Writes the episodes as an MP4 film, with the ffmpeg that imageio-ffmpeg brings.
+
+    Args:
+        path: the file to write.
+        episodes: the episodes to show, in this order; all from one recording.
+    """
     import imageio_ffmpeg
 
     canvas = Canvas(episodes)

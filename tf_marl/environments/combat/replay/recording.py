@@ -1,4 +1,7 @@
-"""Battles played once and kept env step by env step."""
+"""A recording plays battles once and keeps them env step by env step.
+
+The letters in all shapes: T env steps, N agents, M enemies, U = N + M units, A actions, B battles.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -15,21 +18,21 @@ if TYPE_CHECKING:
     from tf_marl.environments.world import CompiledWorld, State
 
 MOVES = ("no-op", "stop", "north", "south", "east", "west")  # the action after these attacks enemy 0, and so on
-_KEPT = ("x", "y", "health", "shield", "energy", "target")  # of the simulator's units
+_KEPT = ("x", "y", "health", "shield", "energy", "target")  # the fields of physics.Units that are kept
 
 
 class Unit(NamedTuple):
-    """What does not change about a unit."""
+    """Describes what does not change about a unit."""
 
     name: str  # of its type
     radius: float  # map units
     max_health: float
     max_shield: float
-    max_energy: float  # of those who heal; the others have none
+    max_energy: float  # of healers; 0 for other units
 
 
 class Battle(NamedTuple):
-    """What does not change in the episodes of one recording; N agents, M enemies, U = N + M units."""
+    """Describes what does not change in the episodes of one recording; N agents, M enemies, U = N + M units."""
 
     map_name: str
     terrain: np.ndarray  # [32, 32] of ".", "^" (a cliff, for cliff walkers alone) and "#", indexed [x, y]
@@ -37,25 +40,26 @@ class Battle(NamedTuple):
     enemies: tuple[Unit, ...]
     sight: float  # map units, how far agents see
     attack_distance: float  # map units, how far enemies may be for SMAC to allow an attack
-    seed: tuple[int, ...]  # two numbers, the recording's
+    seed: tuple[int, ...]  # two integers: the seed of the recording
 
     @property
     def units(self) -> tuple[Unit, ...]:
+        """Returns the U units: agents first, then enemies."""
         return self.agents + self.enemies
 
     @property
     def unit_types(self) -> list[str]:
-        """Names, each once."""
+        """Returns the names of the unit types, each once."""
         return list(dict.fromkeys(unit.name for unit in self.units))
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """Names of the A actions."""
+        """Returns the names of the A actions."""
         return MOVES + tuple(f"attack {j}" for j in range(len(self.enemies)))
 
 
 class Episode(NamedTuple):
-    """One episode of T env steps; row t of [T + 1, ...] is the battle after t of them."""
+    """Holds one episode of T env steps. Row t of an array [T + 1, ...] is the battle after t steps."""
 
     battle: Battle
     outcome: str  # won, lost, draw (everyone is dead) or timeout
@@ -68,17 +72,22 @@ class Episode(NamedTuple):
     target: np.ndarray  # [T + 1, U] int: the unit that this one attacks or heals, or -1
     available: np.ndarray  # [T + 1, N, A] bool
     action: np.ndarray  # [T, N] int: row t leads from t to t + 1
-    reward: np.ndarray  # [T], likewise
-    value: np.ndarray | None  # [T + 1, N]: the critic's, if there is one
+    reward: np.ndarray  # [T]: row t is what the step from t to t + 1 earned
+    value: np.ndarray | None  # [T + 1, N]: the critic's values, or None without a critic
 
     @property
     def num_steps(self) -> int:
+        """Returns T, the number of env steps in the episode."""
         return len(self.reward)
 
     def aims(self, t: int) -> list[int]:
-        """[U]: the unit that each unit attacks or heals on the way from row t to t + 1, or -1.
+        """Returns whom each unit attacks or heals from row t to row t + 1: U indices of units, -1 for nobody.
 
-        A unit whose target dies in that step has none any more at its end; then it is the one it was told to attack.
+        A unit whose target dies in that step has no target any more when the step ends. Its aim is then the unit that
+        it was ordered to attack.
+
+        Args:
+            t: the row at which the step starts, 0 to T - 1.
         """
         n, health = len(self.battle.agents), self.health
         aims = self.target[t + 1].tolist()
@@ -100,15 +109,17 @@ def record(
     seed: Sequence[int],
     episodes: int,
 ) -> list[Episode]:
-    """Plays as `Evaluator` does, one episode in each environment of `world`, and keeps the first of them.
+    """Plays one episode in each environment of a world, as `Evaluator` does, and keeps the first of them.
 
     Args:
-        world: B battles, a `Combat`. B is part of what a seed means: an evaluation's episodes need that evaluation's B.
-        policy: greedy, as a rule; if its `info` tells a `value` [B, N], or [B, 1] of the team, that is kept too.
-        seed: two numbers; equal seeds and weights give equal episodes.
-        episodes: how many to keep, at most B.
+        world: a `Combat` with B battles. B is part of what a seed means, so the episodes of an evaluation need that
+            evaluation's B.
+        policy: the team that plays, usually greedily. If its `info` holds a `value`, [B, N] or [B, 1] for the whole
+            team, that is kept too.
+        seed: two integers. Equal seeds and weights give equal episodes.
+        episodes: how many episodes to keep, at most B.
     Returns:
-        The episodes of the battles 0 to `episodes` - 1.
+        The episodes of the first battles, `episodes` of them.
     """
     import tensorflow as tf
 
@@ -116,7 +127,7 @@ def record(
     from tf_marl.environments.combat.task import ATTACK_DISTANCE, SIGHT
 
     def kept(state: "State") -> dict[str, tf.Tensor]:
-        """What is kept of a moment, battles last."""
+        """Returns what is kept of a moment, as tensors by name, with B as the last axis."""
         time_step = world.time_step(state)
         return {name: getattr(state.units, name) for name in _KEPT} | {
             "order": state.order,
@@ -137,7 +148,7 @@ def record(
     def step(
         state: "State", policy_state: "types.NestedTensor", t: tf.Tensor
     ) -> "tuple[State, types.NestedTensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]":
-        """Also returns: what the policy tells of the moment before."""
+        """Plays one env step; its last result is what the policy says about the moment before the step."""
         state, _, action_step = world.play_step(policy, seed, t, state, world.time_step(state), policy_state)
         told = {"value": tf.transpose(action_step.info["value"])} if "value" in policy.info_spec else {}
         return state, action_step.state, kept(state), told
@@ -146,7 +157,7 @@ def record(
     moments = []
     going = np.ones(episodes, bool)
     for t in itertools.count():
-        # One step beyond the last moment, which tells what that was worth.
+        # One step goes beyond the last moment, because only a step tells the value of the moment before it.
         state, policy_state, after, told = step(state, policy_state, tf.constant(t))
         moments.append(moment | told)
         if not going.any():
@@ -155,7 +166,7 @@ def record(
         going &= ~moment["last"].numpy()[:episodes]
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
-    # Not typed as such: that would tie `Combat`, which writes replays, and this file in a circle.
+    # `world` is not typed as `Combat`: `Combat` writes replays, so the two files would import each other.
     scenario = world.scenario  # type: ignore[attr-defined]
 
     def look(unit: "UnitType") -> Unit:
@@ -175,7 +186,14 @@ def record(
 
 
 def cut(battle: Battle, film: dict[str, np.ndarray]) -> Episode:
-    """Cuts one battle's film [>= T + 1, ...] at the end of its first episode."""
+    """Cuts the recording of one battle at the end of its first episode.
+
+    Args:
+        battle: what does not change in the recording.
+        film: what was kept of each moment, by name: arrays [T + 1 or more, ...].
+    Returns:
+        The episode.
+    """
     end = int(film["last"].argmax())
     film = {name: column[: end + 1] for name, column in film.items()}
     living, value = film["health"][end] > 0, film.get("value")
