@@ -13,12 +13,11 @@ from typing import Any
 
 import requests
 
-from tf_marl.tracking import address, mlflow_models, mlflow_store
+from tf_marl.tracking import address, mlflow_models, mlflow_store, server
 from tf_marl.tracking.sink import MARK, Metrics, Model, Sink, SinkError
 
 _METRICS_PER_BATCH = 1000  # MLflow's limits
 _PARAMS_PER_BATCH = 100
-_PROBE_SECONDS = 3.0
 
 
 class MLflowSink(Sink):
@@ -32,16 +31,9 @@ class MLflowSink(Sink):
         self._there: set[tuple[str, int]] = set()  # (metric, step) that the run had when its start was sent again
 
     def check_reachable(self) -> None:
-        """Asks an HTTP address whether it answers as an MLflow server does; no other is asked."""
-        if not self.address.startswith(("http://", "https://")):
-            return
-        account = tuple(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
-        health, account = self.address.rstrip("/") + "/health", account if all(account) else ()
-        try:
-            requests.get(health, timeout=_PROBE_SECONDS, auth=account or None).raise_for_status()
-        except requests.RequestException as error:
-            why = type(error).__name__
-            raise SinkError(f"no MLflow server answers at {address.shown(self.address)} ({why})") from None
+        """Checks that an MLflow server answers, where the address is an HTTP one; no other address is asked."""
+        if self.address.startswith(("http://", "https://")):
+            server.check_health(self.address)
 
     def prepare(self, experiment: str, parent_run_id: str | None) -> dict[str, str]:
         from mlflow.exceptions import MlflowException
