@@ -155,7 +155,7 @@ def _set_up(checkout: pathlib.Path | None) -> str:
 
 
 def machine() -> Iterator[Finding]:
-    """Names the cores that this process may use, and checks the memory."""
+    """Counts the cores that this process may use, and checks that the machine has enough memory."""
     yield Finding("ok", "CPU", f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     if memory >= LEAST_MEMORY_GB:
