@@ -69,6 +69,7 @@ def main() -> int:
 
 
 def _summary(result: dict[str, Any]) -> Iterator[str]:
+    """Returns the lines that tell what was measured."""
     yield (
         f"{result['what']} on {result['map']}, num_envs={result['num_envs']}:"
         f" {result['env_steps_per_second']:,.0f} env steps/s (median of {result['repeats']},"
@@ -79,13 +80,12 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
         yield "  of an env step's time: " + ", ".join(f"{part} {us:.2f} us" for part, us in parts.items())
     if result["what"] == "train":
         of_iteration = (name for name in result if name.endswith("_seconds") and name != "compile_seconds")
-        parts = ", ".join(f"{name.removesuffix('_seconds')} {result[name]:.3f} s" for name in of_iteration)
-        yield f"  of an iteration: {parts}" + (
-            f"; the update computes at {result['update_gflops_per_second']:.0f} GFLOP/s,"
-            f" one product of large matrices at {result['gemm_gflops_per_second']:.0f}"
-            if "update_gflops_per_second" in result
-            else ""
-        )
+        line = "  of an iteration: "
+        line += ", ".join(f"{name.removesuffix('_seconds')} {result[name]:.3f} s" for name in of_iteration)
+        if "update_gflops_per_second" in result:
+            line += f"; the update computes at {result['update_gflops_per_second']:.0f} GFLOP/s,"
+            line += f" one product of large matrices at {result['gemm_gflops_per_second']:.0f}"
+        yield line
 
 
 if __name__ == "__main__":
