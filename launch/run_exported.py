@@ -11,6 +11,7 @@ import time
 
 
 def main() -> None:
+    """Compiles and runs the module in the folder that is given, and prints the first call's metrics and the speed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--repeats", type=int, default=7, help="timed calls, after one that warms up")

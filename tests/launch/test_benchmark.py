@@ -37,6 +37,15 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
     assert 0 < slowest <= result["env_steps_per_second"] <= fastest
 
 
+def test_a_learner_that_is_not_ppo_is_timed_as_a_whole(warm_launch):
+    small = ("--map=3m", "--num_envs=4", "--repeats=1", "--gin_bindings=train.rollout_steps = 8")
+    outcome = warm_launch("launch.benchmark", "--what=train", "--gin_file=reinforce.gin", *small, "--json")
+    result = outcome.json()
+    assert result["learn_seconds"] > 0
+    assert "update_seconds" not in result
+    assert re.search(r"of an iteration: collect [\d.]+ s, learn [\d.]+ s$", outcome.stdout, re.MULTILINE)
+
+
 def test_export_writes_a_module_with_its_arguments(warm_launch, tmp_path):
     small = ("--gin_bindings=ppo.hidden = (16,)", "--gin_bindings=train.rollout_steps = 8", "--num_envs=4")
     outcome = warm_launch("launch.benchmark", "--what=export", "--map=3m", f"--out={tmp_path}", *small, "--json")

@@ -13,12 +13,11 @@ from typing import Any
 
 import requests
 
-from tf_marl.tracking import address, mlflow_models, mlflow_store
+from tf_marl.tracking import address, mlflow_models, mlflow_store, server
 from tf_marl.tracking.sink import MARK, Metrics, Model, Sink, SinkError
 
 _METRICS_PER_BATCH = 1000  # MLflow's limits
 _PARAMS_PER_BATCH = 100
-_PROBE_SECONDS = 3.0
 
 
 class MLflowSink(Sink):
@@ -32,20 +31,13 @@ class MLflowSink(Sink):
         self._there: set[tuple[str, int]] = set()  # (metric, step) that the run had before `start` was called again
 
     def check_reachable(self) -> None:
-        """Checks whether an MLflow server answers at an HTTP address. Other addresses are not checked.
+        """Checks that an MLflow server answers at an HTTP address; other addresses are not checked.
 
         Raises:
             SinkError: no MLflow server answers within three seconds.
         """
-        if not self.address.startswith(("http://", "https://")):
-            return
-        account = tuple(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
-        health, account = self.address.rstrip("/") + "/health", account if all(account) else ()
-        try:
-            requests.get(health, timeout=_PROBE_SECONDS, auth=account or None).raise_for_status()
-        except requests.RequestException as error:
-            why = type(error).__name__
-            raise SinkError(f"no MLflow server answers at {address.shown(self.address)} ({why})") from None
+        if self.address.startswith(("http://", "https://")):
+            server.check_health(self.address)
 
     def prepare(self, experiment: str, parent_run_id: str | None) -> dict[str, str]:
         from mlflow.exceptions import MlflowException
