@@ -42,9 +42,12 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
         command += [f"--backend-store-uri=sqlite:///{self.folder}/mlflow.db"]
         command += [f"--artifacts-destination={self.folder}/artifacts"]
+        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # jobs are eight more processes
         with open(self.folder / "log", "w") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
-        give_up = time.monotonic() + 90
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, env=env, start_new_session=True
+            )
+        give_up = time.monotonic() + 240
         while True:
             try:
                 return requests.get(self.uri + "/health", timeout=1).raise_for_status()
@@ -94,9 +97,11 @@ class Relay:
 def server(tmp_path_factory, store_in):
     server = Server(tmp_path_factory.mktemp("mlflow_server"))
     store_in(server.folder)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture
