@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(BIN)/uv --quiet --system-certs
 
-.PHONY: setup sc2 train test test-slow lint format bench ui lock clean
+.PHONY: setup sc2 train test test-slow lint format bench docs ui lock clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
+
+docs: $(STAMP)  ## the site, in docs/_build/html
+	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html $(ARGS)
 
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
