@@ -50,6 +50,7 @@ bench: $(STAMP)
 	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
 
 docs: $(STAMP)  ## the site, in docs/_build/html
+	@rm -rf docs/api docs/_build docs/_outside  # pages of modules that are no more
 	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html $(ARGS)
 
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000

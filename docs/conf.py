@@ -1,16 +1,18 @@
 """Settings of the site: `make docs`. Pages are MyST Markdown, the API reference comes from the docstrings."""
 
 import pathlib
+import re
+import shutil
 import sys
 
 import nbformat
 from myst_parser.parsers.sphinx_ import MystParser
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+DOCS = pathlib.Path(__file__).resolve().parent
+CHECKOUT = DOCS.parent
+sys.path.insert(0, str(CHECKOUT))
 
-from tf_marl import __version__
-
-project, author, release = "tf_marl", "the tf_marl authors", __version__
+project, author = "tf_marl", "the tf_marl authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown", ".ipynb": "notebook"}
 exclude_patterns = ["_build", "_templates"]
@@ -19,8 +21,29 @@ html_theme = "furo"
 html_title = "tf_marl"
 myst_heading_anchors = 3
 default_role = "code"  # what stands between single backticks in a docstring
+autodoc_default_options = {"ignore-module-all": True}  # everything has one place: the module that defines it
+autodoc_inherit_docstrings = False  # Keras' are long, and not about us
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes say more, and are in the text
+
+# What pages link to outside of docs/ becomes part of the site: it is copied into docs/_outside/.
+OUTSIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "mlflow_artifacts/results"]
+
+
+def copy_outside(app):
+    shutil.rmtree(DOCS / "_outside", ignore_errors=True)
+    for name in OUTSIDE:
+        source, copy = CHECKOUT / name, DOCS / "_outside" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, copy)
+
+
+def redirect_links(app, docname, source):
+    """Leads links between docs/ and what is outside of it to the copies."""
+    if docname.startswith("_outside/"):
+        source[0] = "---\norphan: true\n---\n" + re.sub(r"\]\(docs/", "](../", source[0])
+    else:
+        source[0] = re.sub(r"\]\(\.\./(README|CONTRIBUTING|CHANGELOG|mlflow_artifacts)", r"](_outside/\1", source[0])
 
 
 class NotebookParser(MystParser):
@@ -34,28 +57,52 @@ class NotebookParser(MystParser):
         super().parse("\n\n".join(blocks), document)
 
 
-def literal_formulas(app, what, name, obj, options, lines):
-    """Makes indented blocks of a docstring's text, such as formulas and pictures, literal blocks.
+def plain_docstrings(app, what, name, obj, options, lines):
+    """Turns a docstring as one writes it for an editor into reStructuredText. It runs after napoleon.
 
-    In Markdown they are; reStructuredText asks for a `::` before them and would call them quotations. It runs after
-    napoleon, whose fields (`:param x: ...`) it leaves alone.
+    Paragraphs that begin indented, such as formulas, become literal blocks. Hanging indents and `Name: ...` begin
+    paragraphs of their own. Outside of backticks `|`, `*` and `_` are no markup.
     """
-    text = lines[:]
-    lines.clear()
-    inside_field = inside_block = False
-    for i, line in enumerate(text):
-        indented = line.startswith(" ")
-        if line and not indented:
-            inside_field, inside_block = line.startswith((":", "..")), False
-        after_blank = i > 0 and not text[i - 1].strip()
-        if indented and after_blank and not inside_field and not inside_block:
-            inside_block = True
-            previous = next((above for above in reversed(lines) if above.strip()), "")
-            if not previous.endswith("::"):
-                lines.extend(["::", ""])
-        lines.append(line)
+    paragraphs = re.split(r"\n[ \t]*\n", "\n".join(lines).strip("\n"))
+    text, in_field, in_literal = [], False, False
+    for paragraph in paragraphs:
+        rows = paragraph.split("\n")
+        if not rows[0].startswith(" "):
+            in_field = rows[0].startswith((":", ".."))
+        if rows[0].startswith(" ") and not in_field:
+            text += ([] if in_literal else ["::", ""]) + [f"    {row}" for row in rows]
+            in_literal = True
+        else:
+            in_literal = False
+            is_markup = in_field or rows[0].startswith(("=", "-", "*")) or any(row.startswith(":") for row in rows)
+            text += [_escaped(row) for row in (rows if is_markup else _hanging(rows))]
+        text.append("")
+    lines[:] = text
+
+
+def _hanging(rows):
+    """Puts a blank line before each entry of a list whose entries go on with an indent."""
+    is_list = any(row.startswith(" ") for row in rows)
+    for i, row in enumerate(rows):
+        begins = (
+            is_list and not row.startswith(" ") and (rows[i - 1].startswith(" ") or re.match(r"[A-Z]\w*(:| ?\()", row))
+        )
+        if i and begins:
+            yield ""
+        yield row.strip()
+
+
+def _escaped(row):
+    parts = re.split(r"(`[^`]*`)", row)
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(
+            r"(?<!\\)(\||\*+(?=[a-z])|(?<=\w)_(?!\w))", lambda found: "\\" + "\\".join(found[0]), parts[i]
+        )
+    return "".join(parts)
 
 
 def setup(app):
     app.add_source_parser(NotebookParser)
-    app.connect("autodoc-process-docstring", literal_formulas, priority=900)
+    app.connect("builder-inited", copy_outside, priority=100)
+    app.connect("source-read", redirect_links)
+    app.connect("autodoc-process-docstring", plain_docstrings, priority=900)
