@@ -19,6 +19,8 @@ exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "tf_marl"
+html_show_copyright = False
+highlight_language = "none"  # of blocks that name none: commands and formulas
 myst_heading_anchors = 3
 default_role = "code"  # what stands between single backticks in a docstring
 autodoc_default_options = {"ignore-module-all": True}  # everything has one place: the module that defines it
@@ -74,8 +76,10 @@ def plain_docstrings(app, what, name, obj, options, lines):
             in_literal = True
         else:
             in_literal = False
-            is_markup = in_field or rows[0].startswith(("=", "-", "*")) or any(row.startswith(":") for row in rows)
-            text += [_escaped(row) for row in (rows if is_markup else _hanging(rows))]
+            fields = next((i for i, row in enumerate(rows) if row.startswith(":") or in_field), len(rows))
+            is_markup = rows[0].startswith(("=", "-", "*"))
+            text += [_escaped(row) for row in (rows[:fields] if is_markup else _hanging(rows[:fields]))]
+            text += ["", *map(_escaped, rows[fields:])]
         text.append("")
     lines[:] = text
 
@@ -83,26 +87,29 @@ def plain_docstrings(app, what, name, obj, options, lines):
 def _hanging(rows):
     """Puts a blank line before each entry of a list whose entries go on with an indent."""
     is_list = any(row.startswith(" ") for row in rows)
-    for i, row in enumerate(rows):
-        begins = (
-            is_list and not row.startswith(" ") and (rows[i - 1].startswith(" ") or re.match(r"[A-Z]\w*(:| ?\()", row))
-        )
-        if i and begins:
+    for before, row in zip([None, *rows], rows, strict=False):
+        names_something = re.match(r"[A-Z]\w*(:| ?\()", row)
+        if before and is_list and not row.startswith(" ") and (names_something or before.startswith(" ")):
             yield ""
         yield row.strip()
 
 
 def _escaped(row):
+    """Escapes what would be markup, outside of backticks."""
     parts = re.split(r"(`[^`]*`)", row)
-    for i in range(0, len(parts), 2):
-        parts[i] = re.sub(
-            r"(?<!\\)(\||\*+(?=[a-z])|(?<=\w)_(?!\w))", lambda found: "\\" + "\\".join(found[0]), parts[i]
-        )
+    markup = r"(?<!\\)(\||\*+(?=[a-z])|(?<=\w)_(?!\w))"
+    parts[::2] = [re.sub(markup, lambda found: "\\" + "\\".join(found[0]), part) for part in parts[::2]]
     return "".join(parts)
+
+
+def skip_fields(app, what, name, obj, skip, options):
+    """Leaves out a named tuple's fields, which its signature lists and Python describes as aliases for numbers."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
 
 
 def setup(app):
     app.add_source_parser(NotebookParser)
     app.connect("builder-inited", copy_outside, priority=100)
     app.connect("source-read", redirect_links)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", plain_docstrings, priority=900)

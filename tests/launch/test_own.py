@@ -86,15 +86,15 @@ def test_the_examples_of_a_learner_a_world_and_a_sink_go_through_the_commands(la
     assert "cross_entropy" in refused.stderr
 
 
-def test_the_examples_of_a_clip_rule_and_a_restraint_go_through_training(launch, tiny, tmp_path):
-    _, *rest = tiny  # but for the algorithm's file
-    flags = ["--plugin=my_trust_region", f"--gin_file={EXAMPLES}/my_trust_region.gin", *rest]
-    flags += ["--gin_bindings=train.num_env_steps = 100", "--root_dir=run", "--tracking_uri=folder:kept"]
-    trained = launch("launch.train", *flags, "--noregister", "--noreplay", cwd=tmp_path, env=ENV)
+def test_the_examples_of_a_clip_rule_and_a_restraint_go_through_training(launch, tmp_path):
+    flags = ["--plugin=my_trust_region", f"--gin_file={EXAMPLES}/my_trust_region.gin", "--gin_file=maps/climbing.gin"]
+    flags += ["--gin_bindings=train.num_env_steps = 100", "--gin_bindings=environment.num_envs = 4"]
+    flags += ["--root_dir=run", "--tracking_uri=folder:kept", "--noregister"]
+    trained = launch("launch.train", *flags, cwd=tmp_path, env=ENV)
     assert trained.code == 0, trained.stderr
     (metrics,) = tmp_path.glob("kept/**/metrics.csv")
     recorded = {name: float(value) for _, _, name, value in csv.reader(metrics.read_text().splitlines()[1:])}
-    assert recorded["trust_region/epsilon"] == pytest.approx(0.5 / 3**0.5)
+    assert recorded["trust_region/epsilon"] == pytest.approx(0.5 / 2**0.5)
     assert 1 <= recorded["trust_region/stopped_after"] <= 4
 
 
