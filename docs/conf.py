@@ -88,7 +88,7 @@ def _hanging(rows):
     """Puts a blank line before each entry of a list whose entries go on with an indent."""
     is_list = any(row.startswith(" ") for row in rows)
     for before, row in zip([None, *rows], rows, strict=False):
-        names_something = re.match(r"[A-Z]\w*(:| ?\()", row)
+        names_something = re.match(r"[A-Z]\w*( \w+)?(:| ?\()", row)
         if before and is_list and not row.startswith(" ") and (names_something or before.startswith(" ")):
             yield ""
         yield row.strip()
