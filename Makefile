@@ -61,4 +61,4 @@ lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 		--extra dev --extra sc2 pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build docs/api docs/_outside *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
