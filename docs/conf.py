@@ -23,9 +23,11 @@ html_show_copyright = False
 highlight_language = "none"  # of blocks that name none: commands and formulas
 myst_heading_anchors = 3
 default_role = "code"  # what stands between single backticks in a docstring
+autoclass_content = "both"  # with what __init__ says of its arguments
 autodoc_default_options = {"ignore-module-all": True}  # everything has one place: the module that defines it
 autodoc_inherit_docstrings = False  # Keras' are long, and not about us
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # shapes say more, and are in the text
 
 # What pages link to outside of docs/ becomes part of the site: it is copied into docs/_outside/.
