@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(BIN)/uv --quiet --system-certs
 
-.PHONY: setup sc2 train test test-slow lint format bench ui build lock clean
+.PHONY: setup sc2 train test test-slow lint format bench docs ui build lock clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,10 @@ format: $(STAMP)
 bench: $(STAMP)
 	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
 
+docs: $(STAMP)  ## the site, in docs/_build/html
+	@rm -rf docs/api docs/_build docs/_outside  # pages of modules that are no more
+	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html $(ARGS)
+
 ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
 
@@ -60,4 +64,4 @@ lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 		--group dev --group docs --extra sc2 pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist docs/_build docs/api docs/_outside .pytest_cache .mypy_cache .ruff_cache .hypothesis

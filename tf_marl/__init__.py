@@ -22,6 +22,8 @@ from tf_marl import quiet
 
 __version__ = "0.1.0"
 
+if sys.platform != "linux":
+    raise ImportError(f"tf_marl runs on Linux, not on {sys.platform}: use a container, or WSL 2 on Windows")
 if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     raise ImportError("import tf_marl before tensorflow (or set TF_USE_LEGACY_KERAS=1): TF-Agents and TFP need Keras 2")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"

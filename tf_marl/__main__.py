@@ -1,6 +1,7 @@
 """Runs a command by its name: tf-marl train --gin_file=ippo.gin --gin_file=maps/3m.gin"""
 
 import importlib.util
+import os
 import pkgutil
 import runpy
 import sys
@@ -26,6 +27,7 @@ def main() -> None:
         print(f"error: tf-marl {name}: no such command; choose one of: {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
+    sys.path.insert(0, os.getcwd())  # as `python -m` has it: --plugin finds what lies in the current directory
     runpy.run_module(f"{package}.{name}", run_name="__main__", alter_sys=True)
 
 

@@ -1,11 +1,15 @@
 """Learners, worlds and sinks of one's own go through every command, and none of those was told of them."""
 
+import csv
 import json
+import os
 import pathlib
 
 import pytest
 
-HERE = str(pathlib.Path(__file__).parent)
+EXAMPLES = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "examples"  # of docs/extending.md
+ENV = {"PYTHONPATH": os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")]))}
+LEARNER_AND_WORLD = ("--plugin=my_learner", "--plugin=my_world")
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +59,49 @@ def test_a_second_learners_team_is_evaluated_and_exported(reinforced, warm_launc
     assert (pathlib.Path(made["saved_model"]) / "signature.json").is_file()
 
 
-def test_a_learner_a_world_and_a_sink_of_ones_own_need_one_file_and_no_change(launch, tmp_path):
-    (tmp_path / "mine.gin").write_text(
-        "train.agent = @counting\n"
-        "train.num_env_steps = 200\ntrain.rollout_steps = 8\ntrain.eval_episodes = 4\n"
-        'environment.backend = "agreeing"\nenvironment.map_name = "agree"\nenvironment.num_envs = 4\n'
-    )
-    env = {"PYTHONPATH": HERE}
-    flags = ["--plugin=my_team", "--gin_file=mine.gin", "--root_dir=run", "--tracking_uri=lines:kept.txt", "--json"]
-    trained = launch("launch.train", *flags, "--noregister", cwd=tmp_path, env=env)
+def test_the_examples_of_a_learner_a_world_and_a_sink_go_through_the_commands(launch, tmp_path):
+    flags = [
+        *LEARNER_AND_WORLD,
+        "--plugin=my_sink",
+        f"--gin_file={EXAMPLES}/my_run.gin",
+        "--gin_bindings=train.num_env_steps = 200",
+        "--gin_bindings=train.eval_episodes = 4",
+        "--gin_bindings=environment.num_envs = 8",
+        "--root_dir=run",
+        "--tracking_uri=lines:kept.txt",
+        "--noregister",
+        "--json",
+    ]
+    trained = launch("launch.train", *flags, cwd=tmp_path, env=ENV)
     result = trained.json()
-    assert 0.0 <= result["eval/return_mean"] <= 1.0
-    assert f"return {result['eval/return_mean']:.2f} in its greedy episodes" in trained.stdout
+    assert f"met in {result['eval/met_mean']:.0%}, return {result['eval/return_mean']:.2f}" in trained.stdout
     kept = (tmp_path / "kept.txt").read_text()
-    assert kept.startswith("start counting_agree_seed0 @counting\n")
-    assert "count/rollouts" in kept
+    assert kept.startswith("start cross_entropy_pair_seed0 @cross_entropy\n")
+    assert "elite/return_min" in kept
     assert kept.rstrip().endswith("finish FINISHED")
-    played = launch("launch.evaluate", "--plugin=my_team", "--root_dir=run", "--json", cwd=tmp_path, env=env)
-    assert json.loads(played.stdout.splitlines()[-1])["episode_length_mean"] == 1.0
-    refused = launch("launch.evaluate", "--root_dir=run", cwd=tmp_path, env=env)
+    played = launch("launch.evaluate", *LEARNER_AND_WORLD, "--root_dir=run", "--json", cwd=tmp_path, env=ENV)
+    assert json.loads(played.stdout.splitlines()[-1])["episode_length_mean"] <= 16
+    refused = launch("launch.evaluate", "--root_dir=run", cwd=tmp_path, env=ENV)
     assert refused.code == 2
-    assert "counting" in refused.stderr
+    assert "cross_entropy" in refused.stderr
+
+
+def test_the_examples_of_a_clip_rule_and_a_restraint_go_through_training(launch, tmp_path):
+    flags = ["--plugin=my_trust_region", f"--gin_file={EXAMPLES}/my_trust_region.gin", "--gin_file=maps/climbing.gin"]
+    flags += ["--gin_bindings=train.num_env_steps = 100", "--gin_bindings=environment.num_envs = 4"]
+    flags += ["--root_dir=run", "--tracking_uri=folder:kept", "--noregister"]
+    trained = launch("launch.train", *flags, cwd=tmp_path, env=ENV)
+    assert trained.code == 0, trained.stderr
+    (metrics,) = tmp_path.glob("kept/**/metrics.csv")
+    recorded = {name: float(value) for _, _, name, value in csv.reader(metrics.read_text().splitlines()[1:])}
+    assert recorded["trust_region/epsilon"] == pytest.approx(0.5 / 2**0.5)
+    assert 1 <= recorded["trust_region/stopped_after"] <= 4
+
+
+@pytest.mark.slow
+def test_the_example_of_a_learner_learns_to_meet(launch, tmp_path):
+    flags = [*LEARNER_AND_WORLD, f"--gin_file={EXAMPLES}/my_run.gin", "--root_dir=run", "--tracking_uri=folder:kept"]
+    assert launch("launch.train", *flags, "--json", cwd=tmp_path, env=ENV).json()["eval/met_mean"] >= 0.9
 
 
 def test_a_plugin_that_is_none_is_named(warm_launch):
