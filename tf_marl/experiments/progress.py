@@ -1,8 +1,8 @@
-"""What a person who waits for an experiment sees."""
+"""Messages to a person who waits for an experiment."""
 
 import sys
 
 
 def tell(text: str) -> None:
-    """Writes a line to stderr, where it is in nobody's way who reads the results from stdout."""
+    """Writes a line to stderr, so that stdout holds results alone."""
     print(text, file=sys.stderr, flush=True)
