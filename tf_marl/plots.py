@@ -12,7 +12,7 @@ from PIL import Image
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osDv^<>"
-DPI = 120  # a panel of 4 inches is 480 pixels wide
+DPI = 110  # a panel of 4 inches is 440 pixels wide
 # Three measures of how far the joint policy moves (see `tf_marl.diagnostics`), and what plots call them.
 JOINT_TVS = {
     "joint_tv_sum": "sum bound (the paper's)",
@@ -32,7 +32,8 @@ def panels(rows: int, columns: int, **options) -> tuple[figure.Figure, list[axes
     Returns:
         The figure, and its `rows * columns` plots as a list, row by row.
     """
-    drawing = figure.Figure(figsize=(1 + 4 * columns, 1 + 3.2 * rows), layout="constrained")
+    drawing = figure.Figure(figsize=(1 + 4 * columns, 1 + 3.2 * rows))
+    drawing.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # inches
     plots = drawing.subplots(rows, columns, squeeze=False, **options).ravel()
     for plot in plots:
         plot.grid(color="0.9")

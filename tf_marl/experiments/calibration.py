@@ -155,7 +155,7 @@ def beside_the_game(table: pd.DataFrame) -> figure.Figure:
         plot.set(xlabel=f"{label}, StarCraft II", ylabel=f"{label}, ours")
     for row in table[table.difference.abs() > 0.1].itertuples():
         place = row.reward, row.our_reward
-        plots[1].annotate(row.map, place, fontsize=7, xytext=(5, -9), textcoords="offset points")
+        plots[1].annotate(row.map, place, fontsize=8, ha="right", xytext=(-7, 1), textcoords="offset points")
     plots[1].legend(fontsize=8)
     return drawing
 
