@@ -1,13 +1,19 @@
-"""What all plots share. They are readable in grey: what colours tell, line styles tell too."""
+"""Shared parts of every plot: empty panels, colours, line styles, and how a drawing is written to a file.
 
+Plots are readable in grey: line styles and markers repeat what colours tell.
+"""
+
+import io
 import pathlib
 
 import numpy as np
-from matplotlib import axes, colormaps, figure, rc_context
+from matplotlib import axes, colormaps, figure
+from PIL import Image
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osDv^<>"
-# How the joint policy's total variation is measured, see `diagnostics`, and what plots call that.
+DPI = 110  # a panel of 4 inches is 440 pixels wide
+# Three measures of how far the joint policy moves (see `tf_marl.diagnostics`), and what plots call them.
 JOINT_TVS = {
     "joint_tv_sum": "sum bound (the paper's)",
     "joint_tv_product": "product bound",
@@ -16,8 +22,18 @@ JOINT_TVS = {
 
 
 def panels(rows: int, columns: int, **options) -> tuple[figure.Figure, list[axes.Axes]]:
-    """An empty figure, and its plots, row by row. Args: options, of matplotlib's `subplots`."""
-    drawing = figure.Figure(figsize=(1 + 4 * columns, 1 + 3.2 * rows), layout="constrained")
+    """Creates a figure with a grid of empty plots.
+
+    Args:
+        rows: number of plots from top to bottom.
+        columns: number of plots from left to right.
+        **options: further arguments of matplotlib's `Figure.subplots`, such as `sharey=True`.
+
+    Returns:
+        The figure, and its `rows * columns` plots as a list, row by row.
+    """
+    drawing = figure.Figure(figsize=(1 + 4 * columns, 1 + 3.2 * rows))
+    drawing.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)  # inches
     plots = drawing.subplots(rows, columns, squeeze=False, **options).ravel()
     for plot in plots:
         plot.grid(color="0.9")
@@ -26,19 +42,29 @@ def panels(rows: int, columns: int, **options) -> tuple[figure.Figure, list[axes
 
 
 def colors(count: int) -> np.ndarray:
-    """As many, from dark to light: [count, 4]."""
+    """Returns `count` colours from dark to light, as RGBA values in [0, 1] of shape [count, 4]."""
     return colormaps["viridis"](np.linspace(0.0, 0.85, count))
 
 
 def grey(stressed: bool) -> str:
-    """Black if stressed, else lighter."""
+    """Returns matplotlib's name for black if the line is to stand out, and for a lighter grey otherwise."""
     return "0" if stressed else "0.45"
 
 
-def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:
-    """As pixels and as vectors: `name.png`, `name.svg`."""
-    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    with rc_context({"svg.hashsalt": name}):  # equal plots are equal files
-        for path in paths:
-            drawing.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return paths
+def write(drawing: figure.Figure, folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Writes a figure as a PNG file of at most 256 colours, which is a third of the size of one in full colour.
+
+    Args:
+        drawing: the figure.
+        folder: an existing folder.
+        name: the file's name without its ending.
+
+    Returns:
+        The path of the file.
+    """
+    pixels = io.BytesIO()
+    drawing.savefig(pixels, dpi=DPI, format="png")
+    path = folder / f"{name}.png"
+    # A table of 256 colours is chosen for the picture; mixing two of them would blur thin lines.
+    Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    return path

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_marl.experiments.tables import Tables
+from tf_marl.experiments.tables import Tables, markdown
 
 KEYS = {"rule": str, "clip": float, "seed": int}
 
@@ -42,3 +42,8 @@ def test_whole_numbers_and_texts_stay_what_they_are(tmp_path):
     table = Tables(tmp_path, ("runs", "curves"), KEYS)["runs"]
     assert list(table["rule"]) == ["none"]
     assert (table["clip"].dtype, table["seed"].dtype) == (float, int)
+
+
+def test_markdown_takes_texts_as_they_are():
+    lines = markdown(["p", "p"], [["0.30", "E|x|"], [1, ""]]).splitlines()
+    assert [line.replace(" ", "") for line in lines] == ["|p|p|", "|:-----|:-------|", r"|0.30|E\|x\||", "|1||"]

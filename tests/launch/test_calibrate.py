@@ -16,7 +16,19 @@ def test_a_map_is_held_against_its_games(warm_launch, tmp_path):
     assert result["mean_difference"] == pytest.approx(cells.difference.abs().mean(), abs=1e-3)
     page = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert page.count("| 2m_vs_1z |") == 4
-    assert (tmp_path / "out" / "cells.png").stat().st_size > 10_000
+    drawn = {name: (tmp_path / "out" / name).read_bytes() for name in ("README.md", "cells.png")}
+    assert len(drawn["cells.png"]) > 5_000
+    for name in drawn:
+        (tmp_path / "out" / name).unlink()
+    assert warm_launch("launch.calibrate", "--draw", f"--out={tmp_path}/out", "--json").json() == result
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in drawn} == drawn
+
+
+def test_a_table_that_is_not_there_cannot_be_drawn(warm_launch, tmp_path):
+    outcome = warm_launch("launch.calibrate", "--draw", f"--out={tmp_path}")
+    assert outcome.code == 2
+    assert outcome.stderr.startswith("error: --out: ")
+    assert "cells.csv" in outcome.stderr
 
 
 def test_games_that_are_not_there_are_refused(warm_launch, tmp_path):

@@ -29,7 +29,7 @@ def figure(warm_launch, store_in, tmp_path_factory):
 
 def test_a_figure_is_tables_and_plots_in_its_folder_and_in_mlflow(figure):
     result = figure.first.json()
-    names = {"table.csv", "percentiles.csv", "figure_1b.png", "figure_1b.svg"}
+    names = {"table.csv", "percentiles.csv", "figure_1b.png"}
     assert {path.name for path in figure.folder.iterdir()} == names
     client = mlflow.MlflowClient(f"sqlite:///{figure.folder.parent}/mlflow.db")
     assert {file.path for file in client.list_artifacts(result["run_id"])} == names

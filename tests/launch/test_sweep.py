@@ -93,7 +93,7 @@ def test_a_figure_of_runs_that_are_there_is_drawn_and_the_claims_are_judged(swep
     assert (result["figures"], result["wanted"]) == ({"2": 1}, {"2": 2})
     assert result["verdicts"]["The range of ratios grows with epochs"] == "supported"  # figure 1's data
     assert result["verdicts"]["IPPO and MAPPO are equivalent"] == "undecided"
-    names = {"figure_2.png", "figure_2.svg", "verdicts.csv", "verdicts.md"}
+    names = {"figure_2.png", "verdicts.csv", "verdicts.md"}
     assert names <= {path.name for path in (swept.folder / "out").iterdir()}
 
 

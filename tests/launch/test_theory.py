@@ -1,6 +1,7 @@
 """The theorems' table from the command line."""
 
 import json
+import shutil
 
 import mlflow
 import pandas as pd
@@ -39,10 +40,23 @@ def test_tables_plots_and_witnesses_are_in_mlflow(theory):
     folder, outcome = theory
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     names = {path.name for path in (folder / "out").rglob("*") if path.is_file()}
-    plots = {"monotonicity.png", "joint_tv.png", "certificate.png", "curves.svg"}
+    plots = {"monotonicity.png", "joint_tv.png", "certificate.png", "curves.png"}
     assert {"theory.md", "statements.csv", "learning.csv", "curves.csv"} | plots <= names
     assert {file.path for file in client.list_artifacts(outcome.json()["run_id"])} == names
     assert client.get_run(outcome.json()["run_id"]).info.status == "FINISHED"
+
+
+def test_page_and_plots_are_drawn_again_from_the_tables_alone(theory, warm_launch, tmp_path):
+    folder, outcome = theory
+    for path in (folder / "out").glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    again = warm_launch(
+        "launch.theory", "--draw", f"--out={tmp_path}", f"--tracking_uri=sqlite:///{folder}/mlflow.db", "--json"
+    )
+    assert again.json()["statements"] == outcome.json()["statements"]
+    drawn = {path.name for path in (folder / "out").glob("*.*")}
+    assert {path.name for path in tmp_path.glob("*.*")} == drawn
+    assert all((tmp_path / name).read_bytes() == (folder / "out" / name).read_bytes() for name in drawn)
 
 
 def test_backtracking_is_never_beyond_alpha(theory):

@@ -33,5 +33,16 @@ def test_all_of_it_is_drawn_and_held_against_the_paper(table, percentiles, tmp_p
     assert result["fits"]["joint_tv"]["slope"] == pytest.approx(0.025)
     assert {path.name for path in files} == {path.name for path in tmp_path.iterdir()}
     page = (tmp_path / "figure_1.md").read_text("utf-8")
-    assert page.count("\n| 2s3z | 5 | ") == len(published.EPOCHS_COMPARED) * 3
-    assert "| 2s3z | 5 | none | 99 |" in page
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in page.splitlines()]
+    assert sum(row[:2] == ["2s3z", "5"] for row in rows) == len(published.EPOCHS_COMPARED) * 3
+    assert ["2s3z", "5", "none", "99"] in rows
+
+
+def test_the_page_names_the_seeds_that_there_are(table, percentiles, tmp_path):
+    figure_1.draw(figure_1.WHOLE, 5, put(tmp_path, table, percentiles))
+    assert "`tf-marl figure --figure=1 --seeds=2`" in (tmp_path / "figure_1.md").read_text("utf-8")
+
+
+def test_what_was_not_measured_cannot_be_drawn(tmp_path):
+    with pytest.raises(ValueError, match="nothing that figure 1b shows"):
+        figure_1.draw("1b", 2, figure_1.open_tables(tmp_path))

@@ -1,1 +1,1 @@
-"""What stands on whole training runs: sweeps of them and their tables, statistics, champions, comparisons."""
+"""Experiments that consist of whole training runs: sweeps, their tables, statistics, champions and comparisons."""

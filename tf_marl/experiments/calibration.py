@@ -1,6 +1,6 @@
-"""The embedded battle held against StarCraft II: results of scripted teams here and in the game, cell by cell.
+"""The embedded battle compared with StarCraft II: what scripted teams achieve in each, cell by cell.
 
-A cell is a script on a map. What was played, and by which rules: `scripted_games`.
+A cell is a script on a map. `tf_marl.experiments.scripted_games` says which games were played, and by which rules.
 """
 
 import pathlib
@@ -13,18 +13,25 @@ from matplotlib import figure
 from scipy import stats
 
 from tf_marl import tracking
+from tf_marl.experiments.progress import tell
+from tf_marl.experiments.tables import markdown
 from tf_marl.plots import MARKERS, colors, panels, write
 
-LEVEL = 0.05  # of the tests
+LEVEL = 0.05  # a test refutes where its p value is below
 
 
 def read_games(path: str | pathlib.Path | None = None) -> pd.DataFrame:
-    """Games that were played in StarCraft II, a row each: `script`, `map`, `final_reward` in [0, 1], `won` 0 or 1.
+    """Reads results of games that were played in StarCraft II.
 
-    Args: path, of a table as CSV; by default the published games.
+    Args:
+        path: a CSV file; by default the published games.
+
+    Returns:
+        A row for each game: `script`, `map`, `final_reward` in [0, 1], and `won`, which is 0 or 1.
+
     Raises:
-        ValueError: it lacks a column, or a value is none; names it.
-        OSError: it cannot be read.
+        ValueError: a column is missing, or a value is out of range; the message names it.
+        OSError: the file cannot be read.
     """
     table = pathlib.Path(path) if path else resources.files("tf_marl").joinpath("data/real_game_scripts.csv")
     with table.open(encoding="utf-8") as file:
@@ -38,22 +45,50 @@ def read_games(path: str | pathlib.Path | None = None) -> pd.DataFrame:
     return games
 
 
-def compare(games: pd.DataFrame, ours: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """The game's results beside ours, a row for each script on each map.
+def measure(games: pd.DataFrame, battles: int, profile: str, seed: int, folder: pathlib.Path) -> None:
+    """Plays battles of ours for every cell of the games, and writes the comparison to `cells.csv`.
+
+    Progress goes to stderr, a line for each cell.
 
     Args:
-        games: a row a game: `script`, `map`, `final_reward`, `won`.
-        ours: by script and map, final rewards and wins of our battles, [B] each.
+        games: games in StarCraft II, as `read_games` returns them.
+        battles: number of our battles in each cell.
+        profile: name of the unit values, one of those in `tf_marl.environments.combat.units`.
+        seed: root of all randomness.
+        folder: an existing folder for the table.
+
+    Raises:
+        ValueError: a map, a profile or a script is unknown; the message names it.
+    """
+    from tf_marl.experiments import scripted_games  # it needs TensorFlow, which drawing does not
+
+    ours = {}
+    cells = dict.fromkeys(zip(games.script, games["map"], strict=True))
+    for name, map_name, rewards, won in scripted_games.play(cells, battles, profile, seed):
+        ours[name, map_name] = rewards, won
+        tell(f"{map_name:>16} {name:<8} won {won.mean():.2f}   final reward {rewards.mean():.3f}")
+    facts = {"profile": profile, "seed": seed, "git_commit": tracking.git_commit()}
+    compare(games, ours).assign(**facts).to_csv(folder / "cells.csv", index=False, float_format="%.4g")
+
+
+def compare(games: pd.DataFrame, ours: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """Compares our battles with the games of StarCraft II, cell by cell.
+
+    Args:
+        games: games in StarCraft II, as `read_games` returns them.
+        ours: for each cell, a pair of script and map, the final rewards and the wins (bool) of our battles, [B] each.
+
     Returns:
-        `games` and `battles` that there were, win rates with the game's 95% interval (Wilson 1927), means and standard
-        deviations of final rewards, their `difference`, and two verdicts: `p_won`, of the exact binomial test that our
-        win rate is the game's, and `p_reward`, of Kolmogorov's and Smirnov's that final rewards are spread alike.
+        A row for each cell: the numbers of `games` and `battles`; win rates, the game's with a 95% interval (Wilson
+        1927); means and standard deviations of final rewards, and the `difference` of the means; and two p values.
+        `p_won` belongs to the exact binomial test that the game's win rate equals ours, `p_reward` to the
+        Kolmogorov-Smirnov test that both final rewards have the same distribution.
     """
     rows = []
     for (name, map_name), cell in games.groupby(["script", "map"], sort=False):
         rewards, wins = ours[name, map_name]
         count = int(cell.won.sum())
-        # Where all or none of ours are won, as if another half had not been.
+        # Half a win and half a loss are added, so that a cell where we win all battles or none can be tested.
         rate = (wins.sum() + 0.5) / (len(wins) + 1)
         interval = stats.binomtest(count, len(cell)).proportion_ci(method="wilson")
         rows.append(
@@ -79,7 +114,15 @@ def compare(games: pd.DataFrame, ours: Mapping[tuple[str, str], tuple[np.ndarray
 
 
 def summarise(table: pd.DataFrame) -> dict[str, float]:
-    """How close they are, in four numbers."""
+    """Summarises a comparison in four numbers.
+
+    Args:
+        table: the comparison, as `compare` returns it.
+
+    Returns:
+        `not_refuted` and `rewards_not_refuted`, the shares of cells whose win rates and whose final rewards the games
+        do not refute at 5%; `mean_difference` and `max_difference`, of the absolute differences of final rewards.
+    """
     differences = table.difference.abs()
     return {
         "not_refuted": float((table.p_won >= LEVEL).mean()),
@@ -90,9 +133,12 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 def beside_the_game(table: pd.DataFrame) -> figure.Figure:
-    """Win rates and final rewards of scripted teams, ours against StarCraft II's: a point for each script on each map.
+    """Draws our win rates and final rewards against StarCraft II's, with a point for each cell.
 
-    Args: table, as `compare` makes it.
+    Horizontal bars are the game's 95% intervals of win rates and its standard deviations of final rewards.
+
+    Args:
+        table: the comparison, as `compare` returns it.
     """
     drawing, plots = panels(1, 2)
     ends = {
@@ -109,37 +155,38 @@ def beside_the_game(table: pd.DataFrame) -> figure.Figure:
         plot.set(xlabel=f"{label}, StarCraft II", ylabel=f"{label}, ours")
     for row in table[table.difference.abs() > 0.1].itertuples():
         place = row.reward, row.our_reward
-        plots[1].annotate(row.map, place, fontsize=7, xytext=(5, -9), textcoords="offset points")
+        plots[1].annotate(row.map, place, fontsize=8, ha="right", xytext=(-7, 1), textcoords="offset points")
     plots[1].legend(fontsize=8)
     return drawing
 
 
-def report(table: pd.DataFrame, profile: str, battles: int, seed: int, folder: pathlib.Path) -> None:
-    """Writes the table, `cells.csv`, its figure and a page for people to read.
+def draw(folder: pathlib.Path) -> pd.DataFrame:
+    """Draws `cells.png` and writes the page `README.md` from the table `cells.csv` in the same folder.
 
-    Args:
-        table: as `compare` makes it.
-        profile: of unit values.
-        battles: of ours in each cell.
-        seed: of them.
-        folder: where to.
+    Returns:
+        The table.
+
+    Raises:
+        OSError: the table cannot be read, or a file cannot be written.
     """
-    table.to_csv(folder / "cells.csv", index=False, float_format="%.4g")
+    table = pd.read_csv(folder / "cells.csv")
     write(beside_the_game(table), folder, "cells")
-    (folder / "README.md").write_text(_page(table, profile, battles, seed), "utf-8")
+    (folder / "README.md").write_text(_page(table), "utf-8")
+    return table
 
 
-def _page(table: pd.DataFrame, profile: str, battles: int, seed: int) -> str:
-    summary = summarise(table)
+def _page(table: pd.DataFrame) -> str:
+    summary, first = summarise(table), table.iloc[0]
     lines = [
         "# The embedded battle beside StarCraft II",
         "",
-        f"`python -m launch.calibrate --profile={profile} --battles={battles} --seed={seed}`, code of"
-        f" {tracking.git_commit()}. Whose games they are, and by which rules:"
+        f"`tf-marl calibrate --profile={first.profile} --battles={first.battles} --seed={first.seed}`, code of"
+        f" {first.git_commit}. Whose games they are, and by which rules:"
         " `tf_marl/experiments/scripted_games.py`.",
         "",
         f"- Win rates that the games do not refute at {LEVEL:.0%} (exact binomial test): {summary['not_refuted']:.0%}.",
-        f"- Distributions of the final reward likewise (Kolmogorov-Smirnov): {summary['rewards_not_refuted']:.0%}.",
+        f"- Distributions of the final reward that the games do not refute at {LEVEL:.0%} (Kolmogorov-Smirnov):"
+        f" {summary['rewards_not_refuted']:.0%}.",
         f"- Mean difference of the final reward {summary['mean_difference']:.3f}, the largest"
         f" {summary['max_difference']:.3f}.",
         "",
@@ -147,15 +194,13 @@ def _page(table: pd.DataFrame, profile: str, battles: int, seed: int) -> str:
         "",
         "Win rates with 95% intervals (Wilson), final rewards with standard deviations; what is refuted in bold:",
         "",
-        "| map | script | won, game | won, ours | p | final reward, game | final reward, ours | difference | p |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    columns = ["map", "script", "won, game", "won, ours", "p", "final reward, game", "final reward, ours"]
+    rows = []
     for row in table.itertuples():
         p_won, p_reward = (f"**{p:.2g}**" if p < LEVEL else f"{p:.2g}" for p in (row.p_won, row.p_reward))
         won = f"{row.won:.2f} ({row.won_low:.2f} to {row.won_high:.2f})"
-        lines.append(
-            f"| {row.map} | {row.script} | {won} | {row.our_won:.2f} | {p_won} |"
-            f" {row.reward:.3f} ± {row.reward_std:.3f} | {row.our_reward:.3f} ± {row.our_reward_std:.3f} |"
-            f" {row.difference:+.3f} | {p_reward} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [row.map, row.script, won, f"{row.our_won:.2f}", p_won]
+        cells += [f"{row.reward:.3f} ± {row.reward_std:.3f}", f"{row.our_reward:.3f} ± {row.our_reward_std:.3f}"]
+        rows.append([*cells, f"{row.difference:+.3f}", p_reward])
+    return "\n".join([*lines, markdown([*columns, "difference", "p"], rows)]) + "\n"

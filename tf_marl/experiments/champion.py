@@ -1,7 +1,7 @@
-"""Who is champion of a registered model: the version that the alias `champion` is on.
+"""The champion of a registered model, which is the version that carries the alias `champion`.
 
-Challenger and champion play the same fresh episodes, which neither was chosen by. The alias moves to the challenger if
-it does better beyond chance; where there is no champion yet, it moves without a challenge.
+A challenger and the champion play the same fresh episodes, which played no part in choosing either of them. The alias
+moves to the challenger if it does better than chance explains. The first version becomes champion without a challenge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,37 +18,42 @@ if TYPE_CHECKING:
     from tf_marl.environments.world import World
 
 CHAMPION = "champion"  # the alias
-EPISODES = 256
+EPISODES = 256  # that each version plays
 CONFIDENCE = 0.95
 _RETURN = "return_mean"
-_BLOCKS = 16  # that episodes are played in where mean returns are compared
+_BLOCKS = 16  # of episodes, where mean returns are compared: one mean for each block
 
 
 class Challenge(NamedTuple):
-    """What came of one."""
+    """Holds the result of a challenge."""
 
-    champion: int  # version, from now on
-    verdict: str  # for a person to read
-    metric: str | None  # that the two were compared by, such as `battle_won_mean`; None if nobody played
-    scores: dict[int, float]  # that metric, by version; empty if nobody played
+    champion: int  # the version that is champion from now on
+    verdict: str  # a sentence for a person to read
+    metric: str | None  # what the two were compared by, such as `battle_won_mean`; None if nobody played
+    scores: dict[int, float]  # the metric's value for each version; empty if nobody played
 
 
 def challenge(
     tracking_uri: str, name: str, version: int, episodes: int = EPISODES, confidence: float = CONFIDENCE
 ) -> Challenge:
-    """Lets a version of a registered model challenge the one that is its champion.
+    """Lets a version of a registered model challenge the champion, and moves the alias if the challenger wins.
 
-    They are compared by how often the first of the world's `outcomes` comes true, where it has any, else by the mean
-    return: see `chance_of_rate` and `chance_of_returns`.
+    If the world has outcomes, such as `battle_won`, the two are compared by the share of episodes with the first of
+    them (`chance_of_rate`), otherwise by the mean return (`chance_of_returns`). The verdict is kept as the version's
+    tag `challenge`. A version that is made for other environment settings than the champion's cannot win.
 
     Args:
-        tracking_uri: of the store.
-        name: of the registered model.
-        version: that challenges.
-        episodes: that each plays.
-        confidence: in (0, 1), that it takes to win.
+        tracking_uri: address of the MLflow store.
+        name: name of the registered model.
+        version: the version that challenges.
+        episodes: number of episodes that each of the two plays.
+        confidence: confidence in (0, 1) that the challenger is better, which it needs to win.
+
+    Returns:
+        The champion from now on, and how that was decided.
+
     Raises:
-        ValueError: there is no such version, or none that can play.
+        ValueError: a version does not exist or cannot play.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     client = tracking.client(tracking_uri)
@@ -74,14 +79,20 @@ def challenge(
             won = chance < 1 - confidence
             verdict = f"version {version} is the champion" if won else f"version {champion} stays the champion"
             verdict += f": {_told(metric, scores, episodes)} (confidence asked for: {confidence:.0%})"
-    if won:  # before it is written down: who was stopped between the two challenges again
+    if won:  # the alias before the tag: a process that is stopped in between then challenges again
         client.set_registered_model_alias(name, CHAMPION, str(version))
     client.set_model_version_tag(name, str(version), "challenge", verdict)
     return Challenge(version if won else champion, verdict, metric, scores)
 
 
 def challenged(tracking_uri: str, name: str, version: int) -> str | None:
-    """What came of it when a version challenged the champion, if it did; no challenge counts where there is none."""
+    """Returns the verdict of a version's challenge, or None if it has not challenged or the model has no champion.
+
+    Args:
+        tracking_uri: address of the MLflow store.
+        name: name of the registered model.
+        version: the version.
+    """
     client = tracking.client(tracking_uri)
     if CHAMPION not in client.get_registered_model(name).aliases:
         return None
@@ -89,8 +100,14 @@ def challenged(tracking_uri: str, name: str, version: int) -> str | None:
 
 
 def chance_of_rate(rate: float, other: float, episodes: int) -> float:
-    """How likely so much higher a share of episodes is if both are equally good: p of Boschloo's exact test (1970)."""
-    from scipy import stats  # here, for who reads the constants alone waits for none of it
+    """Returns the p value of Boschloo's exact test (1970) against the alternative that the first share is larger.
+
+    Args:
+        rate: the challenger's share of episodes with the outcome, in [0, 1].
+        other: the champion's share.
+        episodes: number of episodes that each played.
+    """
+    from scipy import stats  # imported here because launchers read the constants of this module, and SciPy is slow
 
     happened = [round(value * episodes) for value in (rate, other)]
     counts = [happened, [episodes - count for count in happened]]
@@ -98,9 +115,11 @@ def chance_of_rate(rate: float, other: float, episodes: int) -> float:
 
 
 def chance_of_returns(returns: Sequence[float], others: Sequence[float]) -> float:
-    """How likely so much higher returns are if both are equally good: p of the exact permutation test of pairs.
+    """Returns the p value of the exact paired permutation test against the alternative that the first are higher.
 
-    Args: returns, others: [K] each, K >= 2: mean returns over the same K blocks of episodes.
+    Args:
+        returns: the challenger's mean return in each of K >= 2 blocks of episodes, [K].
+        others: the champion's mean return in each block, [K].
     """
     from scipy import stats
 
@@ -118,7 +137,7 @@ def _mean_difference(returns: np.ndarray, others: np.ndarray, axis: int) -> np.n
 class _Team(NamedTuple):
     policy: "tf_policy.TFPolicy"
     world: "World"
-    environment: dict[str, Any]  # its settings, those left at their defaults too
+    environment: dict[str, Any]  # all settings of the environment, defaults included
 
 
 def _load(tracking_uri: str, name: str, version: int) -> _Team:
@@ -127,7 +146,11 @@ def _load(tracking_uri: str, name: str, version: int) -> _Team:
 
 
 def _play(teams: Mapping[int, _Team], seed: Sequence[int], episodes: int) -> tuple[str, dict[int, list[float]]]:
-    """The metric that teams of one world are compared by, and what each comes to, in every block of episodes."""
+    """Plays episodes with teams of one world.
+
+    Returns:
+        The metric that the teams are compared by, and for each version its value in every block of episodes.
+    """
     import tensorflow as tf
 
     from tf_marl.training.evaluate import Evaluator
@@ -135,7 +158,7 @@ def _play(teams: Mapping[int, _Team], seed: Sequence[int], episodes: int) -> tup
     played = {}
     for number, team in teams.items():
         metric = f"{team.world.outcomes[0]}_mean" if team.world.outcomes else _RETURN
-        # An outcome's share tells all of its spread; of returns that takes several means.
+        # The share of an outcome determines its variance, so one block is enough; returns need several means.
         blocks = max(min(_BLOCKS, episodes), 2) if metric == _RETURN else 1
         world = team.world.resize(-(-episodes // blocks))
         play = Evaluator(world, team.policy)

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 
 def tell(text: str) -> None:
-    """Writes a line to stderr, where it is in nobody's way who reads the results from stdout."""
+    """Writes a line to stderr, so that stdout holds results alone."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,16 +1,18 @@
-"""Battles of scripted teams, by the rules of those of which ten games a map in StarCraft II are published.
+"""Battles of scripted teams in the embedded simulator, by the rules of games that are published for StarCraft II.
 
-The games were played with the scripts of SCMM (github.com/caiyangcy/SCMM, its plots of November 2020): `AC` each agent
-attacks the nearest enemy, `AW` all the one with the least health, `FF` all the one nearest to their middle; `AF`,
-`WallOff` and `Pos` know one map or two. What was recorded of a game is who won, and its *final reward*: the share of
-both sides' health at the start that the agents kept or took (`final_reward`).
+The published games, ten for each script and map, were played with the scripts of SCMM (github.com/caiyangcy/SCMM, its
+plots of November 2020). With `AC` each agent attacks its nearest enemy, with `AW` all attack the enemy with the least
+health, with `FF` all attack the enemy that is nearest to the middle of the team. `AF`, `WallOff` and `Pos` are made for
+one map or two. Recorded are who won, and the *final reward*: the health that the agents kept and took, as a share of
+both sides' health at the start.
 
-Their rules were not SMAC's, and are kept here: orders come every two game loops and reach any distance, nothing ends a
-battle but the end of one side (healers apart, as in SMAC), and whenever an agent dies all enemies are given the map's
-opening order again, which makes them choose their targets anew. The game lists its units in an order of its own,
-another one each time, so which of equals a script names first is drawn here for each battle.
+The rules differ from SMAC's, and this module follows them. Scripts give orders every two game loops, and orders reach
+any distance. A battle ends only when one side is dead (healers do not count, as in SMAC). Whenever an agent dies, all
+enemies receive the map's opening order again, so they choose new targets. The game lists its units in a random order;
+here that order is drawn for each battle, and it decides which of several equal enemies a script names first.
 
-Shapes: N agents, M enemies, U = N + M units; B battles, last, as in `environments.combat.physics`.
+Shapes: N agents, M enemies, U = N + M units, S scripts. The battles B come last, as they do in
+`tf_marl.environments.combat.physics`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,41 +25,41 @@ from tf_marl.compile import graph
 from tf_marl.environments.combat import physics, scenarios
 from tf_marl.environments.combat.scenarios import Scenario
 
-LOOPS_PER_ORDER = 2
-MAX_LOOPS = 16 * 600  # game loops; where nobody can win
-_STEP = 2.0  # map units that a move order aims at
+LOOPS_PER_ORDER = 2  # game loops
+MAX_LOOPS = 16 * 600  # game loops, after which a battle that nobody can win is ended
+_STEP = 2.0  # map units from an agent to the aim of its move order
 _NORTH, _SOUTH, _EAST, _WEST = (0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)
 
 
 class View(NamedTuple):
-    """What scripts look at; the dead are infinitely far from everyone."""
+    """Holds what a script sees of its battles; the distance to or from the dead is infinite."""
 
     x: tf.Tensor  # [N, B] map units
-    y: tf.Tensor
-    shield: tf.Tensor
+    y: tf.Tensor  # [N, B] map units
+    shield: tf.Tensor  # [N, B] shield points
     fights: tf.Tensor  # [N, B] bool: alive, and no healer
-    enemy_x: tf.Tensor  # [M, B]
-    enemy_y: tf.Tensor
-    enemy_health: tf.Tensor
-    enemy_rank: tf.Tensor  # [M, B] where it comes in the game's list
+    enemy_x: tf.Tensor  # [M, B] map units
+    enemy_y: tf.Tensor  # [M, B] map units
+    enemy_health: tf.Tensor  # [M, B] hit points
+    enemy_rank: tf.Tensor  # [M, B] place in the game's list of units
     distance: tf.Tensor  # [N, M, B] map units between centres
-    begun: tf.Tensor  # [B] bool: what the script said last of whether its second part has begun
+    begun: tf.Tensor  # [B] bool: the `begun` of the script's last command
 
 
 class Command(NamedTuple):
-    """What a script orders: whom to attack or where to go, and who does neither stops."""
+    """Holds what a script orders: each agent attacks an enemy, moves, or, with neither, stops."""
 
-    target: tf.Tensor  # [N, B] int32: an enemy, or NOBODY
-    dx: tf.Tensor  # [N, B] -1, 0 or 1, of those who attack nobody
-    dy: tf.Tensor
-    begun: tf.Tensor  # [B] bool
+    target: tf.Tensor  # [N, B] int32: index of the enemy to attack, or NOBODY
+    dx: tf.Tensor  # [N, B] -1, 0 or 1: direction of agents that attack nobody
+    dy: tf.Tensor  # [N, B] -1, 0 or 1
+    begun: tf.Tensor  # [B] bool: whether the second part of the script's plan has begun
 
 
 Script = Callable[[View], Command]
 
 
 def _attack(view: View, cost: tf.Tensor) -> Command:
-    """Everyone attacks whom it costs least, the first of equals. Args: cost [N or 1, M, B]."""
+    """Orders every agent to attack the enemy with the least cost, the first of equals; cost is [N or 1, M, B]."""
     best = tf.argmin(cost, axis=1, output_type=tf.int32)
     target = tf.where(tf.reduce_min(cost, axis=1) < np.inf, best, physics.NOBODY)
     nowhere = tf.zeros_like(view.x)
@@ -65,21 +67,24 @@ def _attack(view: View, cost: tf.Tensor) -> Command:
 
 
 def _go(view: View, dx: tf.Tensor | float, dy: tf.Tensor | float) -> Command:
+    """Orders agents to move in a direction, or to stop where it is 0, 0; dx and dy are [N, B] or scalar."""
     nowhere = tf.zeros_like(view.x)
     return Command(tf.fill(tf.shape(view.x), physics.NOBODY), nowhere + dx, nowhere + dy, view.begun)
 
 
 def _choose(condition: tf.Tensor, one: Command, other: Command) -> Command:
-    """Args: condition bool, [N, B] or [B]."""
+    """Takes orders from one command where a condition (bool, [N, B] or [B]) holds, and from another elsewhere."""
     target, dx, dy = (tf.where(condition, *pair) for pair in zip(one[:3], other[:3], strict=True))
     return Command(target, dx, dy, one.begun)
 
 
 def attack_closest(view: View) -> Command:
+    """Orders each agent to attack its nearest enemy (the script `AC`)."""
     return _attack(view, view.distance)
 
 
 def attack_weakest(view: View) -> Command:
+    """Orders all agents to attack the enemy with the least health (the script `AW`)."""
     alive = tf.reduce_min(view.distance, axis=0) < np.inf
     health = tf.where(alive, view.enemy_health, np.inf)
     weakest = alive & (health == tf.reduce_min(health, axis=0))
@@ -87,6 +92,7 @@ def attack_weakest(view: View) -> Command:
 
 
 def focus_fire(view: View) -> Command:
+    """Orders all agents to attack the enemy nearest to the middle of those who fight (the script `FF`)."""
     count = tf.maximum(tf.reduce_sum(tf.cast(view.fights, tf.float32), axis=0), 1.0)
     middle_x, middle_y = (tf.reduce_sum(tf.where(view.fights, a, 0.0), axis=0) / count for a in (view.x, view.y))
     distance = tf.square(view.enemy_x - middle_x) + tf.square(view.enemy_y - middle_y)
@@ -95,13 +101,13 @@ def focus_fire(view: View) -> Command:
 
 
 def alternate_fire_at_crawler(view: View) -> Command:
-    """2s_vs_1sc: who has lost its shield leaves the spine crawler's reach."""
+    """Lets agents without shield leave the spine crawler's reach while the others attack (`AF` on 2s_vs_1sc)."""
     away = _choose(view.distance[:, 0] < 9.0, _go(view, *_SOUTH), _go(view, 0.0, 0.0))
     return _choose(view.shield < 30.0, away, attack_closest(view))
 
 
 def alternate_fire_at_zealot(view: View) -> Command:
-    """2m_vs_1z: who does not have the zealot after it fires."""
+    """Lets the marine fire that the zealot does not chase (`AF` on 2m_vs_1z)."""
     distance = view.distance[:, 0]
     begun = view.begun | tf.reduce_any(distance < 6.0, axis=0)
     nearer = distance <= distance[::-1]
@@ -114,7 +120,7 @@ def alternate_fire_at_zealot(view: View) -> Command:
 
 
 def wall_off(view: View) -> Command:
-    """corridor: into the corner, where few can come at them."""
+    """Leads the team into a corner, where few enemies reach it at a time, and fights there (`WallOff` on corridor)."""
     count = tf.maximum(tf.reduce_sum(tf.cast(view.fights, tf.float32), axis=0), 1.0)
     x, y = (tf.reduce_sum(tf.where(view.fights, a, 0.0), axis=0) / count for a in (view.x, view.y))
     begun = view.begun | (tf.square(x - 9.5) + tf.square(y - 9.5) <= 2.0**2)
@@ -123,7 +129,7 @@ def wall_off(view: View) -> Command:
 
 
 def stand_apart(view: View) -> Command:
-    """so_many_baneling: each at a place of its own, so that no burst hits two."""
+    """Sends each agent to a place of its own, so that no baneling hits two (`Pos` on so_many_baneling)."""
     places = np.array([(10, 18.5), (19.5, 12.5), (7.5, 15), (15, 8), (4, 12), (12, 4), (3, 3.5)], np.float32)
     dx, dy = places[:, :1] - view.x, places[:, 1:] - view.y
     along_x = tf.abs(dx) >= tf.abs(dy)
@@ -134,7 +140,7 @@ def stand_apart(view: View) -> Command:
 
 
 def change_sides(view: View) -> Command:
-    """2c_vs_64zg: always on the side of the cliff where the zerglings are not."""
+    """Keeps the team on the side of the cliff where the zerglings are not (`Pos` on 2c_vs_64zg)."""
     alive = tf.reduce_min(view.distance, axis=0) < np.inf
     above = tf.reduce_sum(tf.cast(alive & (view.enemy_y > 12.5), tf.float32), axis=0)
     share = above / tf.maximum(tf.reduce_sum(tf.cast(alive, tf.float32), axis=0), 1.0)
@@ -145,9 +151,14 @@ def change_sides(view: View) -> Command:
 
 
 def script(name: str, map_name: str) -> Script:
-    """The script of that name on that map.
+    """Returns a script by its name.
 
-    Raises: ValueError: there is none.
+    Args:
+        name: one of `AC`, `AW`, `FF`, `AF`, `WallOff` and `Pos`.
+        map_name: the SMAC map; `AF` and `Pos` differ between maps.
+
+    Raises:
+        ValueError: there is no such script on the map; the message lists those there are.
     """
     everywhere = {"AC": attack_closest, "AW": attack_weakest, "FF": focus_fire}
     for_a_map = {
@@ -165,23 +176,25 @@ def script(name: str, map_name: str) -> Script:
 
 
 class Outcome(NamedTuple):
-    """What battles came to, [S, B] each, for S scripts."""
+    """Holds the results of B battles of each of S scripts."""
 
-    final_reward: np.ndarray
-    won: np.ndarray  # bool
+    final_reward: np.ndarray  # [S, B] in [0, 1]
+    won: np.ndarray  # [S, B] bool
 
 
 class Games:
-    """Battles of one map by several scripts, side by side, compiled into one program."""
+    """Plays battles of several scripts on one map side by side, compiled into one program."""
 
     def __init__(self, scenario: Scenario, scripts: Sequence[str], num_battles: int):
-        """
+        """Prepares the battles.
+
         Args:
-            scenario: with the units of the client that the games were played on.
-            scripts: names.
-            num_battles: of each script.
+            scenario: the map, with the unit values of the client that the games were played on.
+            scripts: names of the scripts.
+            num_battles: number B of battles of each script.
+
         Raises:
-            ValueError: a script that there is not.
+            ValueError: a script does not exist on the map.
         """
         self._scenario = scenario
         self._scripts = [script(name, scenario.name) for name in scripts]
@@ -191,7 +204,14 @@ class Games:
         self._orders_again = scenario.enemy_order != "none"
 
     def play(self, seed: Sequence[int]) -> Outcome:
-        """Plays all battles to their end. Args: seed, two whole numbers."""
+        """Plays all battles to their end.
+
+        Args:
+            seed: two whole numbers, the root of all randomness.
+
+        Returns:
+            Final rewards and wins, [S, B] each.
+        """
         reward, won = graph.function(self._play, jit_compile=True)(tf.constant(seed, tf.int32))
         shape = len(self._scripts), self._num_battles
         return Outcome(reward.numpy().reshape(shape), won.numpy().reshape(shape))
@@ -231,13 +251,13 @@ class Games:
         return final_reward(units, n, self._physics.max_health), ~tf.reduce_any(alive[n:], axis=0)
 
     def _rally(self, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Where an attack-move goes, x and y [B]. Args: share [B], in [0, 1), of the way between its two ends."""
+        """Returns x and y [B] of where the enemies march, at a share [B] in [0, 1) of the map's attack segment."""
         segment = self._scenario.attack_segment
         start, end = (np.zeros([2, 2]) if segment is None else segment).astype(np.float32)
         return start[0] + share * (end - start)[0], start[1] + share * (end - start)[1]
 
     def _command(self, units: physics.Units, begun: tf.Tensor, rank: tf.Tensor) -> Command:
-        """Each battle's own script's."""
+        """Asks the script of each battle for its command."""
         n = self._scenario.num_agents
         distance = tf.sqrt(physics.squared_distance(units.x[:n], units.y[:n], units.x[n:], units.y[n:]))
         heals = np.array([[unit.heal is not None] for unit in self._scenario.agents])
@@ -257,7 +277,10 @@ class Games:
         return tf.nest.map_structure(lambda *values: _own(values, self._num_battles), *commands)
 
     def _orders(self, units: physics.Units, command: Command) -> physics.Orders:
-        """What that is to the agents; a healer heals the most hurt agent by share of health, and not itself."""
+        """Translates a command to the simulator's orders.
+
+        A healer does not follow the script: it heals the agent with the least share of health, never itself.
+        """
         n = self._scenario.num_agents
         target = tf.where(command.target == physics.NOBODY, physics.NOBODY, n + command.target)
         moves = (command.target == physics.NOBODY) & ((command.dx != 0) | (command.dy != 0))
@@ -273,13 +296,22 @@ class Games:
 
 
 def _own(values: Sequence[tf.Tensor], num_battles: int) -> tf.Tensor:
-    """Of each script's values [.., S * B] those of its own battles."""
+    """Picks from each script's values for all battles, [..., S * B], those of its own B battles; [..., S * B]."""
     columns = (value[..., i * num_battles : (i + 1) * num_battles] for i, value in enumerate(values))
     return tf.concat(list(columns), axis=-1)
 
 
 def final_reward(units: physics.Units, num_agents: int, max_health: np.ndarray) -> tf.Tensor:
-    """Of both sides' health at the start, the share that the agents have left or took: [B], in [0, 1]."""
+    """Computes the health that the agents kept and took, as a share of both sides' health at the start.
+
+    Args:
+        units: units at the end of the battles, the agents first, [U, B].
+        num_agents: number N of agents.
+        max_health: health of each unit at the start, [U, 1], hit points.
+
+    Returns:
+        Final rewards in [0, 1], [B].
+    """
     kept = tf.reduce_sum(units.health[:num_agents], axis=0)
     taken = tf.reduce_sum(max_health[num_agents:] - units.health[num_agents:], axis=0)
     return (kept + taken) / max_health.sum()
@@ -288,16 +320,19 @@ def final_reward(units: physics.Units, num_agents: int, max_health: np.ndarray) 
 def play(
     cells: Iterable[tuple[str, str]], num_battles: int, profile: str, seed: int
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Plays battles for each script on each map.
+    """Plays battles of scripts on maps, one map after the other.
 
     Args:
-        cells: scripts and maps.
-        num_battles: B, of each cell.
-        profile: of unit values: see `environments.combat.units`.
-        seed: of all chance.
-    Yields: script, map, final rewards and whether they were won, [B] each.
+        cells: pairs of a script's name and a map's.
+        num_battles: number B of battles for each pair.
+        profile: name of the unit values, one of those in `tf_marl.environments.combat.units`.
+        seed: root of all randomness.
+
+    Yields:
+        Script, map, final rewards [B] and wins (bool, [B]).
+
     Raises:
-        ValueError: an unknown map, profile or script; names it.
+        ValueError: a map, a profile or a script is unknown; the message names it.
     """
     scripts: dict[str, list[str]] = {}
     for name, map_name in cells:

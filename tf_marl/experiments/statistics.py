@@ -1,6 +1,6 @@
-"""Means of few runs, and how far to trust them: stratified bootstrap intervals, by SciPy.
+"""Statistics of a few training runs, with stratified bootstrap intervals that say how far to trust them.
 
-Runs of one setting differ by seed alone. A quantity of several settings is resampled within each of them, so that none
+Runs of one setting differ only by their seeds. The bootstrap resamples runs within each setting, so that no setting
 gains weight by chance (Agarwal et al. 2021, arXiv:2108.13264).
 """
 
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A number, and the ends of its interval: nan where there are too few runs for one."""
+    """Holds an estimated number and the ends of its 95% interval, which are nan where there are too few runs."""
 
     value: float
     low: float
@@ -23,11 +23,15 @@ class Estimate(NamedTuple):
 
 
 def estimate(statistic: Callable[..., Any], settings: Sequence[Any]) -> Estimate:
-    """A statistic of runs, with its 95% stratified bootstrap interval, by percentiles.
+    """Estimates a statistic of training runs with a 95% interval from the stratified percentile bootstrap.
 
     Args:
-        statistic: (the runs of each setting: an array each) -> a number; faster if it takes an `axis`.
-        settings: for each setting, its runs' values, one a seed. With one run only, there is no interval.
+        statistic: a function of one array per setting that returns a number. SciPy computes it faster if it also takes
+            the argument `axis`.
+        settings: for each setting, the values of its runs, [runs].
+
+    Returns:
+        The statistic of all runs and its interval, which is nan if some setting has only one run.
     """
     groups = [np.asarray(values, np.float64) for values in settings]
     value = float(statistic(*groups))
@@ -46,10 +50,26 @@ def estimate(statistic: Callable[..., Any], settings: Sequence[Any]) -> Estimate
 
 
 def mean(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Of all runs of all settings."""
+    """Returns the mean over the runs of all settings.
+
+    Args:
+        *settings: for each setting, the values of its runs, [..., runs].
+        axis: the axis of the runs.
+
+    Returns:
+        The means, [...], or a scalar.
+    """
     return np.mean(np.concatenate(settings, axis), axis)
 
 
 def interquartile_mean(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half of all runs of all settings."""
+    """Returns the interquartile mean, which is the mean of the middle half of the runs of all settings.
+
+    Args:
+        *settings: for each setting, the values of its runs, [..., runs].
+        axis: the axis of the runs.
+
+    Returns:
+        The means, [...], or a scalar.
+    """
     return stats.trim_mean(np.concatenate(settings, axis), 0.25, axis)

@@ -1,1 +1,1 @@
-"""The paper's own experiments, done again: its first update, its figures, its claims, and its published numbers."""
+"""The reproduction of the paper: its first update, figures, claims and theorems, beside its published numbers."""

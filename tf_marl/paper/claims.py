@@ -1,10 +1,10 @@
-"""The paper's claims, held against tables of runs: each with an effect, an interval and a verdict.
+"""The paper's claims, each judged from tables of runs by an estimated effect with a 95% interval.
 
-    supported       all of the 95% interval is where the claim says
-    not supported   none of it is
-    undecided       neither, or there are not the runs to tell
+    supported       the whole interval is where the claim puts the effect
+    not supported   no part of the interval is there
+    undecided       a part of it is there, or the runs that would tell are missing
 
-Intervals are stratified bootstraps over seeds: they speak of these maps and this scale, not of others, and with three
+Intervals are stratified bootstraps over seeds. They hold for these maps and this scale, not for others, and with three
 seeds they are rather too short.
 """
 
@@ -23,41 +23,42 @@ SETTING = ["algorithm", "map", "num_agents", "rule"]
 SMALL, LARGE = ("0.05", "0.1"), ("0.3", "0.5", "1.0", "none")
 TOO_SMALL = ("0.01", "0.03")
 MAX_RETURN = 20.0  # of SMAC's battles
-EQUIVALENT = 0.1 * MAX_RETURN  # how far apart equivalent algorithms may be
+EQUIVALENT = 0.1 * MAX_RETURN  # largest difference of returns between algorithms that count as equivalent
 INF = float("inf")
 
 _SUM, _JOINT = "trust_region/joint_tv_sum_max", "trust_region/joint_tv_max"
 
 
 class Measure(NamedTuple):
-    """A statistic, and the runs of each setting that it is of."""
+    """Holds a statistic, and for each setting the values of its runs, [runs], which the statistic takes."""
 
     statistic: Callable[..., Any]
     settings: list[np.ndarray]
 
 
 class Verdict(NamedTuple):
-    """What the tables say of a claim."""
+    """Holds the verdict on a claim."""
 
     claim: str
-    effect: str  # what was estimated, and where it should be
+    effect: str  # the quantity that was estimated, and where the claim puts it
     estimate: Estimate
-    verdict: str
-    data: str  # what it rests on
+    verdict: str  # supported, not supported or undecided
+    data: str  # numbers of maps and seeds, and which runs are missing, if any are
 
 
 class _TooFew(Exception):
-    """There are not the runs; the message says which are wanted."""
+    """Signals that runs are missing; the message says which."""
 
 
 def verdicts(curves: pd.DataFrame, first_updates: pd.DataFrame, percentiles: pd.DataFrame) -> list[Verdict]:
-    """All claims.
+    """Judges all claims.
 
     Args:
-        curves: of `sweep.open_tables`.
-        first_updates, percentiles: of `figure_1.open_tables`.
+        curves: the table `curves` of training runs (`sweep.open_tables`).
+        first_updates: figure 1's table `table` (`figure_1.open_tables`).
+        percentiles: figure 1's table `percentiles`.
     """
-    # Settings of our own, as figure alpha's, are held against each other alone.
+    # Runs with settings of our own, such as figure alpha's, are compared only with each other.
     paper, ours = (curves[curves.algorithm.str.startswith("paper/") == of_paper] for of_paper in (True, False))
     ippo, our_ippo = (table[table.algorithm.map(_last_part) == "ippo"] for table in (paper, ours))
     return [
@@ -82,7 +83,11 @@ def verdicts(curves: pd.DataFrame, first_updates: pd.DataFrame, percentiles: pd.
 
 
 def ratio_range_grows_with_epochs(table: pd.DataFrame) -> Verdict:
-    """Figure 1a. Args: table, of figure 1."""
+    """Judges whether ratios spread further with epochs although they are clipped (figure 1a).
+
+    Args:
+        table: figure 1's table `table` (`figure_1.open_tables`).
+    """
     clipped = table[table.clip_epsilon < NO_CLIPPING]
 
     def growth() -> Measure:
@@ -94,7 +99,11 @@ def ratio_range_grows_with_epochs(table: pd.DataFrame) -> Verdict:
 
 
 def ratio_range_grows_slower_with_small_clips(table: pd.DataFrame) -> Verdict:
-    """Figure 1a. Args: table, of figure 1."""
+    """Judges whether ratios spread more slowly with smaller clip ranges (figure 1a).
+
+    Args:
+        table: figure 1's table `table` (`figure_1.open_tables`).
+    """
 
     def difference() -> Measure:
         growth = _ratio_ranges(table, 99) - _ratio_ranges(table, 10)
@@ -109,19 +118,35 @@ def ratio_range_grows_slower_with_small_clips(table: pd.DataFrame) -> Verdict:
 
 
 def joint_tv_grows_linearly(table: pd.DataFrame, quantity: str, what: str) -> Verdict:
-    """Figure 1c. Args: table, of figure 1; quantity, its column; what, in words."""
+    """Judges whether the joint total variation after the first update grows linearly in N (figure 1c).
+
+    Args:
+        table: figure 1's table `table` (`figure_1.open_tables`).
+        quantity: the column, a measure of the joint total variation.
+        what: the quantity in words.
+    """
     rows = table[(table.clip_epsilon == 0.1) & (table.epoch == 99)]
     return _linear(lambda: rows.set_index(["num_agents", "map", "seed"])[quantity], what, rows)
 
 
 def joint_tv_grows_linearly_in_training(curves: pd.DataFrame, quantity: str, what: str) -> Verdict:
-    """Figure 2. Args: curves, of one algorithm; quantity, a metric of the trust region; what, in words."""
+    """Judges whether the joint total variation of updates during training grows linearly in N (figure 2).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+        quantity: the metric, a measure of the joint total variation.
+        what: the quantity in words.
+    """
     rows = curves[curves.rule == "0.1"]
     return _linear(lambda: _run_means(rows, quantity), what, rows)
 
 
 def epochs_matter_less_than_agents(table: pd.DataFrame) -> Verdict:
-    """Figures 1c, 1d. Args: table, of figure 1."""
+    """Judges whether the joint total variation grows less with epochs than with N (figures 1c and 1d).
+
+    Args:
+        table: figure 1's table `table` (`figure_1.open_tables`).
+    """
     rows = table[(table.clip_epsilon == 0.1) & table.epoch.isin([10, 20, 50, 99])]
 
     def difference() -> Measure:
@@ -139,7 +164,11 @@ def epochs_matter_less_than_agents(table: pd.DataFrame) -> Verdict:
 
 
 def tv_spreads_without_clipping(percentiles: pd.DataFrame) -> Verdict:
-    """Figure 1b. Args: percentiles, of figure 1."""
+    """Judges whether an agent's total variation spreads over [0, 0.8] without clipping (figure 1b).
+
+    Args:
+        percentiles: figure 1's table `percentiles` (`figure_1.open_tables`).
+    """
     rows = percentiles[(percentiles.clip_epsilon == NO_CLIPPING) & (percentiles.quantity == "agent_tv")]
     rows = rows[rows.epoch == 99]
 
@@ -154,7 +183,11 @@ def tv_spreads_without_clipping(percentiles: pd.DataFrame) -> Verdict:
 
 
 def small_clips_improve_monotonically(curves: pd.DataFrame) -> Verdict:
-    """Figure 2. Args: curves, of one algorithm."""
+    """Judges whether the return falls less during training with small clip ranges than with large ones (figure 2).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+    """
 
     def difference() -> Measure:
         falls = _over_training(curves).groupby([*SETTING, "seed"])[RETURN].agg(_largest_fall)
@@ -166,14 +199,22 @@ def small_clips_improve_monotonically(curves: pd.DataFrame) -> Verdict:
 
 
 def small_clips_win(curves: pd.DataFrame) -> Verdict:
-    """Figures 2, 4. Args: curves, of one algorithm."""
+    """Judges whether small clip ranges end with a larger return than large ones (figures 2 and 4).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+    """
     claim = "Small clip ranges beat large ones"
     effect = f"lead in final return of clips {_or(SMALL)} over {_or(LARGE)}, mean over maps: above 0"
     return _judge(claim, effect, lambda: _lead(_last_returns(curves), SMALL, LARGE), (0, INF), curves)
 
 
 def small_clips_win_with_more_agents(curves: pd.DataFrame) -> Verdict:
-    """Figures 2, 4. Args: curves, of one algorithm."""
+    """Judges whether the lead of small clip ranges over large ones grows with N (figures 2 and 4).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+    """
 
     def slope() -> Measure:
         last = _last_returns(curves)
@@ -200,7 +241,11 @@ def small_clips_win_with_more_agents(curves: pd.DataFrame) -> Verdict:
 
 
 def too_small_clips_learn_slowly(curves: pd.DataFrame) -> Verdict:
-    """Figure 6. Args: curves, of one algorithm."""
+    """Judges whether clip ranges of 0.01 and 0.03 learn more slowly than 0.1 (figure 6).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+    """
 
     def difference() -> Measure:
         areas = _over_training(curves).groupby([*SETTING, "seed"])[RETURN].mean()
@@ -212,7 +257,11 @@ def too_small_clips_learn_slowly(curves: pd.DataFrame) -> Verdict:
 
 
 def ippo_and_mappo_are_equivalent(curves: pd.DataFrame) -> Verdict:
-    """Figure 3. Args: curves, of both."""
+    """Judges whether IPPO and MAPPO end with nearly equal returns (figure 3).
+
+    Args:
+        curves: rows of both algorithms from the table `curves` (`sweep.open_tables`).
+    """
     rows = curves[curves.algorithm.map(_last_part).isin(["ippo", "mappo"])]
 
     def difference() -> Measure:
@@ -228,7 +277,11 @@ def ippo_and_mappo_are_equivalent(curves: pd.DataFrame) -> Verdict:
 
 
 def joint_clipping_is_less_sensitive(curves: pd.DataFrame) -> Verdict:
-    """Figures 7, 8. Args: curves, of JR-PPO and of MAPPO, which has its critic."""
+    """Judges whether the joint total variation grows less with N if the joint ratio is clipped (figures 7 and 8).
+
+    Args:
+        curves: rows of JR-PPO, and of MAPPO for comparison, from the table `curves` (`sweep.open_tables`).
+    """
 
     def difference() -> Measure:
         algorithm = curves.algorithm.map(_last_part)
@@ -246,7 +299,11 @@ def joint_clipping_is_less_sensitive(curves: pd.DataFrame) -> Verdict:
 
 
 def alpha_over_n_keeps_joint_tv_flat(curves: pd.DataFrame) -> Verdict:
-    """Ours. Args: curves, of one algorithm."""
+    """Judges whether a clip range of alpha / N keeps the joint total variation the same for all N (our claim).
+
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+    """
     rows = curves[curves.rule == "alpha / N"]
     claim = "A clip range of alpha / N keeps the joint total variation flat in N"
     return _judge(
@@ -259,7 +316,7 @@ def alpha_over_n_keeps_joint_tv_flat(curves: pd.DataFrame) -> Verdict:
 
 
 def table(found: Iterable[Verdict]) -> pd.DataFrame:
-    """Verdicts as rows."""
+    """Returns verdicts as a table with a row for each claim."""
     return pd.DataFrame(
         {"claim": v.claim, "effect": v.effect} | v.estimate._asdict() | {"verdict": v.verdict, "data": v.data}
         for v in found
@@ -273,7 +330,10 @@ def _judge(
     where: tuple[float, float],
     rows: pd.DataFrame,
 ) -> Verdict:
-    """Args: measure, a statistic and the runs of each setting; where, the open interval that the claim puts it in."""
+    """Judges the claim that a statistic, which `measure` returns, lies in the open interval `where`.
+
+    `rows` is the data that the verdict rests on. `measure` raises `_TooFew` if they do not suffice.
+    """
     maps = f"{rows['map'].nunique()} maps, {rows.seed.nunique()} seeds" if len(rows) else "no runs"
     try:
         found = statistics.estimate(*measure())
@@ -295,7 +355,7 @@ def _linear(tv: Callable[[], pd.Series], what: str, rows: pd.DataFrame) -> Verdi
 
 
 def _exponent(tv: pd.Series) -> Measure:
-    """b in tv ~ N^b, by least squares on the maps' means. Args: tv, by `num_agents`, `map` and `seed`, among others."""
+    """Returns the exponent b of tv ~ N^b, by least squares on the means of maps; tv has a value for each run."""
     groups = {key: runs.to_numpy() for key, runs in tv.groupby(level=["num_agents", "map"])}
     sizes = np.log([num_agents for num_agents, _ in groups])
     if len(set(sizes)) < 2:
@@ -322,7 +382,7 @@ def _evaluations(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _over_training(curves: pd.DataFrame) -> pd.DataFrame:
-    """The evaluations of runs that were evaluated before their end, too."""
+    """Returns the evaluations of those runs that were evaluated during training, not only at the end."""
     rows = _evaluations(curves)
     rows = rows[rows.groupby([*SETTING, "seed"])[RETURN].transform("size") > 1]
     if rows.empty:
@@ -335,7 +395,7 @@ def _last_returns(curves: pd.DataFrame) -> pd.Series:
 
 
 def _run_means(curves: pd.DataFrame, quantity: str) -> pd.Series:
-    """The mean over a run's updates."""
+    """Returns a quantity's mean over the updates of each run."""
     if curves.empty:
         raise _TooFew("such runs")
     return curves.groupby([*SETTING, "seed"])[quantity].mean()
@@ -346,24 +406,24 @@ def _largest_fall(returns: pd.Series) -> float:
 
 
 def _small_against_large(quantity: pd.Series) -> Measure:
-    """Large clip ranges' less small ones', a mean over maps."""
+    """Returns how far runs with large clip ranges are above those with small ones, as a mean over maps."""
     statistic, groups = _lead(quantity, SMALL, LARGE)
     return Measure(lambda *runs: -statistic(*runs), groups)
 
 
 def _lead(quantity: pd.Series, rules: Sequence[str], others: Sequence[str]) -> Measure:
-    """How far runs by some rules are above those by others, a mean over the maps that have both."""
+    """Returns how far runs by some rules are above those by others, as a mean over the maps that have both."""
     rule = quantity.index.get_level_values("rule")
     return _paired(quantity[rule.isin(rules)], quantity[rule.isin(others)], ["map", "num_agents"])
 
 
 def _paired(ours: pd.Series, theirs: pd.Series, keys: list[str]) -> Measure:
-    """The difference of means, a mean over the settings that both have."""
+    """Returns the difference of two groups' means in each setting that both have, as a mean over these settings."""
     first, second = (dict(list(runs.groupby(level=keys))) if len(runs) else {} for runs in (ours, theirs))
     both = [key for key in first if key in second]
     if not both:
         raise _TooFew("runs to compare on one map")
-    # One run tells nothing of chance; where others tell it, settings that have no second yet are left out.
+    # A setting with one run has no spread to resample, so it is left out if other settings have several runs.
     both = [key for key in both if min(len(first[key]), len(second[key])) > 1] or both
     groups = [side[key].to_numpy() for side in (first, second) for key in both]
     count = len(both)
@@ -375,7 +435,7 @@ def _paired(ours: pd.Series, theirs: pd.Series, keys: list[str]) -> Measure:
 
 
 def _groups(values: pd.Series, keys: list[str]) -> list[np.ndarray]:
-    """The runs of each setting."""
+    """Returns the values of each setting's runs."""
     groups = [runs.to_numpy() for _, runs in values.groupby(level=keys)]
     if not groups:
         raise _TooFew("such runs")

@@ -1,4 +1,4 @@
-"""Figure 1: the first update of the actor, with several clip ranges and on several maps, measured epoch by epoch."""
+"""Figure 1 of the paper: the first update of the actor, measured epoch by epoch for several clip ranges and maps."""
 
 import multiprocessing
 import pathlib
@@ -12,23 +12,23 @@ import pandas as pd
 
 from tf_marl import tracking
 from tf_marl.experiments.progress import tell
-from tf_marl.experiments.tables import Tables
+from tf_marl.experiments.tables import Tables, markdown
 from tf_marl.paper import figures, published
 from tf_marl.plots import JOINT_TVS, write
 
 MAPS = ("2s_vs_1sc", "3s_vs_5z", "2s3z", "6h_vs_8z", "1c3s5z", "10m_vs_11m")  # 2, 3, 5, 6, 9 and 10 agents
 CLIPS = (0.1, 0.2, 0.3, 0.4, 0.5, published.NO_CLIPPING)
-MAP, CLIP = "2s3z", 0.1  # where a panel shows but one
-# What each panel shows: maps and clip ranges. 1 is all of it, and the maps that data was published for.
+MAP, CLIP = "2s3z", 0.1  # of panels that show one map or one clip range
+# The maps and clip ranges of each panel.
 PANELS = {
     "1a": ([MAP], CLIPS),
     "1b": ([MAP], CLIPS),
     "1c": (MAPS, [CLIP]),
     "1d": ([MAP], [CLIP]),
 }
-WHOLE = "1"
+WHOLE = "1"  # all panels, and the comparison with the published data, which has these maps and clip ranges:
 PUBLISHED = (["2s_vs_1sc", "3s_vs_5z", "2s3z", "1c3s5z", "10m_vs_11m"], [0.1, 0.3, published.NO_CLIPPING])
-EPOCHS = (1, 3, 10, 20, 50, 99)  # that are measured in full
+EPOCHS = (1, 3, 10, 20, 50, 99)  # at which distributions are measured
 NUM_EPOCHS = 100
 PERCENTILES = (*range(0, 100, 5), 99, 100)
 
@@ -36,7 +36,7 @@ Rows = list[dict[str, Any]]
 
 
 class FirstUpdates(NamedTuple):
-    """First updates from one start, with several clip ranges."""
+    """Describes first updates that start from the same weights and rollout, with several clip ranges."""
 
     map: str
     seed: int
@@ -44,14 +44,20 @@ class FirstUpdates(NamedTuple):
 
 
 def open_tables(folder: pathlib.Path) -> Tables:
-    """What was measured: `table`, a row per setting, seed and epoch; `percentiles`, the distributions."""
+    """Reads the tables of a folder: `table`, a row for each setting, seed and epoch, and `percentiles`.
+
+    `percentiles` has a row for each setting, seed, epoch and quantity, with the quantity's percentiles.
+    """
     return Tables(folder, ("table", "percentiles"), {"map": str, "clip_epsilon": float, "seed": int})
 
 
 def missing(figure: str, seeds: int, tables: Tables) -> list[FirstUpdates]:
-    """What a figure shows and the tables lack.
+    """Returns the first updates that a figure needs and the tables lack.
 
-    Args: figure, of `PANELS`, or `WHOLE` for all and a comparison with the paper's; seeds, runs of each setting.
+    Args:
+        figure: a panel of `PANELS`, or `WHOLE`.
+        seeds: number of seeds of each setting.
+        tables: the tables, as `open_tables` reads them.
     """
     wanted = [*PANELS.values(), PUBLISHED] if figure == WHOLE else [PANELS[figure]]
     settings = {(name, clip) for maps, clips in wanted for name in maps for clip in clips}
@@ -65,18 +71,20 @@ def missing(figure: str, seeds: int, tables: Tables) -> list[FirstUpdates]:
 
 
 def measure(lacking: Sequence[FirstUpdates], tables: Tables, configure: Callable[[str], None]) -> None:
-    """Makes first updates, each start in a process of its own, and adds them to the tables. Progress goes to stderr.
+    """Makes first updates and adds them to the tables. Progress goes to stderr.
 
     Args:
-        lacking: to make.
-        tables: to add to.
-        configure: has gin read the settings of the runs on a map. Must be a function that pickle knows.
+        lacking: the first updates to make, those of each start in a process of its own.
+        tables: the tables to add to.
+        configure: a function that lets gin read the settings for a map, given the map's name. It must be one that
+            pickle can send to another process.
+
     Raises:
-        ValueError: settings that cannot be used; names them.
+        ValueError: a setting cannot be used; the message names it.
     """
     for i, updates in enumerate(lacking):
         began = time.perf_counter()
-        # What TensorFlow and XLA keep for good is given back with the process.
+        # TensorFlow and XLA never give back some of their memory; the end of a process does.
         with multiprocessing.get_context("fork").Pool(1) as pool:
             for rows in pool.apply(_first_updates, (updates, configure)):
                 tables.add(rows)
@@ -85,8 +93,8 @@ def measure(lacking: Sequence[FirstUpdates], tables: Tables, configure: Callable
 
 
 def _first_updates(updates: FirstUpdates, configure: Callable[[str], None]) -> list[dict[str, Rows]]:
-    """Rows of the tables, for each clip range."""
-    from tf_marl import diagnostics, environments  # TensorFlow, of which drawing needs nothing
+    """Makes first updates from one start and returns the rows of both tables for each clip range."""
+    from tf_marl import diagnostics, environments  # imports TensorFlow, which drawing does not need
     from tf_marl.paper.first_update import DISTRIBUTIONS, FirstUpdate
     from tf_marl.training.train import Trainer
 
@@ -115,16 +123,26 @@ def _first_updates(updates: FirstUpdates, configure: Callable[[str], None]) -> l
 
 
 def draw(figure: str, seeds: int, tables: Tables) -> tuple[dict[str, Any], list[pathlib.Path]]:
-    """Draws from the tables alone, into their folder.
+    """Draws a figure from the tables alone, into their folder.
 
-    Args: figure, seeds: as for `missing`.
-    Returns: what is to be told of it, and the files, those of the tables too.
+    Args:
+        figure: a panel of `PANELS`, or `WHOLE`, which also writes the page `figure_1.md`.
+        seeds: number of seeds of each setting, at most; the tables may have fewer.
+        tables: the tables, as `open_tables` reads them.
+
+    Returns:
+        A summary that can be written as JSON, and the paths of all files, those of the tables included.
+
+    Raises:
+        ValueError: the tables have no row of a panel.
     """
     panels = list(PANELS) if figure == WHOLE else [figure]
     files = list(tables.paths)
     for panel in panels:
-        drawing = _panel(panel, *(_of_panel(panel, tables[name], seeds) for name in ("table", "percentiles")))
-        files += write(drawing, tables.folder, f"figure_{panel}")
+        rows = [_of_panel(panel, tables[name], seeds) for name in ("table", "percentiles")]
+        if any(of_panel.empty for of_panel in rows):
+            raise ValueError(f"{tables.folder}: the tables have nothing that figure {panel} shows")
+        files.append(write(_panel(panel, *rows), tables.folder, f"figure_{panel}"))
     result: dict[str, Any] = {"panels": panels}
     if figure == WHOLE:
         compared = published.compare(tables["table"][tables["table"].seed < seeds])
@@ -136,7 +154,8 @@ def draw(figure: str, seeds: int, tables: Tables) -> tuple[dict[str, Any], list[
             "fits": {name: {"slope": fit.slope, "r_squared": fit.r_squared} for name, fit in fits.items()},
         }
         page = tables.folder / "figure_1.md"
-        page.write_text(_page(compared, result, seeds, {name: fit.text for name, fit in fits.items()}), "utf-8")
+        there = min(seeds, tables["table"].seed.nunique())
+        page.write_text(_page(compared, result, there, {name: fit.text for name, fit in fits.items()}), "utf-8")
         files.append(page)
     return result, files
 
@@ -154,6 +173,7 @@ def _panel(panel: str, table: pd.DataFrame, percentiles: pd.DataFrame) -> matplo
 
 
 def _of_panel(panel: str, rows: pd.DataFrame, seeds: int) -> pd.DataFrame:
+    """Returns the rows of a table that a panel shows."""
     maps, clips = PANELS[panel]
     return rows[rows["map"].isin(maps) & rows.clip_epsilon.isin(clips) & (rows.seed < seeds)]
 
@@ -162,7 +182,7 @@ def _page(compared: pd.DataFrame, result: dict[str, Any], seeds: int, fits: dict
     lines = [
         "# Figure 1: the first update of the actor, beside the paper's published numbers",
         "",
-        f"`python -m launch.figure --figure=1 --seeds={seeds}`: IPPO as in `gin/paper/ippo.gin`, {NUM_EPOCHS}",
+        f"`tf-marl figure --figure=1 --seeds={seeds}`: IPPO as in `gin/paper/ippo.gin`, {NUM_EPOCHS}",
         "epochs on one rollout of 64 episodes, measured before each gradient step. The numbers are in `table.csv` and",
         "`percentiles.csv`, the published ones in `tf_marl/data/figure_1_published.csv`. Their battles are StarCraft",
         f"II's, ours are not. Drawn by the code of commit {tracking.git_commit()}.",
@@ -175,12 +195,13 @@ def _page(compared: pd.DataFrame, result: dict[str, Any], seeds: int, fits: dict
         "Ours over published, largest total variation over states, means over seeds;",
         f"{result['ratios_within_0.6_to_1.7']:.0%} are within 0.6 to 1.7:",
         "",
-        "| map | N | clip | epoch | one agent: ours | published | ratio | sum bound: ours | published | ratio |",
-        "|" + "---|" * 10,
     ]
+    columns = ["map", "N", "clip", "epoch", "one agent: ours", "published", "ratio", "sum bound: ours", "published"]
+    rows = []
     for row in compared.itertuples():
         clip = "none" if row.clip_epsilon >= published.NO_CLIPPING else f"{row.clip_epsilon:g}"
-        agent = f"{row.agent_tv_max:.3f} | {row.max_agent_tv_mean:.3f} | {row.agent_tv_ratio:.2f}"
-        team = f"{row.joint_tv_sum_max:.3f} | {row.max_joint_tv_sum_mean:.3f} | {row.joint_tv_sum_ratio:.2f}"
-        lines.append(f"| {row.map} | {row.num_agents} | {clip} | {row.epoch} | {agent} | {team} |")
-    return "\n".join(lines) + "\n"
+        cells = [row.map, row.num_agents, clip, row.epoch]
+        cells += [f"{row.agent_tv_max:.3f}", f"{row.max_agent_tv_mean:.3f}", f"{row.agent_tv_ratio:.2f}"]
+        cells += [f"{row.joint_tv_sum_max:.3f}", f"{row.max_joint_tv_sum_mean:.3f}", f"{row.joint_tv_sum_ratio:.2f}"]
+        rows.append(cells)
+    return "\n".join([*lines, markdown([*columns, "ratio"], rows)]) + "\n"

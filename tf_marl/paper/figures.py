@@ -1,4 +1,4 @@
-"""The plots of the paper's figures 1 to 8 and of ours. Tables in, plots out: nothing here trains."""
+"""The plots of the paper's figures 1 to 8 and of our figure alpha. Every function draws tables, and none trains."""
 
 import itertools
 import textwrap
@@ -15,7 +15,7 @@ from tf_marl.experiments.sweep import clip_range
 from tf_marl.paper import published
 from tf_marl.plots import JOINT_TVS, MARKERS, STYLES, colors, grey, panels
 
-# What figures 2 to 8 show of a run: metrics, and their axes' labels.
+# The metrics that figures 2 to 8 show of a run, and the labels of their axes.
 METRICS = {
     "won": ("eval/battle_won_mean", "share of greedy battles won"),
     "return": ("eval/return_mean", "return of greedy battles"),
@@ -24,11 +24,20 @@ METRICS = {
     "joint": ("trust_region/joint_tv_max", "joint TV, Monte Carlo"),
 }
 ALGORITHMS = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
-POINTS = 30  # of a curve at most: what lies between two is averaged
+POINTS = 30  # largest number of points of a curve; each averages the updates around it
+_RATIO_TICKS = {  # ticks of an axis of ratios whose ends differ by less than a factor
+    4.0: (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5, 1.7, 2),
+    200.0: (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10),
+    np.inf: (0.0001, 0.001, 0.01, 0.1, 1, 10, 100),
+}
 
 
 def figure_1a(table: pd.DataFrame) -> figure.Figure:
-    """Ratios by epoch, a panel for each clip range. Args: table, of `figure_1`, here of one map."""
+    """Draws the smallest and the largest ratio at every epoch of the first update, with a panel for each clip range.
+
+    Args:
+        table: rows of one map from figure 1's table `table` (`figure_1.open_tables`).
+    """
     clips = sorted(table.clip_epsilon.unique())
     drawing, plots = panels(2, -(-len(clips) // 2), sharex=True)
     theirs = published.first_updates()
@@ -52,7 +61,7 @@ def figure_1a(table: pd.DataFrame) -> figure.Figure:
                 plot.axhline(edge, color="tab:red", linewidth=1, linestyle=":")
         plot.set(yscale="log", title=_clip(clip))
         low, high = plot.get_ylim()
-        ticks = (0.001, 0.01, 0.1, 1, 10) if high > 5 else (0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 4)
+        ticks = next(ticks for most, ticks in _RATIO_TICKS.items() if high / low < most)
         plot.set_yticks([tick for tick in ticks if low <= tick <= high])
         plot.yaxis.set_major_formatter("{x:g}")
         plot.minorticks_off()
@@ -64,7 +73,11 @@ def figure_1a(table: pd.DataFrame) -> figure.Figure:
 
 
 def figure_1b(percentiles: pd.DataFrame) -> figure.Figure:
-    """Distribution of one agent's total variation, by clip range and epoch. Args: percentiles, of one map."""
+    """Draws the distribution of one agent's total variation, a panel for each epoch and a curve for each clip range.
+
+    Args:
+        percentiles: rows of one map from figure 1's table `percentiles` (`figure_1.open_tables`).
+    """
     drawing, plots = panels(1, len(published.EPOCHS_COMPARED), sharey=True)
     theirs = published.first_updates()
     for plot, epoch in zip(plots, published.EPOCHS_COMPARED, strict=True):
@@ -74,7 +87,7 @@ def figure_1b(percentiles: pd.DataFrame) -> figure.Figure:
             match = theirs[
                 (theirs["map"] == ours["map"].iloc[0]) & (theirs.clip_epsilon == clip) & (theirs.epoch == epoch)
             ]
-            plot.plot(match.max_agent_tv_mean, [1.0] * len(match), "v", color=color, clip_on=False)
+            _mark_largest(plot, match.max_agent_tv_mean, color)
         plot.set(xlabel="one agent's total variation", title=f"epoch {epoch}", xscale="log", xlim=(1e-3, 1))
     plots[0].set_ylabel("share of decisions")
     plots[0].legend(fontsize="small")
@@ -83,9 +96,11 @@ def figure_1b(percentiles: pd.DataFrame) -> figure.Figure:
 
 
 def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
-    """Distribution of the joint total variation by number of agents, and its largest against that number.
+    """Draws the distribution of the joint total variation by number of agents, and how its largest value grows.
 
-    Args: percentiles, table: of one clip range.
+    Args:
+        percentiles: rows of one clip range from figure 1's table `percentiles` (`figure_1.open_tables`).
+        table: rows of the same clip range from figure 1's table `table`.
     """
     epoch = published.EPOCHS_COMPARED[-1]
     drawing, plots = panels(1, len(JOINT_TVS) + 1)
@@ -99,8 +114,9 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
             _cdf(plot, ours, style, color, f"{num_agents}: {map_name}")
             if name == "joint_tv_sum":
                 match = theirs[theirs["map"] == map_name].max_joint_tv_sum_mean
-                plot.plot(match, [1.0] * len(match), "v", color=color, clip_on=False)
+                _mark_largest(plot, match, color)
         plot.set(xlabel=f"total variation: {label}", ylabel="share of states", title=label)
+        plot.locator_params(axis="x", nbins=5)
     plots[0].legend(fontsize="small", title="agents")
     for (name, label), marker, style in zip(JOINT_TVS.items(), "sDo", STYLES, strict=False):
         fit = linear_fit(table, name, epoch)
@@ -118,7 +134,11 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
 
 
 def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
-    """Distribution of the joint total variation by epoch. Args: percentiles, of one map and one clip range."""
+    """Draws the distribution of the joint total variation, with a curve for each epoch.
+
+    Args:
+        percentiles: rows of one map and one clip range from figure 1's table `percentiles` (`figure_1.open_tables`).
+    """
     drawing, plots = panels(1, len(JOINT_TVS), sharex=True, sharey=True)
     theirs = published.first_updates()
     map_name, clip = percentiles["map"].iloc[0], percentiles.clip_epsilon.iloc[0]
@@ -129,7 +149,7 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
             _cdf(plot, ours, style, color, f"epoch {epoch}")
             if name == "joint_tv_sum":
                 match = theirs[theirs.epoch == epoch].max_joint_tv_sum_mean
-                plot.plot(match, [1.0] * len(match), "v", color=color, clip_on=False)
+                _mark_largest(plot, match, color)
         plot.set(xlabel=f"total variation: {label}", title=label)
     plots[0].set_ylabel("share of states")
     plots[-1].legend(fontsize="small")
@@ -138,17 +158,19 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
 
 
 def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lines: str, title: str) -> figure.Figure:
-    """Runs over training: means over seeds, with 95% bootstrap intervals as bands where there are several.
+    """Draws metrics over training, as means over seeds with 95% bootstrap intervals where there are several seeds.
 
-    A panel for each metric and each value on the axis `columns`, with a curve for each value on the axis `lines`. Where
-    columns are maps, a last one is the interquartile mean over the runs of all that were trained for as long; its
-    intervals are stratified by map. Open marks at the right are published win rates.
+    There is a row of plots for each metric, a column for each value on one axis of the sweep, and a curve for each
+    value on another. If the columns are maps, a last column shows the interquartile mean over the runs on all maps that
+    were trained for the same number of env steps; its intervals are stratified by map. Open marks at the right edge are
+    published win rates.
 
     Args:
-        curves: of `sweep.open_tables`, or some of them.
-        rows: of `METRICS`.
-        columns, lines: of `algorithm`, `map` and `rule`.
-        title: of the whole.
+        curves: rows of the table `curves` (`sweep.open_tables`).
+        rows: names of metrics, keys of `METRICS`.
+        columns: axis of the columns: `algorithm`, `map` or `rule`.
+        lines: axis of the curves: `algorithm`, `map` or `rule`.
+        title: title of the figure.
     """
     shown = sorted(curves[columns].unique(), key=lambda value: _order(curves, columns, value))
     values = sorted(curves[lines].unique(), key=lambda value: _order(curves, lines, value))
@@ -190,11 +212,14 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
 
 
 def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
-    """What rules do to updates as the team grows: a panel a metric of the trust region, and one of the return.
+    """Draws how far updates move the policy against the number of agents, with a curve for each rule of the clip range.
 
-    Points are means over updates and seeds (of the return: of the last evaluations), bars 95% bootstrap intervals.
+    There is a panel for each measure of the joint total variation, and one for the return. Points are means over
+    updates and seeds, for the return over the last evaluation of each seed; bars are 95% bootstrap intervals.
 
-    Args: curves, as for `learning_curves`, of one algorithm; title.
+    Args:
+        curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+        title: title of the figure.
     """
     names = ["sum", "product", "joint", "return"]
     drawing, plots = panels(1, len(names))
@@ -233,9 +258,15 @@ def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
 
 
 class LinearFit:
-    """The largest of a quantity against the number of agents, means over seeds, and a straight line through it."""
+    """Holds the largest value of a quantity by number of agents, and the straight line through it by least squares."""
 
     def __init__(self, num_agents: Sequence[int], largest: Sequence[float]):
+        """Fits the line.
+
+        Args:
+            num_agents: numbers of agents N.
+            largest: the largest value for each of them, as a mean over seeds.
+        """
         self.num_agents, self.largest = num_agents, largest
         line = stats.linregress(num_agents, largest)
         self.slope, self.intercept, self.r_squared = line.slope, line.intercept, line.rvalue**2
@@ -243,16 +274,28 @@ class LinearFit:
 
 
 def linear_fit(table: pd.DataFrame, quantity: str, epoch: int) -> LinearFit:
-    """Args: table, of one clip range; quantity, of `JOINT_TVS`; epoch."""
+    """Fits a straight line to the largest value of a quantity against the number of agents.
+
+    Args:
+        table: rows of one clip range from figure 1's table `table` (`figure_1.open_tables`).
+        quantity: a measure of the joint total variation, a key of `tf_marl.plots.JOINT_TVS`.
+        epoch: epoch of the first update.
+    """
     means = table[table.epoch == epoch].groupby("num_agents")[f"{quantity}_max"].mean()
     return LinearFit(list(means.index), list(means))
 
 
 def _cdf(plot: axes.Axes, rows: pd.DataFrame, style: object, color: object, label: str) -> None:
-    """Percentiles as a curve: the mean over seeds. Args: rows, with columns p0 to p100."""
+    """Draws a distribution from its percentiles, columns such as `p50`, as means over the rows."""
     columns = [name for name in rows.columns if name[0] == "p" and name[1:].isdigit()]
     shares = [int(name[1:]) / 100 for name in columns]
     plot.plot(rows[columns].mean(), shares, linestyle=style, color=color, label=label)
+
+
+def _mark_largest(plot: axes.Axes, largest: pd.Series, color: object) -> None:
+    """Marks a published largest value by a triangle at share 1, where a distribution ends."""
+    if len(largest):  # an empty line that is not clipped would take room in the layout
+        plot.plot(largest, [1.0] * len(largest), "v", color=color, clip_on=False)
 
 
 def _learning_curve(
@@ -265,7 +308,7 @@ def _learning_curve(
     marker: str,
     label: str,
 ) -> None:
-    """One curve with its band."""
+    """Draws the statistic of some runs over training, with its interval as a band."""
     measured = runs.groupby(["algorithm", "map", "rule", "seed"]).size().median()
     width = max(runs.env_steps.max() / min(measured, POINTS), 1)
     interval = (runs.env_steps / width).round().clip(lower=1) * width
@@ -281,7 +324,7 @@ def _learning_curve(
 
 
 def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: str) -> None:
-    """The published win rate of such runs, at the right edge."""
+    """Marks the published win rate of such runs, if there is one, at the right edge."""
     first = runs.iloc[0]
     theirs = published.win_rates()
     algorithm = first.algorithm.rsplit("/", 1)[-1]
@@ -293,7 +336,7 @@ def _mark_published(plot: axes.Axes, runs: pd.DataFrame, color: object, marker: 
 
 
 def _order(curves: pd.DataFrame, axis: str, value: str) -> tuple:
-    """Maps by size, rules by clip range, and what is neither by name."""
+    """Returns a sort key: maps go by their numbers of agents, rules by clip range, other values by name."""
     if axis == "map":
         return (curves[curves["map"] == value].num_agents.iloc[0], value)
     if axis == "rule":

@@ -1,6 +1,6 @@
-"""The experiment of the paper's figure 1: the actor's first update, watched epoch by epoch.
+"""The experiment behind the paper's figure 1, which measures the actor's first update epoch by epoch.
 
-One rollout is learned from again and again, each time with another clip range, from the same weights.
+The agent learns from one rollout several times, each time from the same weights and with another clip range.
 """
 
 import os
@@ -15,33 +15,34 @@ from tf_marl.compile import graph
 from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
 from tf_marl.training.train import Trainer
 
-# The names of what is measured in full, at some epochs; see `Full.distribution`.
+# Names of the quantities whose distributions are measured at some epochs, see `diagnostics.Full.distribution`.
 DISTRIBUTIONS = ("agent_tv", "joint_tv_sum", "joint_tv_product", "joint_tv_lower", "joint_tv")
 
 
 class FirstUpdate:
-    """A trainer's first rollout, and what its agent's first update would make of the policy.
-
-    Args:
-        trainer: that has not trained, of one of PPO's variants; its clip range gives way to those of the experiment.
-        full: measures.
-        epochs: at which the distributions are measured; the ratios are at all.
-        seed: of Monte Carlo estimates.
-    """
+    """Holds a trainer's first rollout, and repeats the agent's first update on it with any clip range."""
 
     def __init__(self, trainer: Trainer, full: Full, epochs: Collection[int], seed: int):
+        """Collects the rollout and prepares the update.
+
+        Args:
+            trainer: a trainer of a PPO variant that has not trained yet. Its own clip range is replaced.
+            full: the measurement of whole distributions.
+            epochs: epochs at which distributions are measured; ratios are measured at every epoch.
+            seed: seed of Monte Carlo estimates.
+        """
         assert isinstance(trainer.agent, PPOAgent)
         self._agent = agent = trainer.agent
         self._clip_range = tf.Variable(0.0, trainable=False)
         agent.clip_range = lambda alive, progress: self._clip_range.read_value()
         collect = graph.function(trainer.collector.collect)
-        # As in the paper's code, whose running statistics of observations are under way when the rollout begins.
+        # In the paper's code the observation statistics have already seen a rollout when this one begins.
         seen, _ = collect()
         for torso in (agent.actor.torso, agent.critic.torso):
             torso.observe(seen.experience.observation, agent.learning_mask(seen.experience))
         rollout, _ = collect()
         played = tf.reduce_any(~rollout.experience.is_boundary(), axis=0)
-        longest = int(tf.reduce_max(tf.where(played))) + 2  # rows; beyond are boundaries, which nobody learns from
+        longest = int(tf.reduce_max(tf.where(played))) + 2  # env steps; what follows are boundaries between episodes
         experience = tf.nest.map_structure(lambda leaf: leaf[:, :longest], rollout.experience)
         due = tf.constant(sorted(epochs))
 
@@ -59,7 +60,15 @@ class FirstUpdate:
         self._start = tf.train.Checkpoint(agent=agent).write(os.path.join(self._folder.name, "start"))
 
     def __call__(self, clip_range: float) -> dict[str, np.ndarray]:
-        """The history of the update with that clip range, [epochs + 1, ...] each."""
+        """Makes the first update with a clip range, from the weights and the rollout that every call shares.
+
+        Args:
+            clip_range: half-width of the clip range.
+
+        Returns:
+            By name, each measured quantity at every epoch: ratio sizes are [epochs + 1], distributions, as their
+            percentiles 0 to 100, are [epochs + 1, 101] and nan at epochs that are not measured.
+        """
         agent = self._agent
         tf.train.Checkpoint(agent=agent).read(self._start).assert_consumed()
         self._clip_range.assign(clip_range)

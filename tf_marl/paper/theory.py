@@ -1,4 +1,7 @@
-"""The paper's theorems in an exact laboratory: which hold, which have counterexamples, and what updates really do."""
+"""A laboratory study of the paper's theorems in Dec-MDPs that are small enough to compute everything exactly.
+
+It tries which statements hold and which have counterexamples, and lets exact learners update their policies.
+"""
 
 import multiprocessing
 import pathlib
@@ -7,69 +10,87 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import figure
 
 from tf_marl import plots
 from tf_marl.dec_mdp import falsify, learning
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.experiments.progress import tell
+from tf_marl.experiments.tables import markdown
 from tf_marl.paper import theory_plots
 
-EPSILONS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, float("inf"))  # the last is none
+EPSILONS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, float("inf"))  # the last means no clipping
 ALPHAS = (0.1, 0.3, 0.5)
-DRAWN = {  # of the learning curves
+DRAWN = {  # the rules whose learning curves are drawn, and their labels
     ("fixed", float("inf")): "no clipping",
     ("fixed", 0.3): "clip 0.3",
     ("fixed", 0.1): "clip 0.1",
     ("per_agent", 0.3): "clip 0.3 / N",
     ("backtrack", 0.3): "backtrack 0.3",
 }
+_SETTING = ["algorithm", "rule", "value", "num_agents"]
 
 
 class Effort(NamedTuple):
-    """How much is tried."""
+    """Describes how much a study tries."""
 
-    instances: int  # random ones of each statement
-    steps: int  # of the ascent, from 32 starts in each of two spaces
-    minimises: bool  # the counterexamples that it keeps
-    agents: tuple[int, ...]  # that learn
+    instances: int  # random instances of each statement
+    steps: int  # steps of the gradient ascent, from 32 starts with 2 agents and 32 with 5
+    minimises: bool  # whether counterexamples are minimised before they are kept
+    agents: tuple[int, ...]  # numbers of agents of the learners
     algorithms: tuple[str, ...]
     tasks: tuple[str, ...]
-    learners: int  # of each task and rule
-    updates: int
-    samples: int  # in the rollouts of a further run of IPPO with sampled advantages; 0: none such
+    learners: int  # learners of each task and rule
+    updates: int  # updates of each learner
+    samples: int  # rollout samples of a further run of IPPO with sampled advantages; 0 means no such run
 
 
-FULL = Effort(10_000, 100, True, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256)
-QUICK = Effort(200, 0, False, (2, 3), ("ippo",), ("random",), 4, 5, 0)
+EFFORTS = {
+    "full": Effort(10_000, 100, True, (2, 3, 4, 5), ("ippo", "mappo", "jr_ppo"), ("random", "volunteer"), 8, 12, 256),
+    "quick": Effort(200, 0, False, (2, 3), ("ippo",), ("random",), 4, 5, 0),
+}
 
 
 class Study(NamedTuple):
-    """What came of it."""
+    """Holds the results of a study."""
 
-    rows: list[dict[str, Any]]  # of each reading of a statement: what was tried, and the verdict
+    statements: pd.DataFrame  # a row for each reading of a statement: what was tried, and the verdict
     files: list[pathlib.Path]  # tables, page, plots and witnesses
 
 
-def study(effort: Effort, seed: int, folder: pathlib.Path) -> Study:
+def measure(effort: str, seed: int, folder: pathlib.Path) -> None:
     """Tries the statements and lets exact learners learn, side by side in two processes. Progress goes to stderr.
 
+    Writes the tables `statements.csv`, `learning.csv` and `curves.csv`, and the counterexamples.
+
     Args:
-        effort: how much is tried.
-        seed: root of all chance.
-        folder: for tables, plots and, in `witnesses`, counterexamples; those that are there are removed.
+        effort: name of how much is tried, one of `EFFORTS`.
+        seed: root of all randomness.
+        folder: an existing folder for the tables. Counterexamples go to its folder `witnesses`, which loses those of
+            an earlier study.
     """
     witnesses = folder / "witnesses"
     witnesses.mkdir(exist_ok=True)
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        learners = pool.apply_async(learn, (effort, seed))
-        rows = pool.apply_async(try_statements, (effort, seed, witnesses)).get()
+        learners = pool.apply_async(learn, (EFFORTS[effort], seed))
+        rows = pool.apply_async(try_statements, (EFFORTS[effort], seed, witnesses)).get()
         learned, curves = learners.get()
-    rows.append(_clipped_updates(learned))
-    return Study(rows, [*_write(rows, learned, curves, effort, seed, folder), *sorted(witnesses.glob("*.json"))])
+    statements = pd.DataFrame([*rows, _clipped_updates(learned)]).assign(effort=effort, seed=seed)
+    for name, table in {"statements": statements, "learning": learned, "curves": curves}.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g")
 
 
 def try_statements(effort: Effort, seed: int, witnesses: pathlib.Path) -> list[dict[str, Any]]:
-    """A row for each reading; counterexamples are kept."""
+    """Tries every reading of every statement, and keeps a counterexample of each that fails.
+
+    Args:
+        effort: how much is tried.
+        seed: root of all randomness.
+        witnesses: folder for the counterexamples; those that are in it are removed.
+
+    Returns:
+        A row of the table `statements.csv` for each reading.
+    """
     trials = falsify.search(effort.instances, effort.steps, seed, tell)
     for stale in witnesses.glob("*.json"):
         stale.unlink()
@@ -91,14 +112,23 @@ def _row(trial: falsify.Trial, witnesses: pathlib.Path, minimises: bool) -> dict
         "instances": trial.tried,
         "on_the_way_up": trial.climbed,
         "smallest_slack": trial.slack,
-        "bound_used": trial.used if trial.used == trial.used else None,  # NaN is no JSON
+        "bound_used": trial.used,
         "violated": trial.violated,
         "verdict": verdict,
     }
 
 
 def learn(effort: Effort, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What exact updates do: a row for each task, team, algorithm and rule, and the same for each update."""
+    """Lets exact learners update their policies with every algorithm and rule.
+
+    Args:
+        effort: how many learners and updates, on which tasks.
+        seed: root of all randomness.
+
+    Returns:
+        The table `learning.csv`, a row for each task, number of agents, algorithm and rule, and the table `curves.csv`,
+        a row for each update of these, with the mean return `eta`, which is times 1 - gamma.
+    """
     rules = [learning.Rule("fixed", epsilon) for epsilon in EPSILONS]
     rules += [learning.Rule(name, alpha) for name in ("per_agent", "backtrack") for alpha in ALPHAS]
     settings = [(algorithm, 0) for algorithm in effort.algorithms]
@@ -125,7 +155,7 @@ def learn(effort: Effort, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _summary(history: learning.History, rule: learning.Rule, num_agents: int, mdp: DecMDP) -> dict[str, float]:
     reward_max = np.abs(mdp.reward).max(axis=(1, 2))
-    # Where the clip range is eps, the total variation of the joint policy is to be at most N eps.
+    # With a fixed clip range eps, Theorem 3 promises a joint total variation of at most N eps.
     alpha = rule.value * num_agents if rule.name == "fixed" else rule.value
     return {
         "updates": history.joint_tv.size,
@@ -142,7 +172,7 @@ def _summary(history: learning.History, rule: learning.Rule, num_agents: int, md
 
 
 def _clipped_updates(learned: pd.DataFrame) -> dict[str, Any]:
-    """Theorem 3 as practice has it: a clip range of alpha / N is to hold the joint policy within alpha."""
+    """Judges Theorem 3 as it is used: with a clip range of alpha / N, updates should stay within alpha."""
     rows = learned[learned.rule == "per_agent"]
     violated = round((rows.beyond_alpha * rows.updates).sum())
     return {
@@ -157,40 +187,45 @@ def _clipped_updates(learned: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _write(
-    rows: list[dict[str, Any]],
-    learned: pd.DataFrame,
-    curves: pd.DataFrame,
-    effort: Effort,
-    seed: int,
-    folder: pathlib.Path,
-) -> list[pathlib.Path]:
-    tables = {"statements": pd.DataFrame(rows), "learning": learned, "curves": curves}
-    files = [folder / f"{name}.csv" for name in tables]
-    for path, table in zip(files, tables.values(), strict=True):
-        table.to_csv(path, index=False, float_format="%.4g")
-    files.append(folder / "theory.md")
-    files[-1].write_text(_page(rows, learned, effort, seed), "utf-8")
+def draw(folder: pathlib.Path) -> Study:
+    """Draws plots and writes the page `theory.md` from the tables of a study in the same folder.
+
+    Returns:
+        The table of statements, and the paths of all files of the study.
+
+    Raises:
+        OSError: a table cannot be read, or a file cannot be written.
+    """
+    tables = [folder / f"{name}.csv" for name in ("statements", "learning", "curves")]
+    statements, learned, curves = (pd.read_csv(path) for path in tables)
+    page = folder / "theory.md"
+    page.write_text(_page(statements, learned), "utf-8")
+    plots_of = {name: plots.write(drawing, folder, name) for name, drawing in _drawings(learned, curves).items()}
+    return Study(statements, [*tables, page, *plots_of.values(), *sorted((folder / "witnesses").glob("*.json"))])
+
+
+def _drawings(learned: pd.DataFrame, curves: pd.DataFrame) -> dict[str, figure.Figure]:
     exact = learned[~learned.algorithm.str.contains("samples")]
-    of_tasks = exact.groupby(["algorithm", "rule", "value", "num_agents"], sort=False)
+    of_tasks = exact.groupby(_SETTING, sort=False)
     lowered, largest = of_tasks.lowered.mean().reset_index(), of_tasks.joint_tv_largest.max().reset_index()
-    discounted = exact[exact.task == "random"]  # a game of one step has no penalty
+    discounted = exact[exact.task == "random"]  # the volunteer game has one step, so its bound has no penalty
     ends = curves.num_agents.isin([curves.num_agents.min(), curves.num_agents.max()])
-    drawings = {
+    return {
         "monotonicity": theory_plots.exact_updates(lowered, "lowered", "updates that lower the return"),
         "joint_tv": theory_plots.exact_updates(largest, "joint_tv_largest", "largest joint TV", limit=True),
         "certificate": theory_plots.exact_updates(discounted, "certified", "updates with a bound above 0"),
         "curves": theory_plots.exact_curves(curves[(curves.algorithm == "ippo") & ends], DRAWN),
     }
-    return files + [path for name, drawing in drawings.items() for path in plots.write(drawing, folder, name)]
 
 
-def _page(rows: list[dict[str, Any]], learned: pd.DataFrame, effort: Effort, seed: int) -> str:
+def _page(statements: pd.DataFrame, learned: pd.DataFrame) -> str:
+    name, seed = statements.effort.iloc[0], statements.seed.iloc[0]
+    effort = EFFORTS[name]
     uphill = f"{effort.steps} steps from 32 starts with 2 and with 5 agents"
     lines = [
         "# The paper's statements, tried on tabular Dec-MDPs",
         "",
-        f"`python -m launch.theory{' --quick' * (effort == QUICK)} --seed={seed}`. Each statement, in each of its",
+        f"`tf-marl theory{' --quick' * (name == 'quick')} --seed={seed}`. Each statement, in each of its",
         "readings, says lhs <= rhs of a Dec-MDP with an old and a new policy. Slack is the smallest rhs - lhs: below 0",
         "the claim is false, but 1e-9 counts as rounding, which is all there is to an identity's. Returns are times",
         "1 - gamma, rewards at most 1. `used` is the most of lhs / rhs, 1 where the bound is reached. `instances` are",
@@ -203,17 +238,11 @@ def _page(rows: list[dict[str, Any]], learned: pd.DataFrame, effort: Effort, see
         "(`tf_marl/dec_mdp/statements.py`), least surely those of Propositions 1, 3 and 4 and of equation 9. A reading",
         "that fails may be ours alone. `(ours)` and `Sharper facts` are no claims of the paper.",
         "",
-        "| statement | reading | instances | uphill | smallest slack | used | violated | verdict |",
-        "|" + "---|" * 8,
+        markdown(
+            ["statement", "reading", "instances", "uphill", "smallest slack", "used", "violated", "verdict"],
+            [_statement_cells(row) for row in statements.itertuples()],
+        ),
     ]
-    for row in rows:
-        verdict = row["verdict"].replace("(witness ", "([witness](witnesses/").replace(".json)", ".json))")
-        verdict = verdict.replace("[witness](witnesses/learning.csv)", "[witness](learning.csv))")
-        used = "" if row["bound_used"] is None else f"{row['bound_used']:.3g}"
-        cells = [row["statement"], row["reading"].replace("|", "\\|"), f"{row['instances']:,}"]
-        cells += [f"{row['on_the_way_up']:,}", f"{row['smallest_slack']:.2g}", used, f"{row['violated']:,}", verdict]
-        lines.append("| " + " | ".join(cells) + " |")
-    columns = ["algorithm", "rule", "N", "lowered", "joint TV: mean", "largest", "beyond", "certified", "first", "last"]
     lines += [
         "",
         "# What exact updates do",
@@ -233,14 +262,27 @@ def _page(rows: list[dict[str, Any]], learned: pd.DataFrame, effort: Effort, see
         "![Share of updates that the bound certifies, random Dec-MDPs](certificate.png)",
         "![The return after each update of IPPO](curves.png)",
         "",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
+        markdown(
+            ["algorithm", "rule", "N", "lowered", "joint TV: mean", "largest", "beyond", "certified", "first", "last"],
+            [_learning_cells(tasks) for _, tasks in learned.groupby(_SETTING, sort=False)],
+        ),
     ]
-    keys = ["algorithm", "rule", "value", "num_agents"]
-    for (algorithm, rule, value, num_agents), group in learned.groupby(keys, sort=False):
-        mean = group.mean(numeric_only=True)
-        label = "no clipping" if value == float("inf") else f"{rule} {value:g}"
-        cells = [algorithm, label, str(num_agents), f"{mean.lowered:.1%}", f"{mean.joint_tv_mean:.3f}"]
-        cells += [f"{group.joint_tv_largest.max():.3f}", f"{mean.beyond_alpha:.0%}", f"{mean.certified:.1%}"]
-        lines.append("| " + " | ".join([*cells, f"{mean.eta_first:.3f}", f"{mean.eta_last:.3f}"]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _statement_cells(row: Any) -> list[str]:
+    """Returns the cells of the page for a row of the table of statements."""
+    verdict = row.verdict.replace("(witness ", "([witness](witnesses/").replace(".json)", ".json))")
+    verdict = verdict.replace("[witness](witnesses/learning.csv)", "[witness](learning.csv))")
+    used = "" if pd.isna(row.bound_used) else f"{row.bound_used:.3g}"
+    cells = [row.statement, row.reading, f"{row.instances:,}", f"{row.on_the_way_up:,}", f"{row.smallest_slack:.2g}"]
+    return [*cells, used, f"{row.violated:,}", verdict]
+
+
+def _learning_cells(tasks: pd.DataFrame) -> list[str]:
+    """Returns the cells of the page for one setting of the learners, given its row of every task."""
+    first, mean = tasks.iloc[0], tasks.mean(numeric_only=True)
+    label = "no clipping" if first.value == float("inf") else f"{first.rule} {first.value:g}"
+    cells = [first.algorithm, label, str(first.num_agents), f"{mean.lowered:.1%}", f"{mean.joint_tv_mean:.3f}"]
+    cells += [f"{tasks.joint_tv_largest.max():.3f}", f"{mean.beyond_alpha:.0%}", f"{mean.certified:.1%}"]
+    return [*cells, f"{mean.eta_first:.3f}", f"{mean.eta_last:.3f}"]

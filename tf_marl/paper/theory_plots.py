@@ -1,4 +1,4 @@
-"""The plots of the study of the paper's statements, `theory`. Tables in, plots out."""
+"""The plots of the laboratory study of the paper's theorems. Every function draws a table and computes nothing else."""
 
 import itertools
 from collections.abc import Mapping
@@ -12,14 +12,16 @@ from tf_marl.plots import STYLES, colors, panels
 
 
 def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = False) -> figure.Figure:
-    """A quantity of exact updates against the clip range or alpha; a row for each rule, a column for each algorithm.
+    """Draws a quantity of exact updates against the clip range or alpha.
+
+    The figure has a row of plots for each rule and a column for each algorithm.
 
     Args:
-        table: a row for each `num_agents`, `algorithm`, `rule` and its `value`, with the quantity; an infinite value is
-            no clipping.
-        quantity: the column.
-        label: of the vertical axis.
-        limit: whether to draw alpha itself, where a rule is to hold the quantity below it.
+        table: a row for each `num_agents`, `algorithm`, `rule` and `value` of the rule, with the quantity. An infinite
+            value means no clipping.
+        quantity: the column to draw.
+        label: label of the vertical axis.
+        limit: whether to draw the line quantity = alpha, for the rules that are to keep the quantity below alpha.
     """
     algorithms = {name: ALGORITHMS[name] for name in table.algorithm.unique()}
     rules = {
@@ -28,7 +30,7 @@ def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = 
         "backtrack": "alpha, by backtracking, nothing clipped",
     }
     drawing, plots = panels(len(rules), len(algorithms), sharex=True, sharey=True)
-    no_clipping = 4.0  # where it stands on the axis
+    no_clipping = 4.0  # its place on the horizontal axis
     for plot, (rule, algorithm) in zip(plots, itertools.product(rules, algorithms), strict=True):
         groups = table[(table.rule == rule) & (table.algorithm == algorithm)].groupby("num_agents")
         for (num_agents, rows), style, color in zip(groups, STYLES, colors(len(groups)), strict=False):
@@ -51,12 +53,14 @@ def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = 
 
 
 def exact_curves(curves: pd.DataFrame, rules: Mapping[tuple[str, float], str]) -> figure.Figure:
-    """The true return after every update, mean over learners; a row for each task, a column for each number of agents.
+    """Draws the true return after every update, as the mean over learners.
+
+    The figure has a row of plots for each task and a column for each number of agents.
 
     Args:
-        curves: of one algorithm, a row for each `task`, `num_agents`, `rule`, `value` and `update`, with the return
-            `eta`.
-        rules: those to draw, (rule, value), and their labels.
+        curves: the table `curves` of one algorithm: a row for each `task`, `num_agents`, `rule`, `value` and `update`,
+            with the return `eta`, which is times 1 - gamma.
+        rules: the rules to draw, as pairs (rule, value), with their labels.
     """
     tasks, teams = list(curves.task.unique()), sorted(curves.num_agents.unique())
     drawing, plots = panels(len(tasks), len(teams), sharex=True)
