@@ -37,6 +37,7 @@ class Failure(Exception):
 
 
 def define_gin_flags() -> None:
+    """Defines --gin_file and --gin_bindings."""
     flags.DEFINE_multi_string(
         "gin_file", [], "Gin file, from the current directory or the library's gin/; repeats, later ones win."
     )
@@ -44,41 +45,52 @@ def define_gin_flags() -> None:
 
 
 def define_plugin_flag() -> None:
+    """Defines --plugin, for learners, worlds and sinks of the user's own."""
     flags.DEFINE_multi_string(
         "plugin", [], "Python module that makes a learner, a world or a sink of yours known; repeats."
     )
 
 
 def define_store_flag() -> None:
+    """Defines --tracking_uri."""
     flags.DEFINE_string("tracking_uri", None, f"MLflow store; by default SQLite in {STORE_FOLDER}.")
 
 
 def define_tracking_flags() -> None:
+    """Defines --tracking_uri, --experiment and --run_name."""
     define_store_flag()
     flags.DEFINE_string("experiment", "tf_marl", "MLflow experiment.")
     flags.DEFINE_string("run_name", None, "MLflow run name; by default made of algorithm, map and seed.")
 
 
 def define_json_flag() -> None:
+    """Defines --json, for `print_json`."""
     flags.DEFINE_bool("json", False, "Print one JSON object on the last line of stdout.")
 
 
 def define_memory_flag() -> None:
+    """Defines --max_gigabytes."""
     flags.DEFINE_float("max_gigabytes", None, "Memory that it may take; by default what is free.", lower_bound=0.0)
 
 
 def define_sc2_flag() -> None:
+    """Defines --sc2_python; `run` hands its value on as $SC2_PYTHON."""
     flags.DEFINE_string(
         "sc2_python", None, "Interpreter that has smac, for the backend sc2; by default $SC2_PYTHON, or this one."
     )
 
 
 def define_seed_flag() -> None:
+    """Defines --seed."""
     flags.DEFINE_integer("seed", 0, "Root of all randomness.", lower_bound=0, upper_bound=2**31 - 1)
 
 
 def run(main: Callable[[], int]) -> None:
-    """Parses the flags, calls `main`, exits with what it returns; bad input becomes one line and exit code 2."""
+    """Parses the flags, calls `main` and ends the process; bad input becomes one line and exit code 2.
+
+    Args:
+        main: the launcher's; returns the exit code.
+    """
 
     def parse(argv: list[str]) -> list[str]:
         try:

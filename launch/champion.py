@@ -25,6 +25,7 @@ flags.DEFINE_float(
 
 
 def main() -> int:
+    """Lets the version challenge, and says what came of it. Returns the exit code."""
     from tf_marl import tracking
 
     if not FLAGS.model:

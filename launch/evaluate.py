@@ -35,6 +35,7 @@ flags.DEFINE_string(
 
 
 def main() -> int:
+    """Plays the episodes and says how they went. Returns the exit code."""
     _check_flags()
     replay = _replay_file(FLAGS.replay) if FLAGS.replay else None
     app.import_quietly()

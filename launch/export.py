@@ -18,6 +18,7 @@ flags.DEFINE_bool("overwrite", False, "Replace a version that is there already."
 
 
 def main() -> int:
+    """Exports the policy and says where its files are. Returns the exit code."""
     if not FLAGS.root_dir or not FLAGS.out:
         raise app.BadInput("give --root_dir=DIR, the folder of a training run, and --out=DIR, where the files go")
     from tf_marl.experiments import runs

@@ -19,6 +19,7 @@ FLAGS = flags.FLAGS
 
 
 def main() -> int:
+    """Trains the runs that the tables lack, or only lists them. Returns the exit code."""
     from tf_marl.experiments import scheduler, sweep
 
     folder = app.writable_folder(FLAGS.out, "out")

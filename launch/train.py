@@ -31,6 +31,7 @@ flags.DEFINE_string("root_dir", None, "Folder of checkpoints and configuration; 
 
 
 def main() -> int:
+    """Trains, keeps what comes of it, and says what that is. Returns the exit code."""
     app.check_gin_files(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
     app.check_store(root_dir)
@@ -90,8 +91,9 @@ def _say_so(run: "RecordedRun") -> int:
 def _page(run: "RecordedRun") -> str | None:
     """Returns what to open to look at the run; of a checkout's local store, the Makefile's way."""
     page = run.tracker.page()
-    local = page and FLAGS.tracking_uri is None and places.CHECKOUT
-    return f"make ui, then {page.partition(', then ')[2]}" if local else page
+    if page and FLAGS.tracking_uri is None and places.CHECKOUT:
+        return f"make ui, then {page.partition(', then ')[2]}"
+    return page
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ FILES = sorted([*(ROOT / "tf_marl").rglob("*.py"), *(ROOT / "launch").rglob("*.p
 ARRAYS = re.compile(r"Tensor|ndarray|Logits|Rollout|Batch|TimeStep")
 SHAPES = re.compile(r"\[[^\]]*\]|\bscalar|\bshape", re.IGNORECASE)
 # Words that end like a verb's third person and are none.
-NOUNS = {
-    "Actions", "Agents", "Arguments", "Arrays", "Axes", "Bits", "Bounds", "Bytes", "Facts", "Files", "Floats", "Indices", "Losses",
-    "Means", "Megabytes", "Metrics", "Microseconds", "Names", "Numbers", "Observations", "Outcomes", "Probabilities", "Ratios",
-    "Rewards", "Rows", "Seconds", "Settings", "Shares", "Specs", "States", "Steps", "Successors", "Sums", "Tensors", "Terms",
-    "This", "Units", "Values", "Variables", "Weights", "Worlds",
-}  # fmt: skip
+NOUNS = re.compile(
+    "Actions|Agents|Arguments|Arrays|Axes|Bits|Bounds|Bytes|Facts|Files|Floats|Indices|Losses|Means|Megabytes|Metrics|"
+    "Microseconds|Names|Numbers|Observations|Outcomes|Probabilities|Ratios|Rewards|Rows|Seconds|Settings|Shares|Specs|"
+    "States|Steps|Successors|Sums|Tensors|Terms|This|Units|Values|Variables|Weights|Worlds"
+)
 
 
 class Public(NamedTuple):

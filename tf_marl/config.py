@@ -1,4 +1,4 @@
-"""Checking what users set: strict types and ranges by pydantic, and one-line errors that name the setting."""
+"""Checks what users set: types and ranges, strictly, by pydantic; errors take one line and name the setting."""
 
 import contextlib
 import dataclasses
@@ -39,7 +39,11 @@ def naming(section: str):
 
 
 def checked(section: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates what a section of gin's settings sets up: its arguments are checked, errors name them."""
+    """Returns a decorator for what a section of gin's settings sets up: arguments are checked, and errors name them.
+
+    Args:
+        section: gin's name for the function or class.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         checking = naming(section)(pydantic.validate_call(config=STRICT)(function))
@@ -51,14 +55,17 @@ def checked(section: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def maker(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates what makes one setting's value out of others: gin knows it, and errors in its arguments name it.
+    """Returns a decorator for a function that makes one setting's value out of others, such as `per_agent(alpha)`.
 
-    Args: module, gin's.
+    gin knows the function by its name, and errors in its arguments name it.
+
+    Args:
+        module: gin's module for the function.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         known = gin.configurable(function.__name__, module=module)(checked(function.__name__)(function))
-        known.is_maker = True  # so is no value itself, which `@name` without its parentheses is taken for
+        known.is_maker = True  # `@name` without parentheses would hand over this function instead of its value
         return known
 
     return decorate
@@ -79,9 +86,11 @@ def first_line(error: Exception) -> str:
 
 
 def fields(section: str, options: Any) -> dict[str, Any]:
-    """What a section's options are set to, `section.name` -> plain value.
+    """Returns what a section's options are set to, as `section.name` -> plain value.
 
-    Args: options, a dataclass; of a field that holds no plain value, a rule for one, its default.
+    Args:
+        section: gin's name for them.
+        options: a dataclass. Where a field holds a function, such as a rule, its default stands in for it.
     """
     values = {field: getattr(options, field.name) for field in dataclasses.fields(options)}
     return {f"{section}.{field.name}": field.default if callable(value) else value for field, value in values.items()}

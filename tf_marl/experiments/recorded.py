@@ -88,7 +88,7 @@ def open_run(
 
 
 class RecordedRun:
-    """Trains, and keeps everything that comes of it.
+    """Holds a training run: trains, and keeps everything that comes of it.
 
     It is a context: inside, the run is under way; at the end it ends in the sink as it ended here, and its games end.
     """

@@ -1,4 +1,4 @@
-"""A training run as it lies on disk or in a registry: its settings, its policy, the world it is for."""
+"""Reads training runs as they lie on disk or in a registry: their settings, their policies, the worlds they are for."""
 
 import ast
 import fcntl
@@ -25,7 +25,7 @@ SHARDS = "train.num_shards"
 
 
 def config_of(root_dir: str | pathlib.Path) -> str:
-    """The configuration of the training run in a folder.
+    """Returns the configuration of the training run in a folder, a gin text.
 
     Raises:
         ValueError: no run began there, or the file is damaged.
@@ -40,11 +40,13 @@ def config_of(root_dir: str | pathlib.Path) -> str:
 
 
 def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner, int]":
-    """What a training run made: the world it is for, its agent, and after how many env steps.
+    """Loads what a training run made.
 
     Args:
-        root_dir: of the run.
+        root_dir: folder of the run.
         best: whether the agent is the one that evaluated best, not that of the newest checkpoint.
+    Returns:
+        The world that the agent is for, the agent, and the env steps that it trained for.
     Raises:
         ValueError: no run began there, or it has saved no such agent yet, or none that this code can read.
     """
@@ -70,12 +72,14 @@ def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner,
 
 
 def load_model(model_uri: str, tracking_uri: str) -> "tuple[ServedPolicy, World, dict[str, Any]]":
-    """A policy from MLflow's registry, the world it is for, and what else is known of it.
+    """Loads a policy from MLflow's registry.
 
     Args:
-        model_uri: MLflow's address of it.
-        tracking_uri: of the store that has it.
-    Returns: among what is known, `env_steps` and `training_facts` of its run.
+        model_uri: MLflow's address of the model.
+        tracking_uri: address of the store that has it.
+    Returns:
+        The policy, the world that it is for, and facts about it: `env_steps` that it trained for, and the
+        `training_facts` of its run.
     Raises:
         ValueError: no such model, or none that tf_marl logged.
     """
@@ -123,9 +127,10 @@ def lock(root_dir: pathlib.Path) -> None:
 
 
 def keep_shards(began_with: dict[str, str]) -> None:
-    """Has a run that goes on collect in as many shards as it began with, however many cores are here, if none are set.
+    """Sets the number of shards that a run began with, unless gin was told another, whatever this machine's cores.
 
-    Args: began_with, its settings; empty if it begins now. An older run does not tell its shards.
+    Args:
+        began_with: the run's settings, name -> text; empty if it begins now. An older run does not tell its shards.
     """
     if SHARDS in began_with and not settings.is_set(SHARDS):
         with gin.unlock_config():
@@ -133,8 +138,13 @@ def keep_shards(began_with: dict[str, str]) -> None:
 
 
 def all_settings(trainer: "Trainer", seed: int) -> str:
-    """All settings that decide a run, as gin reads them: those in use, what was left at its default, and what else its
-    future depends on. A line per binding, however long.
+    """Returns all settings that decide a run, as a gin text with a line per binding.
+
+    They are those in use, those left at their defaults, and the seed and the shards, on which a run's future depends.
+
+    Args:
+        trainer: of the run.
+        seed: of the run.
     """
     lines = [line for line in gin.operative_config_str(max_line_length=10_000).splitlines() if line[:5] != "# ==="]
     told = settings.flat("\n".join(lines))
@@ -147,10 +157,14 @@ def all_settings(trainer: "Trainer", seed: int) -> str:
 
 
 def check_unchanged(root_dir: str | pathlib.Path, began_with: dict[str, str], now: dict[str, str]) -> None:
-    """Holds a run's settings against those that it began with, if it did.
+    """Compares a run's settings with those that it began with.
 
+    Args:
+        root_dir: folder of the run, for the error.
+        began_with: the settings then, name -> text; empty if the run begins now.
+        now: the settings now, name -> text.
     Raises:
-        ValueError: they differ; names them.
+        ValueError: settings differ; names them.
     """
     if not began_with:
         return
@@ -175,8 +189,12 @@ def _check_version(root_dir: str | pathlib.Path, began_with: dict[str, str]) -> 
 
 
 def training_facts(config: str) -> dict[str, Any]:
-    """What a policy that was trained with a configuration is for: `algorithm`, `map`, and `environment`, its settings.
+    """Returns what a policy that was trained with a configuration is for.
 
+    Args:
+        config: the run's configuration, a gin text.
+    Returns:
+        `algorithm` and `map`, their names, and `environment`, keyword arguments for `environments.make`.
     Raises:
         ValueError: a setting of the environment is no plain value, which nobody could set again without gin.
     """
