@@ -31,7 +31,7 @@ flags.DEFINE_string("root_dir", None, "Folder of checkpoints and configuration; 
 
 
 def main() -> int:
-    """Trains, keeps what comes of it, and says what that is. Returns the exit code."""
+    """Trains a team, keeps what comes of it and says what that is. Returns the exit code."""
     app.check_gin_files(FLAGS.gin_file)
     root_dir = app.writable_folder(FLAGS.root_dir) if FLAGS.root_dir else None
     app.check_store(root_dir)
