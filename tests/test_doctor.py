@@ -94,11 +94,9 @@ def test_a_cure_suits_where_one_is(versions, checkout, tmp_path):
 
 
 def test_what_only_an_extra_needs_is_a_note(versions, checkout):
-    versions(hypothesis=None, pysc2="3.0")
-    findings = by_name(doctor.packages(checkout))
-    dev, sc2 = findings["extra dev"], findings["extra sc2"]
-    assert (dev.status, sc2.status) == ("note", "note")
-    assert "hypothesis not installed; only needed for working on tf_marl" in dev.says
+    versions(pysc2="3.0")
+    sc2 = by_name(doctor.packages(checkout))["extra sc2"]
+    assert sc2.status == "note"
     assert "pysc2 3.0; only needed for backend sc2" in sc2.says
 
 

@@ -73,11 +73,20 @@ def maker(module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 @contextlib.contextmanager
 def prefixed(what: str, kinds: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
-    """Turns errors of some kinds into a one-line ValueError: `what`, then the first line of the error."""
+    """Turns errors of some kinds into a one-line ValueError: `what`, then the first line of the error.
+
+    Where one such context is inside another, the inner one has the say.
+    """
     try:
         yield
+    except _PrefixedError:
+        raise
     except kinds as error:
-        raise ValueError(f"{what}{first_line(error)}") from error
+        raise _PrefixedError(f"{what}{first_line(error)}") from error
+
+
+class _PrefixedError(ValueError):
+    """Says which input is wrong already."""
 
 
 def first_line(error: Exception) -> str:

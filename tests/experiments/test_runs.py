@@ -2,6 +2,7 @@
 
 import pytest
 
+from tf_marl import settings
 from tf_marl.experiments import runs
 
 
@@ -30,4 +31,4 @@ def test_a_run_of_an_older_version_is_refused_in_a_line(tmp_path):
     with pytest.raises(ValueError, match=r"^--root_dir=.*: its run is of an older version.*; name another folder$"):
         runs.load_run(tmp_path, best=True)
     with pytest.raises(ValueError, match="of an older version"):
-        runs.check_unchanged(tmp_path, runs.flat(runs.config_of(tmp_path)), {})
+        runs.check_unchanged(tmp_path, settings.flat(runs.config_of(tmp_path)), {})

@@ -131,13 +131,14 @@ def test_what_is_left_may_take_what_its_like_took(tmp_path):
 
 
 @pytest.fixture
-def train(tmp_path, store_in):
+def train(tmp_path, store_in, monkeypatch):
     """(runs, tables, stop) -> those that failed; trained by the stand-in."""
     (tmp_path / "training.py").write_text(TRAINING)
+    monkeypatch.chdir(tmp_path)
     store = store_in(tmp_path)
 
     def start(wanted, tables, stop=lambda: False):
-        return sweep.train(wanted, tables, "all", "training", tmp_path, store, "tf_marl", 1, stop)
+        return sweep.train(wanted, tables, "all", "training", store, "tf_marl", 1, stop)
 
     return start
 

@@ -13,7 +13,7 @@ LEARNER_AND_WORLD = ("--plugin=my_learner", "--plugin=my_world")
 
 
 @pytest.fixture(scope="module")
-def reinforced(launch, tmp_path_factory):
+def reinforced(warm_launch, tmp_path_factory):
     """A run of the second learner, on 3m, broken off halfway and taken up again; its folder and where it was kept."""
     folder = tmp_path_factory.mktemp("reinforced")
     flags = [
@@ -28,10 +28,10 @@ def reinforced(launch, tmp_path_factory):
         f"--tracking_uri=folder:{folder}/kept",
         "--json",
     ]
-    half = launch("launch.train", *flags, "--gin_bindings=train.num_env_steps = 300", cwd=folder)
+    half = warm_launch("launch.train", *flags, "--gin_bindings=train.num_env_steps = 300")
     assert half.code == 0, half.stderr
     longer = ("--gin_bindings=train.num_env_steps = 600", "--allow_config_change")
-    whole = launch("launch.train", *flags, *longer, cwd=folder)
+    whole = warm_launch("launch.train", *flags, *longer)
     assert whole.code == 0, whole.stderr
     assert "resuming" in whole.stderr
     return folder, whole

@@ -7,9 +7,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from launch import app
-from launch.sweep import read_runs
 from tf_marl.experiments import sweep
+from tf_marl.places import STORE_FOLDER
 
 LAPTOP = "paper/laptop.gin"
 GIN = """
@@ -68,7 +67,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(swept):
     assert "2 of 2: ippo_3m_0.1_seed0" in swept.resumed.stderr
     outcome = swept("--dry_run")
     assert outcome.code == 0, outcome.stderr
-    (command,) = [line for line in outcome.stdout.splitlines() if line.startswith("python -m launch.train")]
+    (command,) = [line for line in outcome.stdout.splitlines() if line.startswith("tf-marl train")]
     assert "num_minibatches = 1000" in command
     assert "2 runs, 1 of them done; the rest may take 0:0" in outcome.stdout
 
@@ -100,7 +99,7 @@ def test_a_figure_of_runs_that_are_there_is_drawn_and_the_claims_are_judged(swep
 @pytest.mark.parametrize("scale", ["quick", "laptop", "paper"])
 def test_the_papers_figures_share_runs_at_every_scale(scale):
     names = (*"2345678", "alpha")
-    figures = {name: read_runs([f"paper/figure_{name}.gin", f"paper/{scale}.gin"]) for name in names}
+    figures = {name: sweep.read([f"paper/figure_{name}.gin", f"paper/{scale}.gin"]) for name in names}
     assert all(figures.values())
     assert set(figures["2"]) <= set(figures["4"])
     assert set(figures["3"]) & set(figures["2"])
@@ -110,8 +109,8 @@ def test_the_papers_figures_share_runs_at_every_scale(scale):
 
 
 def test_the_runs_in_the_repository_are_those_of_the_papers_figures():
-    wanted = {run for name in (*"2345678", "alpha") for run in read_runs([f"paper/figure_{name}.gin", LAPTOP])}
-    tables = sweep.open_tables(app.STORE_FOLDER / "results" / "paper" / "laptop")
+    wanted = {run for name in (*"2345678", "alpha") for run in sweep.read([f"paper/figure_{name}.gin", LAPTOP])}
+    tables = sweep.open_tables(STORE_FOLDER / "results" / "paper" / "laptop")
     missing = sweep.missing(sorted(wanted), tables)  # which finds none of other settings
     assert len(wanted) - len(missing) == len(tables["runs"]) == 270
 
@@ -125,8 +124,8 @@ def test_the_runs_in_the_repository_are_those_of_the_papers_figures():
     ],
 )
 def test_what_is_wrong_with_a_sweep_is_told_in_a_line(binding, error):
-    with pytest.raises(app.BadInput, match=re.escape(error)):
-        read_runs(["paper/figure_2.gin"], [binding])
+    with pytest.raises(ValueError, match=re.escape(error)):
+        sweep.read(["paper/figure_2.gin"], [binding])
 
 
 def test_a_damaged_journal_of_a_sweep_is_named_and_what_to_do_about_it(warm_launch, store_in, tmp_path):

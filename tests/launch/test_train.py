@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from launch import app
+from tf_marl import places
 
 EVALUATED = {"eval/battle_won_mean", "eval/return_mean", "eval/episode_length_mean"}
 MEASURED_EVERY_UPDATE = {
@@ -66,7 +66,7 @@ def test_training_ends_well_with_its_result_as_json(finished):
 
 def test_training_tells_its_user_where_to_look(finished):
     assert finished.store.only_run().info.run_id in finished.outcome.stdout
-    assert f"python -m launch.evaluate --root_dir={finished.store.root_dir}" in finished.outcome.stdout
+    assert f"tf-marl evaluate --root_dir={finished.store.root_dir}" in finished.outcome.stdout
 
 
 def test_training_is_quiet_but_for_its_own_lines(finished, noise):
@@ -375,8 +375,8 @@ def test_a_second_start_may_be_allowed_to_train_for_longer(finished, tiny, warm_
 @hypothesis.example("../../../x")
 @hypothesis.example("/etc")
 def test_a_run_s_folder_is_beside_the_others_whatever_its_name(name):
-    folder = app.new_root_dir(name)
-    assert folder.parent == app.STORE_FOLDER / "runs"
+    folder = places.new_run_folder(name)
+    assert folder.parent == places.STORE_FOLDER / "runs"
     assert folder.resolve() == folder
     assert len(folder.name.encode()) < 255
 

@@ -141,14 +141,6 @@ class RecordedRun:
         _say(self.tracker.flush())
 
     def __enter__(self) -> "RecordedRun":
-        """Writes down what the run is, so that it can be gone on with."""
-        unfinished = self.root_dir / f".{runs.CONFIG_NAME}"
-        unfinished.write_text(self._config, "utf-8")
-        unfinished.replace(self.root_dir / runs.CONFIG_NAME)  # a half of it would pass for other settings
-        self.tracker.text(self._config, runs.CONFIG_NAME)
-        if self._resumes:
-            anew = "" if self.trainer.world.compiles else "; its games cannot be saved, so episodes begin anew"
-            tell(f"resuming {self.root_dir} at {int(self.trainer.env_steps):,} env steps{anew}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
@@ -201,6 +193,7 @@ class RecordedRun:
                     path = pathlib.PurePath(name)
                     self._artifact(artifact, f"{path.stem}/{env_steps:09}{path.suffix}")
 
+        self._begin()
         try:
             result = self.trainer.run(record, stop, keep)
         except WorldFailedError:
@@ -209,6 +202,16 @@ class RecordedRun:
         if stop():  # maybe in the last evaluation, with all trained
             self._status = "KILLED"
         return result._replace(interrupted=stop())
+
+    def _begin(self) -> None:
+        """Writes down what the run is, so that it can be gone on with."""
+        unfinished = self.root_dir / f".{runs.CONFIG_NAME}"
+        unfinished.write_text(self._config, "utf-8")
+        unfinished.replace(self.root_dir / runs.CONFIG_NAME)  # a half of it would pass for other settings
+        self.tracker.text(self._config, runs.CONFIG_NAME)
+        if self._resumes:
+            anew = "" if self.trainer.world.compiles else "; its games cannot be saved, so episodes begin anew"
+            tell(f"resuming {self.root_dir} at {int(self.trainer.env_steps):,} env steps{anew}")
 
     def keep(self, register: bool, replay: bool) -> str | None:
         """Keeps the best policy and what the learner has to show of the whole run, among the run's artifacts.

@@ -9,7 +9,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import gin
 import numpy as np
@@ -27,6 +27,9 @@ from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.live import LiveCollector
 
 Metrics = dict[str, float]
+Folder = Annotated[
+    pathlib.Path, pydantic.BeforeValidator(lambda path: pathlib.Path(path) if isinstance(path, str) else path)
+]
 Seen = dict[str, np.ndarray]  # of an update that was looked at closely: see `Learner.learn_closely`
 
 
@@ -82,7 +85,7 @@ class Trainer:
         world: World,
         agent: Callable[..., Learner] = gin.REQUIRED,
         *,
-        root_dir: str | pathlib.Path,
+        root_dir: Folder,
         seed: pydantic.NonNegativeInt = 0,
         num_env_steps: Count = 1_000_000,
         rollout_steps: Count = 64,
@@ -109,7 +112,7 @@ class Trainer:
         self.collector = _collector(world, self.agent, num_steps, seed, num_shards, whole_episodes)
         self._eval_episodes = eval_episodes
         self.evaluator = Evaluator(world.resize(eval_episodes), self.agent.policy)
-        self._root_dir = pathlib.Path(root_dir)
+        self._root_dir = root_dir
         self._checkpoint_every = checkpoint_every_env_steps
         weights = self.agent.weights
         everything = {"agent": self.agent, "collector": self.collector, "env_steps": self.env_steps}
