@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from tf_marl import __version__, places
 from tf_marl.tracking import sender, system
 from tf_marl.tracking.address import shown
 from tf_marl.tracking.files import written_whole
@@ -301,10 +302,11 @@ class Tracker:
 
 
 def git_commit() -> str:
-    """Returns the git commit of this code, with `-dirty` if files have changed; `unknown` outside a git checkout."""
-    here = pathlib.Path(__file__).parent
+    """Returns the git commit of this code, with `-dirty` if files have changed; outside of a checkout the release."""
+    if places.CHECKOUT is None:  # the folder may be in another project's repository
+        return f"release {__version__}"
     try:
-        describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        describe = ["git", "-C", str(places.CHECKOUT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(describe, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -100,7 +100,7 @@ def test_what_the_caller_does_to_arrays_stays_with_the_caller():
         ({"profile": "void"}, ValueError, "CombatEnv.profile: .*not 'void'"),
         ({"obs_terrain_height": True}, ValueError, "CombatEnv.obs_terrain_height: .*leave it False"),
         ({"game_version": 4.10}, ValueError, "CombatEnv.game_version: .*string, not 4.1"),
-        ({"replay_dir": "replays"}, ValueError, "CombatEnv.replay_dir: .*launch.evaluate --replay.*leave it ''"),
+        ({"replay_dir": "replays"}, ValueError, "CombatEnv.replay_dir: .*tf-marl evaluate --replay.*leave it ''"),
         ({"heuristic_ai": True}, ValueError, "CombatEnv.heuristic_ai: .*leave it False"),
         ({"debug": "yes"}, ValueError, "CombatEnv.debug: .*boolean, not 'yes'"),
     ],

@@ -19,7 +19,7 @@ _ORDER = [
     *SETTINGS,
     *("replay_dir", "replay_prefix", "window_size_x", "window_size_y", "heuristic_ai", "heuristic_rest", "debug"),
 ]
-REPLAYS = "python -m launch.evaluate --replay=FILE.html shows battles"
+REPLAYS = "tf-marl evaluate --replay=FILE.html shows battles"
 # Arguments that need the game, so that only their defaults are allowed.
 OF_THE_GAME = {
     "replay_dir": f"there is no game to write replays; {REPLAYS}",
