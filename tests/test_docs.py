@@ -57,7 +57,15 @@ def test_the_readme_is_read_at_one_sitting():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    # README begins as library.md does, and is enough for every day.
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.name == "library.md" else [], id=page.name)
+        for page in PAGES
+        if blocks(page, "python")
+    ],
+)
 def test_its_python_runs(page, tmp_path, monkeypatch, clean_gin):
     """The blocks of a page one after the other, on fewer battles and for fewer env steps."""
     monkeypatch.chdir(tmp_path)

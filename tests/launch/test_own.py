@@ -37,6 +37,7 @@ def reinforced(warm_launch, tmp_path_factory):
     return folder, whole
 
 
+@pytest.mark.slow
 def test_a_second_learner_trains_resumes_and_is_kept(reinforced):
     folder, outcome = reinforced
     assert outcome.json()["env_steps"] >= 600
@@ -50,6 +51,7 @@ def test_a_second_learner_trains_resumes_and_is_kept(reinforced):
     assert list((run / "models").iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_learners_team_is_evaluated_and_exported(reinforced, warm_launch):
     folder, _ = reinforced
     played = warm_launch("launch.evaluate", f"--root_dir={folder}/run", "--episodes=4", "--json").json()
