@@ -163,7 +163,7 @@ def test_arguments_can_be_given_by_position_in_smacs_order():
 def test_drawing_and_replays_point_to_the_launcher():
     env = StarCraft2Env("3m")
     for ask in (env.render, lambda: env.render(mode="rgb_array"), env.save_replay):
-        with pytest.raises(NotImplementedError, match=r"launch\.evaluate --replay"):
+        with pytest.raises(NotImplementedError, match=r"tf-marl evaluate --replay"):
             ask()
 
 
