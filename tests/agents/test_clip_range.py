@@ -1,5 +1,7 @@
 """Clip ranges: each rule's arithmetic, how gin puts them together, and what is refused."""
 
+import math
+
 import gin
 import numpy as np
 import pytest
@@ -26,10 +28,16 @@ def epsilons(rule, progress=0.0):
     return np.broadcast_to(epsilon, [3, 1])[:, 0]
 
 
+def sqrt_rule(num_agents):
+    return math.sqrt((1.0 + 4.0 * ALPHA**2) ** (1.0 / num_agents) - 1.0)
+
+
 RULES = {
     "fixed": (lambda: clip_range.fixed(EPSILON), [EPSILON] * 3),
     "per_agent": (lambda: clip_range.per_agent(ALPHA), [ALPHA / 4] * 3),
     "per_living_agent": (lambda: clip_range.per_living_agent(ALPHA), [ALPHA / 4, ALPHA / 2, ALPHA]),
+    "per_sqrt_agents": (lambda: clip_range.per_sqrt_agents(ALPHA), [sqrt_rule(4)] * 3),
+    "per_sqrt_living_agents": (lambda: clip_range.per_sqrt_living_agents(ALPHA), [*map(sqrt_rule, (4, 2, 1))]),
 }
 
 
@@ -194,3 +202,13 @@ def test_none_is_no_clipping(small_agent, experience, split, weights, assert_equ
 def test_adapt_epsilon_needs_a_clip_range_to_adapt():
     with pytest.raises(ValueError, match="adapt_epsilon needs a clip_range"):
         PPOConfig(clip_range=None, enforce=[restraints.adapt_epsilon(0.3)])
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("num_agents", [1, 2, 10, 27])
+def test_per_sqrt_agents_is_where_ratios_in_range_bound_the_joint_tv_by_alpha(alpha, num_agents):
+    alive = tf.ones([num_agents], tf.bool)
+    epsilon = float(clip_range.per_sqrt_agents(alpha)(alive, tf.constant(0.0)))
+    assert 0.5 * math.sqrt((1.0 + epsilon**2) ** num_agents - 1.0) == pytest.approx(alpha, rel=1e-4)
+    assert epsilon >= alpha / num_agents  # what Theorem 3 asks for
+    assert epsilon == pytest.approx(2.0 * alpha / math.sqrt(num_agents), rel=2.0 * alpha**2)

@@ -11,6 +11,15 @@ PPO". It can reach N, although a TV is never above 1. The product bound is tight
 coupling of each agent's old and new action can make them agree with probability 1 - TV_k. With independent couplings
 all agents agree with probability prod_k (1 - TV_k).
 
+Both grow like N where all agents change alike. The joint TV itself grows like sqrt(N), and so do bounds by divergences
+that add up or multiply over independent agents:
+
+    1 - prod_k BC_k <= joint TV <= sqrt(1 - prod_k BC_k^2),   BC_k = sum_a sqrt(p_k(a) q_k(a))     Le Cam 1986
+    joint TV <= sqrt(1/2 sum_k KL(p_k || q_k))                                                     Pinsker
+
+BC is the Bhattacharyya coefficient, 1 minus the squared Hellinger distance. With few agents the product bound is the
+smallest, with many the Hellinger bound; `joint_tv_upper_bound` is the smallest of all at each state.
+
 Every function takes the team's TFP distributions or masked logits [..., N, A]. A dead agent has one available action,
 so its TV is 0 and it does not change any of these quantities.
 """
@@ -103,6 +112,95 @@ def product_bound(tv: tf.Tensor) -> tf.Tensor:
         The bound on the joint total variation, [...], in [0, 1].
     """
     return -tf.math.expm1(tf.reduce_sum(tf.math.log1p(-tf.minimum(tv, 1.0)), axis=-1))
+
+
+class Bounds(NamedTuple):
+    """Holds a lower and an upper bound on the total variation of a joint policy; both are tensors [...]."""
+
+    lower: tf.Tensor
+    upper: tf.Tensor
+
+
+def joint_tv_hellinger_bounds(old: Team, new: Team) -> Bounds:
+    """Computes bounds on the total variation of the joint policy from the agents' squared Hellinger distances.
+
+        1 - prod_k BC_k <= joint TV <= sqrt(1 - prod_k BC_k^2),   BC_k = sum_a sqrt(p_k(a) q_k(a)) = 1 - H_k^2
+
+    The coefficient of a product of policies is the product of their coefficients (Le Cam 1986). Where all agents change
+    alike and a little, the upper bound grows like sqrt(N) and the sum bound like N. The coefficients are computed from
+    H_k^2 = 1/2 sum_a (sqrt(p_k) - sqrt(q_k))^2, so that small changes do not cancel.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bounds, [...] each, in [0, 1].
+    """
+    roots = [tf.exp(0.5 * tf.nn.log_softmax(_logits(team))) for team in (old, new)]
+    squared_distance = 0.5 * tf.reduce_sum(tf.math.squared_difference(*roots), axis=-1)
+    log_coefficient = tf.reduce_sum(tf.math.log1p(-tf.minimum(squared_distance, 1.0)), axis=-1)
+    return Bounds(-tf.math.expm1(log_coefficient), tf.sqrt(-tf.math.expm1(2.0 * log_coefficient)))
+
+
+def joint_tv_pinsker_bound(old: Team, new: Team) -> tf.Tensor:
+    """Computes Pinsker's upper bound sqrt(1/2 sum_k KL(old_k || new_k)) on the total variation of the joint policy.
+
+    The KL divergence of a product of policies is the sum of their divergences. PPO implementations record the mean KL,
+    so this is the bound that can be read off their logs, up to the mean.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bound, [...], in [0, 1]; 1 where an agent's new policy never takes an action that its old policy takes.
+    """
+    old_log_prob, new_log_prob = (tf.nn.log_softmax(_logits(team)) for team in (old, new))
+    p, q = tf.exp(old_log_prob), tf.exp(new_log_prob)
+    # KL = sum_a (q - p - p d) with d = log(q / p): no term is negative, so no two of them cancel. For a small d a term
+    # is the rest of exp's series, p (exp(d) - 1 - d).
+    d = new_log_prob - old_log_prob
+    series = p * tf.square(d) / 2.0 * (1.0 + d / 3.0 * (1.0 + d / 4.0 * (1.0 + d / 5.0)))
+    terms = tf.where(tf.abs(d) < 0.1, series, q - p - tf.math.multiply_no_nan(d, p))
+    return tf.minimum(tf.sqrt(0.5 * tf.reduce_sum(terms, axis=[-2, -1])), 1.0)
+
+
+def joint_tv_upper_bound(old: Team, new: Team) -> tf.Tensor:
+    """Computes the smallest upper bound on the total variation of the joint policy that is known without its table.
+
+    It is the smallest, at each state, of the product bound, the Hellinger bound and Pinsker's.
+
+    Args:
+        old: team distribution or masked logits [..., N, A].
+        new: team distribution or masked logits [..., N, A].
+    Returns:
+        The bound, [...], in [0, 1].
+    """
+    bounds = (
+        joint_tv_product_bound(old, new),
+        joint_tv_hellinger_bounds(old, new).upper,
+        joint_tv_pinsker_bound(old, new),
+    )
+    return tf.reduce_min(tf.stack(bounds), axis=0)
+
+
+def joint_tv_bound_of_ratios(epsilon: tf.Tensor, num_agents: tf.Tensor) -> tf.Tensor:
+    """Computes how large the joint policy's total variation can be if all ratios are in [1 - epsilon, 1 + epsilon].
+
+        joint TV <= min( 1/2 sqrt((1 + epsilon^2)^N - 1),  1 - (1 - epsilon / 2)^N )
+
+    The range holds for all actions of every agent. The first bound: E_old[(ratio_k - 1)^2] <= epsilon^2, agents are
+    independent and their ratios have mean 1, so E_old[(joint ratio - 1)^2] <= (1 + epsilon^2)^N - 1, and the joint TV
+    is 1/2 E_old|joint ratio - 1|. The second is the product bound, as TV_k = 1/2 E_old|ratio_k - 1| <= epsilon / 2.
+
+    Args:
+        epsilon: [...], half-width of the ratios' range, dimensionless.
+        num_agents: [...] or scalar, N, in the dtype of `epsilon`.
+    Returns:
+        The bound, [...], in [0, 1].
+    """
+    by_moments = 0.5 * tf.sqrt(tf.math.expm1(num_agents * tf.math.log1p(tf.square(epsilon))))
+    by_coupling = -tf.math.expm1(num_agents * tf.math.log1p(-tf.minimum(0.5 * epsilon, 1.0)))
+    return tf.minimum(by_moments, by_coupling)
 
 
 def joint_tv_exact(old: Team, new: Team) -> tf.Tensor:

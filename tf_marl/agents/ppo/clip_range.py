@@ -5,6 +5,9 @@
     ppo.clip_range = @per_agent()          # alpha / N
     per_agent.alpha = 1.0
 
+    ppo.clip_range = @per_sqrt_agents()    # about 2 alpha / sqrt(N)
+    per_sqrt_agents.alpha = 0.2
+
     ppo.clip_range = @linear()             # scales another rule down as training goes on
     linear.rule = @per_agent()
 
@@ -13,6 +16,14 @@
 Theorem 3 of the paper "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO" bounds the joint
 policy's total variation where `sum_k |ratio_k - 1| <= alpha`. That holds if all N ratios stay in
 [1 - alpha / N, 1 + alpha / N], so a good epsilon depends on the number of agents.
+
+The same alpha allows for a wider range, because independent agents' changes add up like sqrt(N). If all ratios stay in
+[1 - epsilon, 1 + epsilon], the joint total variation is at most 1/2 sqrt((1 + epsilon^2)^N - 1)
+(`ops.total_variation.joint_tv_bound_of_ratios`). Solved for epsilon, that is the rule `per_sqrt_agents`:
+
+    epsilon = sqrt((1 + 4 alpha^2)^(1/N) - 1)          about 2 alpha / sqrt(N) for small alpha
+
+No rule holds anything by itself: clipping keeps no ratio inside its range (see `restraints.py`).
 """
 
 import math
@@ -73,6 +84,38 @@ def per_living_agent(alpha: pydantic.PositiveFloat) -> ClipRule:
         return alpha / tf.maximum(living, 1.0)
 
     return epsilon
+
+
+@maker("clip_range")
+def per_sqrt_agents(alpha: pydantic.PositiveFloat) -> ClipRule:
+    """Returns a rule that gives the epsilon at which ratios in range bound the joint total variation by alpha.
+
+        epsilon = sqrt((1 + 4 alpha^2)^(1/N) - 1)
+
+    Args:
+        alpha: bound on the joint policy's total variation, of a team of N agents.
+    """
+    return lambda alive, progress: tf.constant(_epsilon_of_joint_tv(alpha, float(alive.shape[-1])), tf.float32)
+
+
+@maker("clip_range")
+def per_sqrt_living_agents(alpha: pydantic.PositiveFloat) -> ClipRule:
+    """Returns the rule `per_sqrt_agents` with the number of living agents at each state instead of N.
+
+    Args:
+        alpha: bound on the joint policy's total variation.
+    """
+
+    def epsilon(alive: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
+        living = tf.reduce_sum(tf.cast(alive, tf.float32), axis=-1, keepdims=True)
+        return _epsilon_of_joint_tv(alpha, tf.maximum(living, 1.0))
+
+    return epsilon
+
+
+def _epsilon_of_joint_tv(alpha: float, num_agents: float | tf.Tensor) -> tf.Tensor:
+    """Returns sqrt((1 + 4 alpha^2)^(1/N) - 1), without cancellation, shaped like `num_agents`."""
+    return tf.sqrt(tf.math.expm1(math.log1p(4.0 * alpha**2) / num_agents))
 
 
 @maker("clip_range")
