@@ -26,7 +26,7 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]  # the game's protocol tak
 class CombatEnv(Observations, Units, Ground):
     """Plays one battle by SMAC's rules: a drop-in for `smac.env.StarCraft2Env` that needs no StarCraft II.
 
-    An episode with random actions::
+    An episode with random actions:
 
         from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
 
