@@ -23,8 +23,7 @@ from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.compile import graph, shards, stablehlo
 from tf_marl.environments.smac_api import CombatEnv
 from tf_marl.environments.world import CompiledWorld
-from tf_marl.training import memory
-from tf_marl.training.train import Trainer
+from tf_marl.training import Trainer, memory
 
 Work = Callable[[], float]  # does a piece of work, and returns how many env steps it took
 

@@ -1,8 +1,10 @@
 """A training run and all that is kept of it: settings, metrics, plots, the best policy as a model and to be watched.
 
-with open_run(root_dir, seed=0, ...) as run:     builds the trainer from gin's settings, or goes on where it stopped
-    result = run.train(show, stop)
-    run.keep(register=True, replay=True)
+    with open_run(root_dir, seed=0, ...) as run:
+        result = run.train(show, stop)
+        run.keep(register=True, replay=True)
+
+`open_run` builds the trainer from gin's settings, or goes on with the run that the folder holds.
 """
 
 import contextlib

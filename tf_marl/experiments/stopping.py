@@ -1,7 +1,9 @@
 """Ends training in good order when somebody stops the process.
 
-with first_signal() as stop:
-    trainer.run(stop=stop)
+    with first_signal() as stop:
+        trainer.run(stop=stop)
+
+The first signal asks training to save and end; a second one acts as it would without this.
 """
 
 import contextlib

@@ -96,7 +96,7 @@ def _first_updates(updates: FirstUpdates, configure: Callable[[str], None]) -> l
     """Makes first updates from one start and returns the rows of both tables for each clip range."""
     from tf_marl import diagnostics, environments  # imports TensorFlow, which drawing does not need
     from tf_marl.paper.first_update import DISTRIBUTIONS, FirstUpdate
-    from tf_marl.training.train import Trainer
+    from tf_marl.training import Trainer
 
     configure(updates.map)
     with tempfile.TemporaryDirectory() as root_dir:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.compile import graph
 from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
-from tf_marl.training.train import Trainer
+from tf_marl.training import Trainer
 
 # Names of the quantities whose distributions are measured at some epochs, see `diagnostics.Full.distribution`.
 DISTRIBUTIONS = ("agent_tv", "joint_tv_sum", "joint_tv_product", "joint_tv_lower", "joint_tv")
