@@ -138,6 +138,21 @@ def moved(old: tf.Tensor, new: tf.Tensor, agents: list[int]) -> tf.Tensor:
     return tf.where(chosen[:, None], new, old)
 
 
+def given_local(mdp: DecMDP, weight: tf.Tensor, agent: int) -> tf.Tensor:
+    """Computes the distribution of the state given one agent's local state, `w(s | o)`.
+
+    Args:
+        mdp: B Dec-MDPs.
+        weight: w, weight of each state, [B, S]. It need not sum to 1.
+        agent: index of the agent.
+
+    Returns:
+        The distributions, [B, S, O]; 0 where o has no weight.
+    """
+    mass = weight[..., None] * _seen(mdp, weight, agent)
+    return tf.math.divide_no_nan(mass, tf.reduce_sum(mass, axis=1, keepdims=True))
+
+
 def marginal(mdp: DecMDP, mass: tf.Tensor, agent: int, table: tf.Tensor) -> tf.Tensor:
     """Averages a table over states and joint actions, given one agent's local state and its own action.
 
@@ -164,6 +179,41 @@ def marginal(mdp: DecMDP, mass: tf.Tensor, agent: int, table: tf.Tensor) -> tf.T
     return tf.math.divide_no_nan(total, of_all)
 
 
+def mixed_advantages(evaluation: Evaluation, old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+    """Computes the advantage of each agent's own action at every state, for all mixtures of old and new other agents.
+
+        A_k(s, a_k; T) = sum_a_-k prod_{j in T} pi~_j prod_{j not in T, j != k} pi_j A(s, a), less its mean under pi_k
+
+    `T` are the agents that act by their new policy already. Where T is empty, it is the advantage that IPPO and MAPPO
+    estimate. Where T are the agents before k, it is the one of the proof of the paper's Theorem 2 (appendix A.3.2).
+
+    Args:
+        evaluation: the old joint policy in B Dec-MDPs.
+        old: the team's old logits, [B, S, N, A].
+        new: the team's new logits, [B, S, N, A].
+
+    Returns:
+        Advantages, [B, S, N, M, A] with M = 2^(N-1). In the index of T, each agent but k has a bit, 1 if it is in T;
+        the first agent's is the most significant.
+    """
+    num_agents, num_actions = old.shape[2:]
+    pair = tf.nn.softmax(tf.stack([old, new], axis=3))  # [B, S, N, 2, A]
+    own = []
+    for k in range(num_agents):
+        table, left = evaluation.advantage, 1
+        for j in range(num_agents):
+            # The axes of agents before j have been reduced to 2 entries each, that of k excepted.
+            axes = tf.reshape(table, [*table.shape[:2], left, num_actions, -1])
+            if j == k:
+                axes = axes - tf.einsum("bsa,bsxay->bsxy", pair[:, :, k, 0], axes)[:, :, :, None]
+            else:
+                axes = tf.einsum("bsta,bsxay->bsxty", pair[:, :, j], axes)
+            table, left = axes, left * axes.shape[3]
+        apart = tf.reshape(table, [*table.shape[:2], 2**k, num_actions, -1])
+        own.append(tf.reshape(tf.transpose(apart, [0, 1, 2, 4, 3]), [*table.shape[:2], -1, num_actions]))
+    return tf.stack(own, axis=2)
+
+
 def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) -> Local:
     """Computes one agent's view of a joint policy by marginalisation (the paper's Proposition 4, as we read it).
 
@@ -180,7 +230,7 @@ def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) ->
     Returns:
         Means by local state, [B, O] or [B, O, A]; 0 at local states of no weight.
     """
-    given = _given(mdp, weight, agent)
+    given = given_local(mdp, weight, agent)
     reward = tf.reduce_sum(evaluation.policy * mdp.reward, axis=-1)
     seen = _seen(mdp, weight, agent)
     return Local(
@@ -238,9 +288,3 @@ def spread(mdp: DecMDP, tables: list[tf.Tensor]) -> tf.Tensor:
 def _seen(mdp: DecMDP, weight: tf.Tensor, agent: int) -> tf.Tensor:
     """Returns the agent's observations as one-hot rows, [S, O]: 1 where the state looks like that local state."""
     return tf.one_hot(mdp.observation[:, agent], mdp.num_local_states, dtype=weight.dtype)
-
-
-def _given(mdp: DecMDP, weight: tf.Tensor, agent: int) -> tf.Tensor:
-    """Returns the weights of the states given the local state, `w(s | o)`, [B, S, O]; 0 where o has no weight."""
-    mass = weight[..., None] * _seen(mdp, weight, agent)
-    return tf.math.divide_no_nan(mass, tf.reduce_sum(mass, axis=1, keepdims=True))

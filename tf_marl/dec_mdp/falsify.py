@@ -1,16 +1,17 @@
 """This module searches for counterexamples to the paper's statements, simplifies them and saves them.
 
 First it tries random instances of several sizes on every reading of every statement. If a reading survives, a gradient
-ascent (Adam, through the exact solver) tries to raise its violation, starting at the instances that came closest.
-A counterexample is then made as simple as possible while it remains one. Its file is JSON that a person can read:
-probabilities, rewards, policies.
+ascent (Adam, through the exact solver) tries to raise its violation, from random instances and from those built to make
+bounds tight, whichever came closest. A counterexample is then made as simple as possible while it remains one. Its file
+is JSON that a person can read: probabilities, rewards, policies.
 """
 
 import functools
+import itertools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,9 @@ from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import READINGS, TOLERANCE, Case, Claim, Reading
 
-_CLEAR = 1e-3  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
-_STARTS = 32  # instances that one ascent moves at the same time
+CLEAR = 1e-3  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
+_STARTS = 16  # instances of each reading that the ascent moves at the same time
+_POOL = 256  # random instances, and as many built ones, from which the starts are chosen
 _BATCH = 2**21  # about how many numbers the largest table of a batch holds
 _SMALLEST_PROBABILITY = 0.01  # of an action in a file: policies have full support, so that ratios are defined
 
@@ -54,7 +56,15 @@ SPACES = (
     Space(5, 2, 2, True, None, 0.01),
     Space(5, 4, 3, False, 2, 0.0002),
 )
-CLIMBED = (Space(2, 2, 2, False, None, 0.5), Space(5, 3, 2, True, None, 0.5))
+# Each with rewards of states and actions, and with rewards of states alone.
+CLIMBED = (
+    Space(2, 2, 2, True, None, 0.0),
+    Space(2, 4, 2, True, None, 0.0),
+    Space(2, 2, 2, False, None, 0.0),
+    Space(3, 2, 2, False, None, 0.0),
+    Space(5, 2, 2, True, None, 0.0),
+    Space(8, 2, 2, True, None, 0.0),
+)
 
 
 class Witness(NamedTuple):
@@ -111,7 +121,7 @@ class Trial:
             self.meeting_condition += int(holds.sum())
             self.violated_in_condition += int((wrong & holds).sum())
         worst = int(slack.argmin())
-        if slack[worst] < self._worst and self._worst > -_CLEAR:
+        if slack[worst] < self._worst and self._worst > -CLEAR:
             self._worst = float(slack[worst])
             instances = Instances(case.mdp, case.old_policy, case.new_policy)
             self.witness = Witness(self.reading, _tables(instances, worst))
@@ -129,13 +139,13 @@ class Trial:
 def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[str], None]) -> list[Trial]:
     """Looks for counterexamples to every reading, first at random and then by gradient ascent.
 
-    The ascent leaves out identities, whose violations there could only be rounding errors, and readings that random
-    instances have clearly refuted.
+    A reading of a stratum (`Reading.stratum`) is tried only on instances of that kind, a quarter of all. The ascent
+    leaves out identities, whose violations there could only be rounding errors, and readings that random instances have
+    clearly refuted.
 
     Args:
-        num_instances: least number of random instances on which each reading is tried.
+        num_instances: least number of random instances on which each reading without a stratum is tried.
         num_steps: steps of the ascent in each space of `CLIMBED`, rounded up to a multiple of ten; 0 for no ascent.
-            It moves 32 instances at the same time.
         seed: seed of all random numbers.
         progress: is called with a line that says what the search does next.
 
@@ -143,48 +153,66 @@ def search(num_instances: int, num_steps: int, seed: int, progress: Callable[[st
         What was found, one trial for each of `READINGS`.
     """
     trials = [Trial(reading) for reading in READINGS]
-    for space in SPACES:
-        progress(f"random instances: {_name(space)}")
-        for case in _cases(space, round(num_instances * space.share), seed):
+    for space, rewards_states in itertools.product(SPACES, (False, True)):
+        progress(f"random instances: {_name(space, rewards_states)}")
+        for case in _cases(space, rewards_states, round(num_instances * space.share / 2), seed):
             for trial in trials:
-                trial.add(case, trial.reading.check(case))
-    for space in CLIMBED if num_steps else ():
-        for trial in trials:
-            if trial.slack > -_CLEAR and not trial.identity:
-                progress(f"climbing: {_name(space)}: {trial.reading.statement}, {trial.reading.name}")
-                for case in climb(trial.reading, space, num_steps, seed):
+                if trial.reading.covers(case):
+                    trial.add(case, trial.reading.check(case))
+    for space, rewards_states in itertools.product(CLIMBED, (False, True)) if num_steps else ():
+        open_trials = [trial for trial in trials if trial.slack > -CLEAR and not trial.identity]
+        readings = [trial.reading for trial in open_trials]
+        for case in climb(readings, space, rewards_states, num_steps, seed, progress):
+            for trial in open_trials:
+                if trial.reading.covers(case):
                     trial.add(case, trial.reading.check(case), climbing=True)
     return trials
 
 
-def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator[Case]:
-    """Raises the violation of a reading by gradient ascent with Adam.
+def climb(
+    readings: Sequence[Reading],
+    space: Space,
+    rewards_states: bool,
+    num_steps: int,
+    seed: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Iterator[Case]:
+    """Raises the violations of some readings by gradient ascent with Adam, side by side.
 
-    It starts at the 32 of 512 random instances that come closest to a violation, and maximises a relative violation,
-    so that it gains nothing from making all numbers of an instance larger or smaller:
+    For each reading it starts at the 16 instances that come closest to a violation, of 256 random ones and 256 built by
+    `generators.switches`, and maximises a relative violation, so that it gains nothing from making all numbers of an
+    instance larger or smaller:
 
         (lhs - rhs) / (|lhs| + |rhs| + 0.001)
 
     Args:
-        reading: the claim to violate.
-        space: the size of the Dec-MDPs.
+        readings: the claims to violate; those that do not cover the space's Dec-MDPs are left out.
+        space: the size of the Dec-MDPs; all states are successors of every joint action.
+        rewards_states: whether rewards depend on the state alone.
         num_steps: steps of the ascent, rounded up to a multiple of ten.
         seed: seed of the random instances.
+        progress: is called with a line that says what the ascent does.
 
     Yields:
-        The 32 instances after every ten steps.
+        The instances of all readings, 16 each, at the start and after every ten steps.
     """
-    rng = np.random.default_rng([seed, 1, space.agents])
-    structure = _structure(rng, space)
-    start = generators.points(rng, structure, space.actions, 16 * _STARTS)
+    rng = np.random.default_rng([seed, 1, *(int(entry or 0) for entry in space[:4]), rewards_states])
+    structure = _structure(rng, space, rewards_states)
+    pools = [draw(rng, structure, space.actions, _POOL) for draw in (generators.points, generators.switches)]
+    pool = Point(*(tf.concat(leaves, axis=0) for leaves in zip(*pools, strict=True)))
+    all_starts = Case(generators.realise(structure, pool))
+    readings = [reading for reading in readings if reading.covers(all_starts)]
+    if not readings:
+        return
+    progress(f"climbing: {_name(space, rewards_states)}: {len(readings)} readings")
 
-    def excess(point: Point) -> tf.Tensor:
-        lhs, rhs = reading.check(Case(generators.realise(structure, point)))
+    def excess(reading: Reading, case: Case) -> tf.Tensor:
+        lhs, rhs = reading.check(case)
         relative = (lhs - rhs) / (tf.abs(lhs) + tf.abs(rhs) + 1e-3)
         return tf.reduce_max(tf.reshape(relative, [lhs.shape[0], -1]), axis=1)
 
-    best = tf.math.top_k(excess(start), _STARTS).indices
-    variables = [tf.Variable(tf.gather(leaf, best)) for leaf in start]
+    best = tf.concat([tf.math.top_k(excess(reading, all_starts), _STARTS).indices for reading in readings], axis=0)
+    variables = [tf.Variable(tf.gather(leaf, best)) for leaf in pool]
     optimizer = tf.keras.optimizers.legacy.Adam(0.05)
     optimizer._create_all_weights(variables)
 
@@ -193,13 +221,16 @@ def climb(reading: Reading, space: Space, num_steps: int, seed: int) -> Iterator
     def ascend(steps: tf.Tensor) -> None:
         for _ in tf.range(steps):
             with tf.GradientTape() as tape:
-                loss = -tf.reduce_sum(excess(Point(*variables)))
+                case = Case(generators.realise(structure, Point(*variables)))
+                own = [excess(reading, case)[i * _STARTS : (i + 1) * _STARTS] for i, reading in enumerate(readings)]
+                loss = -tf.reduce_sum(tf.stack(own))
             gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
             gradients = [tf.where(tf.math.is_finite(gradient), gradient, 0.0) for gradient in gradients]
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    for _ in range(-(-num_steps // 10)):
-        ascend(tf.constant(10))
+    for i in range(-(-num_steps // 10) + 1):
+        if i:
+            ascend(tf.constant(10))
         yield Case(generators.realise(structure, Point(*(tf.identity(leaf) for leaf in variables))))
 
 
@@ -207,8 +238,9 @@ def minimise(witness: Witness) -> Witness:
     """Simplifies a counterexample step by step, and keeps each step that leaves at least a third of the violation.
 
     The steps are, in this order: the discount becomes 0.9, 0.5 or 0; agents keep their old policy, altogether or at one
-    local state, and their old policy becomes uniform; rewards become 1, -1 or 0; other distributions become uniform or
-    put everything on one outcome; and all numbers are rounded, to 4 digits and then to fewer.
+    local state, and their old policy becomes uniform; the rewards of a state or of a joint action become 1, -1 or 0;
+    other distributions become uniform or put everything on one outcome; and all numbers are rounded, to 4 digits and
+    then to fewer. The Dec-MDP stays in the reading's stratum.
 
     Args:
         witness: the counterexample.
@@ -216,13 +248,13 @@ def minimise(witness: Witness) -> Witness:
     Returns:
         A simpler counterexample to the same reading.
     """
-    enough = _slack(witness) / 3.0
+    enough = slack(witness) / 3.0
     for simpler in _simpler(witness.tables):
         tables = simpler(witness.tables)
         if all(np.array_equal(table, witness.tables[name]) for name, table in tables.items()):
             continue
         tried = witness._replace(tables=tables)
-        if _slack(tried) <= enough:
+        if slack(tried) <= enough:
             witness = tried
     return witness
 
@@ -238,9 +270,10 @@ def save(witness: Witness, folder: pathlib.Path) -> pathlib.Path:
         The file's path.
     """
     reading, tables = witness
-    words = re.sub(r"[^a-z0-9]+", "_", f"{reading.statement} {reading.name}".lower()).strip("_")
-    path = folder / f"{words[:70].rstrip('_')}.json"
-    record = {"statement": reading.statement, "reading": reading.name, "slack": float(f"{_slack(witness):.4g}")}
+    words = re.sub(r"[^a-z0-9]+", "_", " ".join(reading.key).lower()).strip("_")
+    path = folder / f"{words}.json"
+    names = zip(("statement", "reading", "stratum"), reading.key, strict=True)
+    record = {**dict(names), "slack": float(f"{slack(witness):.4g}")}
     record |= {name: table.tolist() for name, table in tables.items()}
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
@@ -261,13 +294,13 @@ def load(path: pathlib.Path) -> Witness:
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        name = record.pop("statement"), record.pop("reading")
+        key = record.pop("statement"), record.pop("reading"), record.pop("stratum")
         del record["slack"]
     except (KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: is no witness ({type(error).__name__}: {error})") from None
-    reading = next((reading for reading in READINGS if (reading.statement, reading.name) == name), None)
+    reading = next((reading for reading in READINGS if reading.key == key), None)
     if reading is None:
-        raise ValueError(f"{path}: no reading of {name[0]} is called {name[1]!r}")
+        raise ValueError(f"{path}: no reading of {key[0]} is called {key[1]!r}, {key[2]!r}")
     return Witness(reading, {table: np.array(value) for table, value in record.items()})
 
 
@@ -291,8 +324,17 @@ def instances(tables: dict[str, np.ndarray]) -> Instances:
     return Instances(model.check(mdp), old, new)
 
 
-def _slack(witness: Witness) -> float:
-    return float(witness.reading.check(Case(instances(witness.tables))).slack[0])
+def slack(witness: Witness) -> float:
+    """Computes the slack of a witness's reading on its instance: below 0 if it is a counterexample.
+
+    Args:
+        witness: the reading and the tables.
+
+    Returns:
+        The smallest rhs - lhs; infinite if the reading does not cover such Dec-MDPs.
+    """
+    case = Case(instances(witness.tables))
+    return float(witness.reading.check(case).slack[0]) if witness.reading.covers(case) else np.inf
 
 
 def _tables(batch: Instances, index: int) -> dict[str, np.ndarray]:
@@ -338,8 +380,9 @@ def _simpler(tables: dict[str, np.ndarray]) -> Iterator[Simplification]:
     for index in np.ndindex(*tables["old"].shape[:2]):
         yield put("new", index, functools.partial(old_policy, index=index))
         yield put("old", index, functools.partial(uniform, name="old", index=index))
-    for index in np.ndindex(*tables["reward"].shape):
-        sign = np.sign(tables["reward"][index])
+    of_states, of_actions = np.ndindex(len(tables["reward"])), np.ndindex(*tables["reward"].shape)
+    for index in itertools.chain(of_states, of_actions):
+        sign = np.sign(tables["reward"][index].max())
         yield from (put("reward", index, constant(worth)) for worth in (sign, 0.0))
     for name in ("start", "probability"):
         for index in np.ndindex(*tables[name].shape[:-1]):
@@ -366,20 +409,23 @@ def _rounded(tables: dict[str, np.ndarray], digits: int) -> dict[str, np.ndarray
     return rounded
 
 
-def _name(space: Space) -> str:
-    return f"{space.agents} agents, {space.local_states} local states, {space.actions} actions"
+def _name(space: Space, rewards_states: bool) -> str:
+    seen = "states that all see" if space.whole else "local states"
+    rewards = "rewards of states" if rewards_states else "rewards of states and actions"
+    return f"{space.agents} agents, {space.local_states} {seen}, {space.actions} actions, {rewards}"
 
 
-def _structure(rng: np.random.Generator, space: Space) -> Structure:
-    return generators.structure(rng, space.agents, space.local_states, space.actions, space.whole, space.branches)
+def _structure(rng: np.random.Generator, space: Space, rewards_states: bool) -> Structure:
+    agents, local_states, actions, whole, branches, _ = space
+    return generators.structure(rng, agents, local_states, actions, whole, branches, rewards_states)
 
 
-def _cases(space: Space, count: int, seed: int) -> Iterator[Case]:
+def _cases(space: Space, rewards_states: bool, count: int, seed: int) -> Iterator[Case]:
     """Draws at least `count` random instances, in batches that fit into memory. Each batch draws its own successors."""
-    rng = np.random.default_rng([seed, *(int(entry or 0) for entry in space[:5])])
+    rng = np.random.default_rng([seed, *(int(entry or 0) for entry in space[:5]), rewards_states])
     states = space.local_states if space.whole else space.local_states**space.agents
     size = states * space.actions**space.agents * max(space.branches or states, space.agents)
     batch = max(min(_BATCH // size, count), 1)
     for _ in range(-(-count // batch)):
-        structure = _structure(rng, space)
+        structure = _structure(rng, space, rewards_states)
         yield Case(generators.realise(structure, generators.points(rng, structure, space.actions, batch)))

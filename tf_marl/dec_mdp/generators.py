@@ -26,10 +26,11 @@ class Instances(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Holds what all instances of one batch share: the successors, and what each agent sees."""
+    """Holds what all instances of one batch share: the successors, what each agent sees, and what earns rewards."""
 
     successor: np.ndarray  # [S, J, K] int, index of each successor state
     observation: np.ndarray  # [S, N] int, each agent's local state
+    rewards_states: bool = False  # whether the reward depends on the state alone; that of joint action 0 counts then
 
 
 class Point(NamedTuple):
@@ -53,10 +54,13 @@ def realise(structure: Structure, point: Point) -> Instances:
     Returns:
         B Dec-MDPs, with rewards in [-1, 1] and discounts in (0, 0.99), and the old and new logits, [B, N, O, A].
     """
+    reward = tf.tanh(point.reward)
+    if structure.rewards_states:
+        reward = tf.broadcast_to(reward[..., :1], reward.shape)
     mdp = DecMDP(
         probability=tf.nn.softmax(point.probability),
         successor=structure.successor,
-        reward=tf.tanh(point.reward),
+        reward=reward,
         start=tf.nn.softmax(point.start),
         gamma=0.99 * tf.sigmoid(point.gamma),
         observation=structure.observation,
@@ -71,6 +75,7 @@ def structure(
     num_actions: int,
     whole: bool,
     branches: int | None,
+    rewards_states: bool = False,
 ) -> Structure:
     """Draws the structure of a batch of Dec-MDPs.
 
@@ -81,9 +86,10 @@ def structure(
         num_actions: A, the actions of one agent.
         whole: whether every agent sees the whole state.
         branches: K, the number of random successors of each state and joint action; None for all S states.
+        rewards_states: whether rewards depend on the state alone.
 
     Returns:
-        Successors, [S, J, K] int, and observations, [S, N] int.
+        Successors, [S, J, K] int, observations, [S, N] int, and `rewards_states`.
     """
     see = model.whole_state if whole else model.local_states
     observation = see(num_agents, num_local_states)
@@ -92,14 +98,15 @@ def structure(
         successor = np.broadcast_to(np.arange(states), [states, joint_actions, states]).copy()
     else:
         successor = rng.integers(states, size=[states, joint_actions, branches])
-    return Structure(successor, observation)
+    return Structure(successor, observation, rewards_states)
 
 
 def points(rng: np.random.Generator, structure: Structure, num_actions: int, batch: int) -> Point:
     """Draws random instances of many kinds.
 
     Distributions range from flat to peaked, and rewards are dense or sparse. The new logits differ from the old ones by
-    normal numbers of a scale between 0.001 and 3. In one instance of four, only one agent changes its policy.
+    normal numbers of a scale between 0.001 and 3. In one instance of four, only one agent changes its policy; in one of
+    eight, all agents have the same policies.
 
     Args:
         rng: draws everything.
@@ -120,15 +127,63 @@ def points(rng: np.random.Generator, structure: Structure, num_actions: int, bat
     rewarded = rng.random([batch, states, joint_actions]) < rng.choice([0.2, 1.0], [batch, 1, 1])
     change = scale(0.001, 3.0, 3) * rng.normal(size=[batch, agents, local, num_actions])
     alone = (rng.random([batch, 1]) < 0.25) & (rng.permuted(np.tile(np.arange(agents), (batch, 1)), axis=1) > 0)
+    old = scale(0.1, 3.0, 3) * rng.normal(size=[batch, agents, local, num_actions])
+    change = np.where(alone[..., None, None], 0.0, change)
+    alike = rng.random([batch, 1, 1, 1]) < 0.125
     drawn = Point(
         probability=scale(0.3, 5.0, 3) * rng.normal(size=[batch, states, joint_actions, branches]),
         reward=np.where(rewarded, rng.normal(size=rewarded.shape), 0.0),
         start=scale(0.3, 5.0, 1) * rng.normal(size=[batch, states]),
         gamma=rng.uniform(-6.0, 6.0, [batch]),
-        old=scale(0.1, 3.0, 3) * rng.normal(size=[batch, agents, local, num_actions]),
-        change=np.where(alone[..., None, None], 0.0, change),
+        old=np.where(alike, old[:, :1], old),
+        change=np.where(alike, change[:, :1], change),
     )
     return Point(*(tf.constant(leaf) for leaf in drawn))
+
+
+def switches(rng: np.random.Generator, structure: Structure, num_actions: int, batch: int) -> Point:
+    """Draws instances that are built to make bounds tight, for the ascent to start from.
+
+    The team's step is worth something, or costs it, by the sign of the state: `sign(s) sum_k g_k(a_k)`, where g_k is 1
+    for actions that became likelier and -1 for the others. Rewards pay it, or, where rewards depend on the state alone,
+    the chance of a state that pays. The next state's sign is a switch that the joint action works: what the new joint
+    policy does more often leads to one sign. So no agent's advantage is large, the agents' advantages add up, and the
+    shift of the states is as large as the joint total variation. In half of the instances all agents are alike.
+
+    Args:
+        rng: draws everything.
+        structure: the structure of the instances; every state must be a successor of every joint action, in order.
+        num_actions: A, the actions of one agent.
+        batch: B, the number of instances.
+
+    Returns:
+        B instances as unbounded numbers; each entry has the shape that `Point` lists.
+    """
+    states, agents = structure.observation.shape
+    local = structure.observation.max() + 1
+    alike = rng.random([batch, 1, 1, 1]) < 0.5
+    old = rng.choice([0.0, 0.5], [batch, 1, 1, 1]) * rng.normal(size=[batch, agents, local, num_actions])
+    change = np.exp(rng.uniform(np.log(0.03), 0.0, [batch, 1, 1, 1])) * rng.normal(size=old.shape)
+    old, change = (np.where(alike, leaf[:, :1], leaf) for leaf in (old, change))
+    gain = change - (np.exp(old) * change).sum(-1, keepdims=True) / np.exp(old).sum(-1, keepdims=True)
+    own = [gain[:, k, structure.observation[:, k]] for k in range(agents)]  # [B, S, A]
+    of_actions = np.stack([own[k][..., action] for k, action in enumerate(model.joint_actions(agents, num_actions).T)])
+    worth = np.sign(of_actions).mean(axis=0)  # [B, S, J]
+    switch = np.sign(of_actions.sum(axis=0))
+    sign = rng.choice([-1.0, 1.0], [batch, 1]) * np.where(np.arange(states) % 2, -1.0, 1.0)  # [B, S]
+    prize = np.where(np.arange(states) // 2 % 2, 1.0, -1.0)  # with four states and more: which of them pay
+    paying = 0.9 * worth[..., None] * sign[:, :, None, None] * prize
+    reward = np.broadcast_to(prize[:, None], worth.shape) if structure.rewards_states else 2.0 * worth * sign[..., None]
+    pull = rng.uniform(0.5, 4.0, [batch, 1, 1, 1])
+    drawn = Point(
+        probability=pull * switch[..., None] * sign[:, None, None] + np.log1p(paying) * structure.rewards_states,
+        reward=reward,
+        start=np.zeros([batch, states]),
+        gamma=rng.uniform(-4.0, 2.0, [batch]),
+        old=old,
+        change=change,
+    )
+    return Point(*(tf.constant(np.broadcast_to(leaf, leaf.shape)) for leaf in drawn))
 
 
 def matrix_game(payoff: np.ndarray, gamma: float = 0.0) -> DecMDP:

@@ -94,28 +94,47 @@ def try_statements(effort: Effort, seed: int, witnesses: pathlib.Path) -> list[d
     trials = falsify.search(effort.instances, effort.steps, seed, tell)
     for stale in witnesses.glob("*.json"):
         stale.unlink()
-    return [_row(trial, witnesses, effort.minimises) for trial in trials]
+    kept: dict[str, falsify.Witness] = {}
+    return [_row(trial, witnesses, kept, effort.minimises) for trial in trials]
 
 
-def _row(trial: falsify.Trial, witnesses: pathlib.Path, minimises: bool) -> dict[str, Any]:
-    verdict = trial.verdict
+def _row(
+    trial: falsify.Trial, folder: pathlib.Path, kept: dict[str, falsify.Witness], minimises: bool
+) -> dict[str, Any]:
+    """Returns the row of the table for one reading, and keeps a counterexample unless one that is kept serves it too.
+
+    Args:
+        trial: what was found.
+        folder: where counterexamples are kept.
+        kept: by file name; gains the new one.
+        minimises: whether a counterexample is minimised before it is kept.
+    """
+    reading, verdict, name = trial.reading, trial.verdict, ""
     if trial.witness is not None:
-        witness = trial.witness
-        if minimises:
-            tell(f"minimising: {trial.reading.statement}, {trial.reading.name}")
-            witness = falsify.minimise(witness)
-        path = falsify.save(witness, witnesses)
-        verdict += f" (witness {path.name})"
+        name = next((name for name, other in kept.items() if _serves(other, trial.witness)), "")
+        if not name:
+            tell(f"keeping a counterexample: {', '.join(reading.key)}")
+            witness = falsify.minimise(trial.witness) if minimises else trial.witness
+            name = falsify.save(witness, folder).name
+            kept[name] = falsify.load(folder / name)
     return {
-        "statement": trial.reading.statement,
-        "reading": trial.reading.name,
+        "statement": reading.statement,
+        "reading": reading.name,
+        "stratum": reading.key[2],
         "instances": trial.tried,
         "on_the_way_up": trial.climbed,
         "smallest_slack": trial.slack,
         "bound_used": trial.used,
         "violated": trial.violated,
         "verdict": verdict,
+        "witness": name,
+        "holds_instead": reading.repair if trial.violated else "",
     }
+
+
+def _serves(kept: falsify.Witness, found: falsify.Witness) -> bool:
+    """Returns whether a kept counterexample violates the reading of another one about as clearly."""
+    return falsify.slack(kept._replace(reading=found.reading)) <= max(falsify.slack(found) / 3.0, -falsify.CLEAR)
 
 
 def learn(effort: Effort, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

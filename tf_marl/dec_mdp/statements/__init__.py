@@ -1,11 +1,15 @@
 """This package states the paper's claims as checks. Each check says lhs <= rhs about a Dec-MDP with two policies.
 
 The paper is Sun et al., "Monotonic Improvement Guarantees under Non-stationarity for Decentralized PPO" (arXiv
-2202.00082), published as "Trust Region Bounds for Decentralized PPO Under Non-stationarity" (AAMAS 2023). Statements go
-by its numbers, and only as we read them: they were written from this project's notes on the paper, without its text at
-hand. The exact wording of Propositions 1, 3 and 4 and of equation 9 is the least certain. A statement may leave a
-choice: which state distribution, which advantage, the maximum over which ratios. Then each reading of it has a name and
-a result of its own. Readings of "Sharper facts", and those marked (ours), are not claims of the paper.
+2202.00082). Statements go by its numbers. Where a statement leaves a choice (which state distribution, which advantage,
+the maximum over which ratios) or its proof defines a quantity otherwise, each reading has a name and a result of its
+own. A reading that fails names the one that holds in its place. Statements called "Ours" and "Repaired" are no claims
+of the paper.
+
+    transitions.py  Proposition 1: how policy changes shift the transitions that an agent sees
+    bounds.py       Propositions 2 and 3, Theorems 1 and 3, equation 9; sharper bounds of ours
+    theorem_2.py    Theorem 2 in all its readings, the steps of its proof, and what repairs it
+    critics.py      Proposition 4 and section 6.3: what critics converge to
 
 Theorem 1 is Theorem 1 of Schulman et al. 2015, "Trust Region Policy Optimization", applied to the team's joint policy:
 
@@ -15,9 +19,10 @@ Here alpha is the largest total variation over states. All checks multiply retur
 different Dec-MDPs can be compared.
 """
 
-from tf_marl.dec_mdp.statements import bounds, marginals, sharper, transitions
-from tf_marl.dec_mdp.statements.case import TOLERANCE, Case, Claim, Condition, Reading
+from tf_marl.dec_mdp.statements import bounds, critics, theorem_2, transitions
+from tf_marl.dec_mdp.statements.case import TOLERANCE, Case, Claim, Condition, Reading, Stratum
+from tf_marl.dec_mdp.statements.theorem_2 import STRATA
 
-__all__ = ["READINGS", "TOLERANCE", "Case", "Claim", "Condition", "Reading"]
+__all__ = ["READINGS", "STRATA", "TOLERANCE", "Case", "Claim", "Condition", "Reading", "Stratum"]
 
-READINGS = (*transitions.READINGS, *bounds.READINGS, *marginals.READINGS, *sharper.READINGS)
+READINGS = (*transitions.READINGS, *bounds.READINGS, *theorem_2.READINGS, *critics.READINGS)

@@ -1,89 +1,37 @@
-"""This module states the bounds that lead from the agents' ratios to the team's return.
-
-These are Propositions 2 and 3, Theorems 1 to 3 and equation 9 of the paper.
-"""
+"""This module states what bounds the joint policy's change: Propositions 2 and 3, Theorems 1 and 3, equation 9."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from tf_marl.dec_mdp.statements.case import ALONE, ONE_AGENT, ONE_STATE, Case, Claim, Reading, identity
+from tf_marl.dec_mdp.statements.case import ALONE, ONE_STATE, Case, Claim, Reading, identity
+from tf_marl.dec_mdp.statements.theorem_2 import bound, sum_tv
+from tf_marl.ops import total_variation
 
 _SEEN = 0.9  # share of all visits that a rollout covers with its states and joint actions
 
 
-# Proposition 3 and what lies between total variations and returns
+# Proposition 3
 
 
-def _tv_by_ratio(case: Case) -> Claim:
-    weighted = case.old.policy[..., None] * tf.abs(case.ratio - 1.0)
-    return identity(case.agent_tv - 0.5 * tf.reduce_sum(weighted, axis=2))
-
-
-def _state_distribution(alpha: Callable[[Case], tf.Tensor]) -> Callable[[Case], Claim]:
-    def check(case: Case) -> Claim:
-        moved = 0.5 * case.horizon * tf.reduce_sum(tf.abs(case.new.visits - case.old.visits), axis=1)
-        return Claim(moved, case.mdp.gamma / case.horizon * alpha(case))
-
-    return check
-
-
-# Theorems 1 and 2
-
-
-def _bound(
-    alpha: Callable[[Case], tf.Tensor],
-    surrogate: Callable[[Case], tf.Tensor] = lambda case: case.joint_surrogate(case.states),
-    advantage_max: Callable[[Case], tf.Tensor | None] = lambda case: None,
-    more: Callable[[Case], tf.Tensor] = lambda case: tf.zeros_like(case.alpha),
-) -> Callable[[Case], Claim]:
-    """Returns the check of a lower bound on the gain, `gain >= surrogate - penalty - more`.
-
-    The claim has the form `surrogate - gain <= penalty + more`, with [B] numbers on each side.
-
-    Args:
-        alpha: gives the total variation in the penalty, [B].
-        surrogate: gives the surrogate objective, [B].
-        advantage_max: gives the largest advantage in the penalty, [B]; None for the joint policy's.
-        more: gives what else is subtracted, [B].
-    """
-
-    def check(case: Case) -> Claim:
-        penalty = case.penalty(alpha(case), advantage_max(case))
-        return Claim(surrogate(case) - case.gain, penalty + more(case))
-
-    return check
-
-
-def _marginal_advantage_max(case: Case) -> tf.Tensor:
-    return tf.reduce_max([tf.reduce_max(tf.abs(local.advantage), axis=[1, 2]) for local in case.locals], axis=0)
-
-
-def _sum_alpha(case: Case) -> tf.Tensor:
-    return tf.reduce_sum(case.agent_tv_max, axis=1)
-
-
-def _independent(case: Case) -> tf.Tensor:
-    return case.independent_surrogate
-
-
-# Equation 9
-
-
-def _improves(surrogate: Callable[[Case], tf.Tensor], alpha: Callable[[Case], tf.Tensor]) -> Callable[[Case], Claim]:
-    """Returns the check that the return rises wherever the surrogate exceeds the penalty.
-
-    The claim is that surrogate - penalty and the loss of return, -gain, are not both positive, [B].
-    """
-
-    def check(case: Case) -> Claim:
-        both = tf.minimum(surrogate(case) - case.penalty(alpha(case)), -case.gain)
-        return Claim(both, tf.zeros_like(both))
-
-    return check
+def _positive_part(case: Case) -> Claim:
+    """Claims that TV is the sum of what the new policy adds, at every agent's worst state, [B, N]."""
+    added = tf.maximum(tf.nn.softmax(case.new_team) - tf.nn.softmax(case.old_team), 0.0)
+    return identity(case.agent_tv_max - tf.reduce_max(tf.reduce_sum(added, axis=-1), axis=1))
 
 
 # Theorem 3
+
+
+def _strictly(lhs: tf.Tensor, rhs: tf.Tensor, where: tf.Tensor | bool = True) -> Claim:
+    """Makes the claim `lhs < rhs` where a condition holds, as `1 where it fails <= 0`: a sign knows no rounding."""
+    fails = tf.cast((lhs >= rhs) & where, lhs.dtype)
+    return Claim(fails, tf.zeros_like(fails))
+
+
+def _epsilons(case: Case) -> tf.Tensor:
+    """Returns each agent's smallest eps_k with all its ratios in [1 - eps_k, 1 + eps_k], [B, N]."""
+    return tf.reduce_max(case.deviation, axis=1)
 
 
 def _mean_deviation(case: Case) -> tf.Tensor:
@@ -105,71 +53,82 @@ def _visited_deviation(case: Case) -> tf.Tensor:
     return tf.reduce_max(tf.where(seen, deviation, 0.0), axis=1)
 
 
+def _gradient_step(case: Case) -> Claim:
+    """Claims that a small gradient step makes every action with a positive advantage likelier, as the proof says.
+
+    The step is on the logits of the independent surrogates, with the others old. There is one claim for every agent,
+    local state and action, [B, N, O, A]: the step's loss of probability is 0 where A_k > 0.
+    """
+    policy = tf.nn.softmax(case.old_policy)
+    advantage = tf.stack([local.advantage for local in case.locals], axis=1)
+    weight = case.horizon[:, None, None] * tf.stack([local.weight for local in case.locals], axis=1)
+    step = weight[..., None] * policy * advantage  # gradient by the logits; the mean advantage is 0
+    change = policy * (step - tf.reduce_sum(policy * step, axis=-1, keepdims=True))
+    return Claim(tf.where(advantage > 1e-6, tf.maximum(-change, 0.0), 0.0), tf.zeros_like(change))
+
+
+def _state_distribution(alpha: Callable[[Case], tf.Tensor]) -> Callable[[Case], Claim]:
+    def check(case: Case) -> Claim:
+        moved = 0.5 * case.horizon * tf.reduce_sum(tf.abs(case.new.visits - case.old.visits), axis=1)
+        return Claim(moved, case.mdp.gamma / case.horizon * alpha(case))
+
+    return check
+
+
+def _above(case: Case) -> tf.Tensor:
+    """Computes how far each agent's largest ratio exceeds 1, [B, S, N]; ratios below 1 do not count."""
+    return tf.maximum(tf.reduce_max(case.ratio - 1.0, axis=2), 0.0)
+
+
+# Ours
+
+
+def _hellinger(upper: bool) -> Callable[[Case], Claim]:
+    def check(case: Case) -> Claim:
+        bounds = total_variation.joint_tv_hellinger_bounds(case.old_team, case.new_team)
+        return Claim(case.joint_tv, bounds.upper) if upper else Claim(bounds.lower, case.joint_tv)
+
+    return check
+
+
+def _clip_rule(case: Case) -> Claim:
+    """Claims that `per_sqrt_agents` keeps its promise, where ratios fill the range that it gives for some alpha.
+
+    That alpha solves `epsilon = sqrt((1 + 4 alpha^2)^(1/N) - 1)` for the smallest epsilon with all ratios in
+    [1 - epsilon, 1 + epsilon]. There is one claim for each instance, [B].
+    """
+    epsilon = tf.reduce_max(_epsilons(case), axis=1)
+    return Claim(case.alpha, 0.5 * tf.sqrt(tf.math.expm1(case.num_agents * tf.math.log1p(tf.square(epsilon)))))
+
+
+def _achiam(case: Case) -> Claim:
+    expected = tf.reduce_sum(case.new.policy * case.old.advantage, axis=2)
+    largest = tf.reduce_max(tf.abs(expected), axis=1)
+    mean_tv = tf.reduce_sum(case.states * case.joint_tv, axis=1)
+    rhs = 2.0 * case.mdp.gamma / case.horizon * largest * mean_tv
+    return Claim(case.joint_surrogate(case.states) - case.gain, rhs)
+
+
+def _performance_difference(case: Case) -> Claim:
+    gain = tf.reduce_sum(case.new.visits[..., None] * case.new.policy * case.old.advantage, axis=[1, 2])
+    return identity(case.gain - case.horizon * gain)
+
+
 READINGS = (
     Reading(
         "Proposition 2",
         "joint TV <= sum_k TV_k at every state",
         lambda case: Claim(case.joint_tv, tf.reduce_sum(case.agent_tv, axis=-1)),
     ),
-    Reading(
-        "Proposition 2", "largest joint TV <= sum_k largest TV_k", lambda case: Claim(case.alpha, _sum_alpha(case))
-    ),
-    Reading("Proposition 3", "TV_k = 1/2 E|ratio_k - 1|", _tv_by_ratio),
-    Reading(
-        "Proposition 3",
-        "state distributions: TV <= gamma / (1 - gamma) joint TV",
-        _state_distribution(lambda case: case.alpha),
-    ),
-    Reading(
-        "Proposition 3",
-        "state distributions, largest TV of one agent for the joint one",
-        _state_distribution(lambda case: tf.reduce_max(case.agent_tv_max, axis=1)),
-        ALONE,
-    ),
-    Reading(
-        "Theorem 1",
-        "joint policy; alpha = largest joint TV, as certificate/joint_lower_bound",
-        _bound(lambda case: case.alpha),
-    ),
+    Reading("Proposition 2", "largest joint TV <= sum_k largest TV_k", lambda case: Claim(case.alpha, sum_tv(case))),
+    Reading("Proposition 3", "TV_k = sum of [pi~_k - pi_k] where it is positive", _positive_part),
+    Reading("Theorem 1", "joint policy; alpha = largest joint TV", bound(lambda case: case.alpha)),
     Reading(
         "Theorem 1",
         "alpha = mean of joint TV over states",
-        _bound(lambda case: tf.reduce_sum(case.states * case.joint_tv, axis=1)),
+        bound(lambda case: tf.reduce_sum(case.states * case.joint_tv, axis=1)),
         ONE_STATE,
-    ),
-    Reading("Theorem 2", "joint surrogate; alpha = sum_k largest TV_k", _bound(_sum_alpha)),
-    Reading(
-        "Theorem 2",
-        "joint surrogate; alpha = largest TV of one agent",
-        _bound(lambda case: tf.reduce_max(case.agent_tv_max, axis=1)),
-        ALONE,
-    ),
-    Reading("Theorem 2", "independent surrogates; alpha = sum_k largest TV_k", _bound(_sum_alpha, _independent), ALONE),
-    Reading(
-        "Theorem 2",
-        "independent surrogates; alpha = largest joint TV, as certificate/lower_bound",
-        _bound(lambda case: case.alpha, _independent),
-        ALONE,
-    ),
-    Reading(
-        "Theorem 2",
-        "independent surrogates, less the interaction term (ours)",
-        _bound(lambda case: case.alpha, _independent, more=lambda case: case.interaction),
-    ),
-    Reading(
-        "Theorem 2",
-        "joint surrogate; max |A_k| of marginal advantages",
-        _bound(_sum_alpha, advantage_max=_marginal_advantage_max),
-        ONE_AGENT,
-    ),
-    Reading(
-        "Theorem 2",
-        "joint surrogate over undiscounted states, as PPO takes them",
-        _bound(_sum_alpha, lambda case: case.joint_surrogate(case.rollout_states)),
-        ONE_STATE,
-    ),
-    Reading(
-        "Equation 9", "sum_k largest TV_k <= alpha: joint TV <= alpha", lambda case: Claim(case.alpha, _sum_alpha(case))
+        "penalty 2 gamma / (1 - gamma)^2 max|E A| mean TV (Achiam et al. 2017)",
     ),
     Reading(
         "Equation 9",
@@ -181,29 +140,119 @@ READINGS = (
         "sum_k TV_k <= alpha on average over states",
         lambda case: Claim(case.alpha, tf.reduce_sum(case.states[..., None] * case.agent_tv, axis=[1, 2])),
         ONE_STATE,
-    ),
-    Reading(
-        "Equation 9",
-        "joint surrogate > penalty: the return rises",
-        _improves(lambda case: case.joint_surrogate(case.states), _sum_alpha),
-    ),
-    Reading(
-        "Equation 9", "independent surrogates > penalty: the return rises", _improves(_independent, _sum_alpha), ALONE
+        "every TV_k <= alpha / N: joint TV <= alpha",
     ),
     Reading(
         "Theorem 3",
-        "ratios at every state and action: joint TV <= sum_k max |ratio_k - 1|",
-        lambda case: Claim(case.joint_tv, tf.reduce_sum(case.deviation, axis=-1)),
+        "TV_k < eps_k, strictly",
+        lambda case: _strictly(case.agent_tv_max, _epsilons(case)),
+        None,
+        "TV_k < eps_k, strictly, where eps_k > 0",
+    ),
+    Reading(
+        "Theorem 3",
+        "TV_k < eps_k, strictly, where eps_k > 0",
+        lambda case: _strictly(case.agent_tv_max, _epsilons(case), _epsilons(case) > 0.0),
+    ),
+    Reading(
+        "Theorem 3",
+        "joint TV < sum_k eps_k, strictly, where one eps_k > 0",
+        lambda case: _strictly(
+            case.alpha, tf.reduce_sum(_epsilons(case), axis=1), tf.reduce_max(_epsilons(case), axis=1) > 0.0
+        ),
+    ),
+    Reading("Theorem 3", "TV_k <= eps_k", lambda case: Claim(case.agent_tv_max, _epsilons(case))),
+    Reading(
+        "Theorem 3",
+        "joint TV <= sum_k eps_k",
+        lambda case: Claim(case.alpha, tf.reduce_sum(_epsilons(case), axis=1)),
+    ),
+    Reading(
+        "Theorem 3",
+        "its proof: a small gradient step makes actions with A_k > 0 likelier",
+        _gradient_step,
+        None,
+        "ratios in [1 - eps, 1 + eps]: TV_k <= eps / 2",
     ),
     Reading(
         "Theorem 3",
         "ratios on average over states and actions",
         lambda case: Claim(case.alpha, _mean_deviation(case)),
         ONE_STATE,
+        "mean joint TV <= 1/2 sum_k E|ratio_k - 1|",
     ),
     Reading(
         "Theorem 3",
         f"ratios at the states and actions of {_SEEN:.0%} of the visits",
         lambda case: Claim(case.alpha, _visited_deviation(case)),
+        None,
+        "mean joint TV <= 1/2 sum_k E|ratio_k - 1|",
+    ),
+    Reading(
+        "Ours",
+        "mean joint TV <= 1/2 sum_k E|ratio_k - 1|",
+        lambda case: Claim(tf.reduce_sum(case.states * case.joint_tv, axis=1), 0.5 * _mean_deviation(case)),
+    ),
+    Reading(
+        "Ours",
+        "ratios in [1 - eps, 1 + eps]: TV_k <= eps / 2",
+        lambda case: Claim(case.agent_tv, 0.5 * case.deviation),
+    ),
+    Reading(
+        "Ours",
+        "ratios at most 1 + eps: TV_k <= eps / 2",
+        lambda case: Claim(case.agent_tv, 0.5 * _above(case)),
+        None,
+        "ratios at most 1 + eps: TV_k <= eps / (1 + eps)",
+    ),
+    Reading(
+        "Ours",
+        "ratios at most 1 + eps: TV_k <= eps / (1 + eps)",
+        lambda case: Claim(case.agent_tv, _above(case) / (1.0 + _above(case))),
+    ),
+    Reading(
+        "Ours",
+        "ratios in [1 - eps_k, 1 + eps_k]: joint TV <= 1 - prod_k (1 - eps_k / 2)",
+        lambda case: Claim(case.joint_tv, total_variation.product_bound(0.5 * case.deviation)),
+    ),
+    Reading("Ours", "clip rule per_sqrt_agents: joint TV <= 1/2 sqrt((1 + eps^2)^N - 1)", _clip_rule),
+    Reading("Ours", "joint TV <= sqrt(1 - prod_k BC_k^2)", _hellinger(upper=True)),
+    Reading("Ours", "1 - prod_k BC_k <= joint TV", _hellinger(upper=False)),
+    Reading(
+        "Ours",
+        "joint TV <= sqrt(1/2 sum_k KL_k)",
+        lambda case: Claim(case.joint_tv, total_variation.joint_tv_pinsker_bound(case.old_team, case.new_team)),
+    ),
+    Reading(
+        "Ours",
+        "joint TV <= 1 - prod_k (1 - TV_k)",
+        lambda case: Claim(case.joint_tv, total_variation.joint_tv_product_bound(case.old_team, case.new_team)),
+    ),
+    Reading(
+        "Ours",
+        "1 - prod_k (1 - TV_k) <= sum_k TV_k",
+        lambda case: Claim(
+            total_variation.joint_tv_product_bound(case.old_team, case.new_team),
+            total_variation.joint_tv_sum_bound(case.old_team, case.new_team),
+        ),
+    ),
+    Reading(
+        "Ours",
+        "max_k TV_k <= joint TV",
+        lambda case: Claim(total_variation.joint_tv_lower_bound(case.old_team, case.new_team), case.joint_tv),
+    ),
+    Reading("Ours", "performance difference lemma", _performance_difference),
+    Reading("Ours", "penalty 2 gamma / (1 - gamma)^2 max|E A| mean TV (Achiam et al. 2017)", _achiam),
+    Reading(
+        "Ours",
+        "state distributions: TV <= gamma / (1 - gamma) joint TV",
+        _state_distribution(lambda case: case.alpha),
+    ),
+    Reading(
+        "Ours",
+        "state distributions, largest TV of one agent for the joint one",
+        _state_distribution(lambda case: tf.reduce_max(case.agent_tv_max, axis=1)),
+        ALONE,
+        "state distributions: TV <= gamma / (1 - gamma) joint TV",
     ),
 )

@@ -129,8 +129,7 @@ class Case:
 
         The expectation is over the old policy's discounted states and joint actions.
         """
-        weight = (self.states[..., None] * self.old.policy * self.old.advantage)[..., None]
-        return tf.reduce_sum(weight * (self.ratio - 1.0), axis=[1, 2, 3])
+        return tf.reduce_sum(self.mixed_surrogate[:, :, 0], axis=1)
 
     def penalty(self, alpha: tf.Tensor, advantage_max: tf.Tensor | None = None) -> tf.Tensor:
         """Computes the penalty of Theorems 1 and 2 times 1 - gamma.
@@ -148,15 +147,53 @@ class Case:
         return 4.0 * largest * self.mdp.gamma / self.horizon * tf.square(alpha)
 
     @cached_property
-    def interaction(self) -> tf.Tensor:
-        """Returns a bound on how far the joint surrogate is from the sum of the independent ones.
+    def mixed_advantage(self) -> tf.Tensor:
+        """Returns each agent's advantages for all mixtures of old and new others (`exact.mixed_advantages`).
 
-            max|A| max_s (prod_k (1 + 2 TV_k) - 1 - 2 sum_k TV_k)
-
-        The maxima are over states and joint actions, and over states. There is one bound for each instance, [B].
+        [B, S, N, M, A]; mixture 0 has all others old.
         """
-        tv = 2.0 * self.agent_tv
-        return self.advantage_max * tf.reduce_max(tf.reduce_prod(1.0 + tv, -1) - 1.0 - tf.reduce_sum(tv, -1), axis=1)
+        return exact.mixed_advantages(self.old, self.old_team, self.new_team)
+
+    @cached_property
+    def mixed_surrogate(self) -> tf.Tensor:
+        """Returns each agent's surrogate for all mixtures of old and new others, `sum_s w(s) E_pi~_k[A_k(s, a_k; T)]`.
+
+        The states have the old policy's discounted distribution. [B, N, M]; mixture 0 has all others old.
+        """
+        return tf.einsum("bs,bsna,bsnma->bnm", self.states, tf.nn.softmax(self.new_team), self.mixed_advantage)
+
+    @cached_property
+    def mixed_advantage_max(self) -> tf.Tensor:
+        """Returns each agent's largest `|A_k(s_k, a_k; T)|` for all mixtures of old and new others, [B, N, M].
+
+        The advantage of a local state is the mean over the states behind it, by the old policy's visits.
+        """
+        largest = []
+        for k in range(self.num_agents):
+            given = exact.given_local(self.mdp, self.states, k)
+            local = tf.einsum("bso,bsma->boma", given, self.mixed_advantage[:, :, k])
+            largest.append(tf.reduce_max(tf.abs(local), axis=[1, 3]))
+        return tf.stack(largest, axis=1)
+
+    @cached_property
+    def tv_before(self) -> tf.Tensor:
+        """Returns the total variation between old and new policy of the agents before each one, jointly, [B, S, N]."""
+        before = [tf.zeros_like(self.joint_tv)]
+        for k in range(1, self.num_agents):
+            old, new = (exact.joint_policy(team[:, :, :k]) for team in (self.old_team, self.new_team))
+            before.append(0.5 * tf.reduce_sum(tf.abs(new - old), axis=-1))
+        return tf.stack(before, axis=-1)
+
+    @cached_property
+    def interaction(self) -> tf.Tensor:
+        """Returns a bound on how far the joint surrogate is from the sum of the independent ones, [B].
+
+            4 max|A| max_s sum_k TV_k TV_<k
+
+        `TV_<k` is the joint total variation of the agents before k.
+        """
+        products = tf.reduce_sum(self.agent_tv * self.tv_before, axis=-1)
+        return 4.0 * self.advantage_max * tf.reduce_max(products, axis=1)
 
     @cached_property
     def rollout_states(self) -> tf.Tensor:
@@ -196,6 +233,11 @@ class Case:
         return exact.spread(self.mdp, [local.advantage for local in self.locals])
 
     @cached_property
+    def rewards_states(self) -> bool:
+        """Returns whether the rewards depend on the state alone, in all instances."""
+        return bool(np.all(self.mdp.reward == self.mdp.reward[..., :1]))
+
+    @cached_property
     def sees_all(self) -> bool:
         """Returns whether every agent sees the whole state."""
         return self.mdp.num_local_states == self.mdp.num_states
@@ -208,6 +250,13 @@ class Condition(NamedTuple):
     holds: Callable[[Case], tf.Tensor]  # [B] bool
 
 
+class Stratum(NamedTuple):
+    """Describes a kind of Dec-MDP. A reading that has one is tried in such Dec-MDPs only."""
+
+    name: str
+    holds: Callable[[Case], bool]
+
+
 class Reading(NamedTuple):
     """Describes one way to understand one statement of the paper, and how to check it."""
 
@@ -215,6 +264,17 @@ class Reading(NamedTuple):
     name: str  # of this reading, for people
     check: Callable[[Case], Claim]
     condition: Condition | None = None  # expected to be needed
+    repair: str = ""  # name of the reading that holds in its place, if this one is refuted
+    stratum: Stratum | None = None  # None: all Dec-MDPs
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Returns the statement, the reading's name and its stratum's, empty for all Dec-MDPs: no two are equal."""
+        return self.statement, self.name, self.stratum.name if self.stratum else ""
+
+    def covers(self, case: Case) -> bool:
+        """Returns whether the reading is about such Dec-MDPs."""
+        return self.stratum is None or self.stratum.holds(case)
 
 
 def _all(case: Case, holds: bool) -> tf.Tensor:
@@ -224,6 +284,12 @@ def _all(case: Case, holds: bool) -> tf.Tensor:
 ALONE = Condition("one agent alone changes", lambda case: tf.math.count_nonzero(case.agent_tv_max > 1e-12, axis=1) <= 1)
 SEES_ALL = Condition("every agent sees the whole state", lambda case: _all(case, case.sees_all))
 ONE_AGENT = Condition("there is one agent", lambda case: _all(case, case.num_agents == 1))
+ALIKE = Condition(
+    "the agents' policies are alike",
+    lambda case: tf.reduce_all(
+        [tf.reduce_all(policy == policy[:, :1], [1, 2, 3]) for policy in (case.old_policy, case.new_policy)], axis=0
+    ),
+)
 ONE_STATE = Condition("there is one state", lambda case: _all(case, case.mdp.num_states == 1))
 
 
