@@ -84,8 +84,12 @@ if __name__ == "__main__":  # the processes of the runs import this module, and 
     app.define_json_flag()
     app.define_tracking_flags()
     which = [*FIRST_UPDATE, *TRAINED, "all"]
-    flags.DEFINE_enum("figure", "1", which, "Which; 1 is all of 1a to 1d; all is 2 to 8 and alpha; rules needs --scale=long.")
-    flags.DEFINE_enum("scale", "quick", ["quick", "laptop", "long", "paper"], "Of 2 to 8, alpha and rules: gin/paper/SCALE.gin.")
+    flags.DEFINE_enum(
+        "figure", "1", which, "Which; 1 is all of 1a to 1d; all is 2 to 8 and alpha; rules needs --scale=long."
+    )
+    flags.DEFINE_enum(
+        "scale", "quick", ["quick", "laptop", "long", "paper"], "Of 2 to 8, alpha and rules: gin/paper/SCALE.gin."
+    )
     told = "Runs of each setting; by default 5 for figure 1, else the scale's."
     flags.DEFINE_integer("seeds", None, told, lower_bound=1)
     flags.DEFINE_string("out", None, "Folder for tables and plots; by default in mlflow_artifacts/results/.")

@@ -35,7 +35,7 @@ def main() -> int:
         statements, files = theory.draw(folder)
     params = {name: str(statements[name][0]) for name in ("effort", "seed")}
     run_id = app.log_results("theory", params, {"study": "theory"}, files)
-    names = statements.statement + ": " + statements.reading
+    names = statements.statement + ": " + statements.reading + ("; " + statements.stratum).fillna("")
     for name, row in zip(names, statements.itertuples(), strict=True):
         print(f"{name:{names.str.len().max()}}  {row.instances:>7,}  {row.smallest_slack:>9.2g}  {row.verdict}")
     print(f"written to {folder}, logged as run {run_id} in experiment {FLAGS.experiment}")

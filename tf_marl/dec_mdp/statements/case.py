@@ -284,12 +284,6 @@ def _all(case: Case, holds: bool) -> tf.Tensor:
 ALONE = Condition("one agent alone changes", lambda case: tf.math.count_nonzero(case.agent_tv_max > 1e-12, axis=1) <= 1)
 SEES_ALL = Condition("every agent sees the whole state", lambda case: _all(case, case.sees_all))
 ONE_AGENT = Condition("there is one agent", lambda case: _all(case, case.num_agents == 1))
-ALIKE = Condition(
-    "the agents' policies are alike",
-    lambda case: tf.reduce_all(
-        [tf.reduce_all(policy == policy[:, :1], [1, 2, 3]) for policy in (case.old_policy, case.new_policy)], axis=0
-    ),
-)
 ONE_STATE = Condition("there is one state", lambda case: _all(case, case.mdp.num_states == 1))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_marl.dec_mdp import exact
-from tf_marl.dec_mdp.statements.case import ALIKE, ALONE, ONE_AGENT, Case, Claim, Reading, Stratum, identity
+from tf_marl.dec_mdp.statements.case import ALONE, ONE_AGENT, Case, Claim, Reading, Stratum, identity
 
 Quantity = Callable[[Case], tf.Tensor]  # [B]
 Fold = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of what was so far and an agent's value, elementwise
@@ -150,13 +150,24 @@ def _grid() -> list[Reading]:
 
 
 def _literal(case: Case) -> Claim:
-    """Claims the bound for every agent k, with the surrogate of k's local states under each agent's policy, [B, N]."""
+    """Claims the bound for every agent k, with the surrogate of k's local states under each agent's policy, [B, N].
+
+    That makes sense where all agents have the same local states and actions, as they do here.
+    """
     actions = tf.nn.softmax(case.new_policy)
     own = [tf.einsum("bkoa,boa->bko", actions[:, j : j + 1], case.locals[j].advantage) for j in range(case.num_agents)]
     weights = tf.stack([local.weight for local in case.locals], axis=1)  # [B, N, O]
     surrogates = case.horizon[:, None] * tf.reduce_sum(weights * tf.add_n(own), axis=-1)
     penalty = case.penalty(case.alpha, _most(case.mixed_advantage_max[:, :, 0]))
     return Claim(surrogates - case.gain[:, None], tf.broadcast_to(penalty[:, None], surrogates.shape))
+
+
+def _literal_of_alike(case: Case) -> Claim:
+    """Claims the same of agents that share one policy, as with shared weights, and nothing of others, [B, N]."""
+    policies = case.old_policy, case.new_policy
+    alike = tf.reduce_all([tf.reduce_all(policy == policy[:, :1], axis=[1, 2, 3]) for policy in policies], axis=0)
+    lhs, rhs = _literal(case)
+    return Claim(tf.where(alike[:, None], lhs, 0.0), rhs)
 
 
 def _improves(surrogate: Quantity, alpha: Quantity) -> Callable[[Case], Claim]:
@@ -246,7 +257,8 @@ READINGS = (
     ),
     Reading(_PROOF, "shift of the worst state: |Delta| <= 2 alpha", _shift(False)),
     *_grid(),
-    Reading("Theorem 2", "literal: k's local states under agent k' 's policy", _literal, ALIKE, REPAIRED_SURROGATE),
+    Reading("Theorem 2", "literal: k's local states under agent k' 's policy", _literal, None, REPAIRED_SURROGATE),
+    Reading("Theorem 2", "literal, all agents with one policy", _literal_of_alike, None, REPAIRED_SURROGATE),
     Reading(
         "Theorem 2",
         "joint surrogate; alpha = largest TV of one agent",
