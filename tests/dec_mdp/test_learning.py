@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_marl.dec_mdp import learning
+from tf_marl.dec_mdp.generators import Instances
 from tf_marl.dec_mdp.learning import Rule
+from tf_marl.dec_mdp.statements import Case
+from tf_marl.ops import total_variation
+
+NO_CLIPPING = Rule("fixed", np.inf)
 
 
 def test_with_one_agent_the_algorithms_are_one():
@@ -12,6 +18,46 @@ def test_with_one_agent_the_algorithms_are_one():
     ippo, *others = (learning.learn(mdp, name, [Rule("fixed", 0.2)], 2, 0) for name in learning.ALGORITHMS)
     for other in others:
         np.testing.assert_allclose(other.eta, ippo.eta, atol=1e-6)
+
+
+def first_in_turn(happo, mappo):
+    """Returns the agent that learned first in HAPPO's first update: the only one that moved as in MAPPO's.
+
+    An agent's own terms of MAPPO's objective do not depend on what the others change to, so nothing reweights the first.
+    """
+    same = np.isclose(happo.policy[1], mappo.policy[1], atol=1e-4).all(axis=(0, 2, 3))
+    assert same.sum() == 1
+    return int(np.argmax(same))
+
+
+def test_one_agent_learns_after_another_in_an_order_that_depends_on_the_seed():
+    mdp = learning.task("random", 3, 2, 0)
+    first = set()
+    for seed in range(3):
+        happo, mappo = (learning.learn(mdp, name, [Rule("fixed", 0.2)], 1, seed) for name in ("happo", "mappo"))
+        first.add(first_in_turn(happo, mappo))
+    assert len(first) > 1
+
+
+def test_each_agent_in_its_turn_raises_the_joint_surrogate():
+    mdp = learning.task("random", 2, 8, 0)
+    happo, mappo = (learning.learn(mdp, name, [Rule("fixed", 0.05)], 1, 0) for name in ("happo", "mappo"))
+    first = first_in_turn(happo, mappo)
+    case = Case(Instances(mdp, *tf.cast(happo.policy, tf.float64)))
+    weight = case.states[..., None] * case.old.policy * case.old.advantage  # of a state and joint action
+    before, after = case.ratio[..., first], case.ratio[..., 1 - first]
+    terms = [tf.reduce_sum(weight * term, axis=[1, 2]) for term in (before - 1.0, before * (after - 1.0))]
+    assert (np.array(terms) > 0).all()
+
+
+def test_what_agents_lose_by_moving_at_once_they_do_not_lose_one_after_another():
+    mdp = learning.task("volunteer", 3, 8, 0)  # gamma = 0: the gain is the joint surrogate
+    lowered = {
+        name: learning.learn(mdp, name, [NO_CLIPPING], 3, 0).lowered(np.ones(8)).sum() for name in learning.ALGORITHMS
+    }
+    assert lowered["ippo"] > 0
+    assert lowered["mappo"] > 0
+    assert lowered["happo"] == 0
 
 
 def test_backtracking_holds_alpha_where_clipping_to_alpha_over_n_does_not():
@@ -23,9 +69,11 @@ def test_backtracking_holds_alpha_where_clipping_to_alpha_over_n_does_not():
     assert (history.eta[-1] > history.eta[0]).all()
 
 
-def test_alpha_over_n_is_the_clip_range_of_training():
+def test_rules_give_the_clip_ranges_of_training():
     assert Rule("per_agent", 0.3).epsilon(3) == pytest.approx(0.1)
     assert Rule("fixed", 0.3).epsilon(3) == 0.3
+    of_joint_tv = Rule("per_sqrt_agents", 0.3).epsilon(3)
+    assert float(total_variation.joint_tv_bound_of_ratios(of_joint_tv, 3.0)) == pytest.approx(0.3)
     assert Rule("backtrack", 0.3).epsilon(3) == np.inf
 
 
@@ -37,7 +85,9 @@ def test_many_samples_come_near_the_exact_update():
 
 
 def test_what_lowers_the_return_is_counted():
-    history = learning.History(np.array([[0.0, 0.0], [1.0, -1e-9], [0.5, 0.0]]), *[np.zeros([2, 2])] * 3)
+    history = learning.History(
+        np.zeros([3, 2, 1, 1, 2]), np.array([[0.0, 0.0], [1.0, -1e-9], [0.5, 0.0]]), *[np.zeros([2, 2])] * 3
+    )
     np.testing.assert_array_equal(history.lowered(np.ones(2)), [[False, False], [True, False]])
 
 
