@@ -29,7 +29,7 @@ def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = 
     rules = {
         "fixed": "clip range epsilon",
         "per_agent": "alpha, for a clip range of alpha / N",
-        "per_sqrt_agents": "alpha, for about 2 alpha / sqrt(N)",
+        "per_sqrt_agents": "alpha, for a clip range of about 2 alpha / sqrt(N)",
         "backtrack": "alpha, by backtracking, nothing clipped",
     }
     drawing, plots = panels(len(rules), len(algorithms), sharex=True, sharey=True)
