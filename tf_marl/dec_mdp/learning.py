@@ -342,15 +342,17 @@ class _Tabular:
             old: [N, O, A] float32.
             new: [N, O, A] float32.
         """
-        self._mdp, self._old = mdp, old
+        self._mdp = mdp
+        self._old = model.team_logits(mdp, old[None])  # once: backtracking asks again and again how far it is
         self.actor_weights = [tf.Variable(new)]
         self.epsilon_scale = tf.Variable(1.0)
 
     def policy_change(self) -> diagnostics.PolicyChange:
         """Returns the old and new logits at every state, [1, S, N, A]; every agent counts as learning everywhere."""
-        old, new = (model.team_logits(self._mdp, policy[None]) for policy in (self._old, self.actor_weights[0]))
-        learns = tf.ones(old.shape[:-1], tf.bool)
-        return diagnostics.PolicyChange(old, new, tf.zeros(old.shape[:-1], tf.int32), learns, tf.constant(np.inf))
+        new = model.team_logits(self._mdp, self.actor_weights[0][None])
+        shape = new.shape[:-1]
+        action, learns = tf.zeros(shape, tf.int32), tf.ones(shape, tf.bool)
+        return diagnostics.PolicyChange(self._old, new, action, learns, tf.constant(np.inf))
 
 
 def _backtracked(mdp: DecMDP, old: tf.Tensor, new: tf.Tensor, back: list[tuple[int, float]]) -> tf.Tensor:
