@@ -52,7 +52,7 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "full": Effort(10_000, 100, True, (2, 3, 4, 5), tuple(learning.ALGORITHMS), ("random", "volunteer"), 8, 12, 256),
-    "quick": Effort(200, 0, False, (2, 3), ("ippo", "happo"), ("random",), 4, 5, 0),
+    "quick": Effort(200, 0, False, (2, 3), ("ippo", "happo"), ("random",), 2, 5, 0),
 }
 
 
