@@ -7,7 +7,7 @@ The paper is "Monotonic Improvement Guarantees under Non-stationarity for Decent
     generators.py  draws random Dec-MDPs by the thousand, and builds games with known answers
     statements/    states what the paper claims as inequalities, lhs <= rhs, that can be checked on an instance
     falsify.py     searches for counterexamples, simplifies them and saves them to files
-    learning.py    trains IPPO, MAPPO and joint-ratio PPO with exact advantages, and measures the true return
+    learning.py    trains IPPO, MAPPO, joint-ratio PPO and HAPPO with exact advantages; measures true returns
 
 Ratios, clipped surrogates and total variations come from `tf_marl.ops`, so they are those that training uses. Tensors
 are float64 unless a docstring says otherwise, and batched over instances. The letters in shapes are:

@@ -10,6 +10,8 @@ from matplotlib import figure, ticker
 from tf_marl.paper.figures import ALGORITHMS
 from tf_marl.plots import STYLES, colors, panels
 
+_TITLES = ALGORITHMS | {"happo": "HAPPO"}
+
 
 def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = False) -> figure.Figure:
     """Draws a quantity of exact updates against the clip range or alpha.
@@ -23,10 +25,11 @@ def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = 
         label: label of the vertical axis.
         limit: whether to draw the line quantity = alpha, for the rules that are to keep the quantity below alpha.
     """
-    algorithms = {name: ALGORITHMS[name] for name in table.algorithm.unique()}
+    algorithms = table.algorithm.unique()
     rules = {
         "fixed": "clip range epsilon",
         "per_agent": "alpha, for a clip range of alpha / N",
+        "per_sqrt_agents": "alpha, for a clip range of about 2 alpha / sqrt(N)",
         "backtrack": "alpha, by backtracking, nothing clipped",
     }
     drawing, plots = panels(len(rules), len(algorithms), sharex=True, sharey=True)
@@ -40,7 +43,7 @@ def exact_updates(table: pd.DataFrame, quantity: str, label: str, limit: bool = 
         if limit and rule != "fixed":
             alphas = sorted(table[table.rule == rule].value.unique())
             plot.plot(alphas, alphas, color="tab:red", linewidth=1, label="alpha")
-        plot.set(title=algorithms[algorithm], xlabel=rules[rule], xscale="log")
+        plot.set(title=_TITLES[algorithm], xlabel=rules[rule], xscale="log")
         plot.set_xticks([0.01, 0.03, 0.1, 0.3, 1.0, no_clipping], ["0.01", "0.03", "0.1", "0.3", "1", "none"])
         plot.tick_params(labelbottom=True)
         plot.minorticks_off()
