@@ -197,20 +197,23 @@ def mixed_advantages(evaluation: Evaluation, old: tf.Tensor, new: tf.Tensor) -> 
         the first agent's is the most significant.
     """
     num_agents, num_actions = old.shape[2:]
+    shape = evaluation.advantage.shape[:2]
     pair = tf.nn.softmax(tf.stack([old, new], axis=3))  # [B, S, N, 2, A]
-    own = []
+
+    def mixed(table: tf.Tensor, agent: int, left: int) -> tf.Tensor:
+        """Replaces an agent's axis of actions by one of old and new; `left` is the size of all axes before it."""
+        axes = tf.reshape(table, [*shape, left, num_actions, -1])
+        return tf.einsum("bsta,bsxay->bsxty", pair[:, :, agent], axes)
+
+    own, before = [], evaluation.advantage  # with the agents before k mixed
     for k in range(num_agents):
-        table, left = evaluation.advantage, 1
-        for j in range(num_agents):
-            # The axes of agents before j have been reduced to 2 entries each, that of k excepted.
-            axes = tf.reshape(table, [*table.shape[:2], left, num_actions, -1])
-            if j == k:
-                axes = axes - tf.einsum("bsa,bsxay->bsxy", pair[:, :, k, 0], axes)[:, :, :, None]
-            else:
-                axes = tf.einsum("bsta,bsxay->bsxty", pair[:, :, j], axes)
-            table, left = axes, left * axes.shape[3]
-        apart = tf.reshape(table, [*table.shape[:2], 2**k, num_actions, -1])
-        own.append(tf.reshape(tf.transpose(apart, [0, 1, 2, 4, 3]), [*table.shape[:2], -1, num_actions]))
+        axes = tf.reshape(before, [*shape, 2**k, num_actions, -1])
+        table = axes - tf.einsum("bsa,bsxay->bsxy", pair[:, :, k, 0], axes)[:, :, :, None]
+        for j in range(k + 1, num_agents):
+            table = mixed(table, j, 2 ** (j - 1) * num_actions)
+        apart = tf.reshape(table, [*shape, 2**k, num_actions, -1])
+        own.append(tf.reshape(tf.transpose(apart, [0, 1, 2, 4, 3]), [*shape, -1, num_actions]))
+        before = mixed(before, k, 2**k)
     return tf.stack(own, axis=2)
 
 

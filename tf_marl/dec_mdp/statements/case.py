@@ -3,6 +3,7 @@
 Shapes: B instances, S states, N agents, O local states, A actions of one agent, J = A^N joint actions.
 """
 
+import functools
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -47,6 +48,7 @@ class Case:
         self.mdp, self.old_policy, self.new_policy = instances
         self.num_agents = self.mdp.num_agents
         self.old_team, self.new_team = (model.team_logits(self.mdp, policy) for policy in instances[1:])
+        self.memo: dict[Callable[[Case], tf.Tensor], tf.Tensor] = {}  # of `once`
         self.horizon = 1.0 - self.mdp.gamma  # [B]; turns returns into mean rewards: the effective horizon's inverse
 
     @cached_property
@@ -241,6 +243,22 @@ class Case:
     def sees_all(self) -> bool:
         """Returns whether every agent sees the whole state."""
         return self.mdp.num_local_states == self.mdp.num_states
+
+
+def once(quantity: Callable[[Case], tf.Tensor]) -> Callable[[Case], tf.Tensor]:
+    """Makes a function of a case compute its result once for each case.
+
+    Args:
+        quantity: a function of a case alone; returns a tensor of any shape.
+    """
+
+    @functools.wraps(quantity)
+    def remembered(case: Case) -> tf.Tensor:
+        if quantity not in case.memo:
+            case.memo[quantity] = quantity(case)
+        return case.memo[quantity]
+
+    return remembered
 
 
 class Condition(NamedTuple):

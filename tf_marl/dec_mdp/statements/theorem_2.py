@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_marl.dec_mdp import exact
-from tf_marl.dec_mdp.statements.case import ALONE, ONE_AGENT, Case, Claim, Reading, Stratum, identity
+from tf_marl.dec_mdp.statements.case import ALONE, ONE_AGENT, Case, Claim, Reading, Stratum, identity, once
 
 Quantity = Callable[[Case], tf.Tensor]  # [B]
 Fold = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # of what was so far and an agent's value, elementwise
@@ -108,8 +108,8 @@ _JOINT, _OLD, _ORDER, _ANY = "joint", "others old", "in sequence", "in sequence,
 _SURROGATES: dict[str, Quantity] = {
     _JOINT: lambda case: case.joint_surrogate(case.states),
     _OLD: lambda case: case.independent_surrogate,
-    _ORDER: lambda case: tf.reduce_sum(in_order(case.mixed_surrogate), axis=1),
-    _ANY: lambda case: over_orders(case.mixed_surrogate, tf.add, _most),
+    _ORDER: once(lambda case: tf.reduce_sum(in_order(case.mixed_surrogate), axis=1)),
+    _ANY: once(lambda case: over_orders(case.mixed_surrogate, tf.add, _most)),
 }
 _ALPHAS: dict[str, Quantity] = {
     "largest joint TV": lambda case: case.alpha,
@@ -120,7 +120,7 @@ _LARGEST: dict[str, dict[str, Quantity]] = {  # by what is taken, and for which 
     "joint": dict.fromkeys(_SURROGATES, lambda case: case.advantage_max),
     "others old": dict.fromkeys(_SURROGATES, lambda case: _most(case.mixed_advantage_max[:, :, 0])),
     "in sequence": dict.fromkeys(_SURROGATES, lambda case: _most(in_order(case.mixed_advantage_max)))
-    | {_ANY: lambda case: over_orders(case.mixed_advantage_max, tf.maximum, _least)},
+    | {_ANY: once(lambda case: over_orders(case.mixed_advantage_max, tf.maximum, _least))},
 }
 
 
