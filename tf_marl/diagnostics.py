@@ -167,9 +167,9 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
     the joint policy at any state. It holds in exact Dec-MDPs (`launch.theory`). There are three readings of the
     surrogate:
 
-        joint_surrogate  E[(prod_k r_k - 1) A] / (1 - gamma)                  A is the mean of the living agents' A_k
-        sequential       sum_k E[prod_{j < k} r_j (r_k - 1) A] / (1 - gamma)  equal to the joint one, agent by agent
-        surrogate        sum_k E[(r_k - 1) A_k] / (1 - gamma)                 what IPPO and MAPPO optimise, unclipped
+        joint_surrogate       E[(prod_k r_k - 1) A] / (1 - gamma)         A is the mean of the living agents' A_k
+        sequential_surrogate  sum_k E[prod_{j < k} r_j (r_k - 1) A] / (1 - gamma)       the same, agent by agent
+        surrogate             sum_k E[(r_k - 1) A_k] / (1 - gamma)        what IPPO and MAPPO optimise, unclipped
 
     With the last one the bound does not hold if two agents change together. For JR-PPO, whose only ratio is the team's,
     it is equal to the first.
@@ -195,7 +195,7 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         - `penalty`: the penalty at that alpha.
         - `lower_bound`: the joint surrogate less the penalty.
         - `certified`: 1 if `lower_bound` is above 0, else 0.
-        - `trivial_bound`: -min(1, 2 alpha) max|A| / (1 - gamma), below which no policy with this alpha can fall.
+        - `trivial_bound`: -min(1, 2 alpha) max|A| / (1 - gamma); no policy with this alpha improves the return by less.
         - `vacuous`: 1 if `lower_bound` is not above `trivial_bound`, so that it says nothing, else 0.
         - `alpha_shrink`: the factor in [0, 1] by which the step and with it alpha would have to shrink before
           `lower_bound` is above 0. To first order the surrogate shrinks by it and the penalty by its square, so it is
@@ -215,10 +215,8 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         """Returns the mean over states of [B, T, n], over 1 - gamma, [n]."""
         return masked.mean(gain, tf.broadcast_to(states[..., None], tf.shape(gain)), axis=(0, 1)) / (1.0 - gamma)
 
-    surrogate_sum = tf.reduce_sum(expected(tf.where(counts, (ratio - 1.0) * advantage, 0.0)))
-    (joint_surrogate,) = tf.unstack(
-        expected((tf.reduce_prod(ratio, axis=-1, keepdims=True) - 1.0) * of_team[..., None])
-    )
+    independent = expected(tf.where(counts, (ratio - 1.0) * advantage, 0.0))  # [K]
+    joint_surrogate = expected(((tf.reduce_prod(ratio, axis=-1) - 1.0) * of_team)[..., None])[0]
     agent_ratio = surrogate.independent_ratio(*change.log_probs())
     sequential = expected(surrogate.sequential_surrogates(agent_ratio, of_team))  # [N]
     advantage_max = tf.reduce_max(tf.abs(of_team))
@@ -230,7 +228,7 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
     shrink = tf.math.divide_no_nan(tf.maximum(joint_surrogate, 0.0), penalty)
     metrics = {
         "joint_surrogate": joint_surrogate,
-        "surrogate": surrogate_sum,
+        "surrogate": tf.reduce_sum(independent),
         "sequential_surrogate": tf.reduce_sum(sequential),
         "sequential_surrogate_min": tf.reduce_min(sequential),
         "advantage_max": advantage_max,
@@ -241,7 +239,7 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         "trivial_bound": trivial_bound,
         "vacuous": tf.cast(~(lower_bound > trivial_bound), tf.float32),
         "alpha_shrink": tf.where(lower_bound > 0.0, 1.0, shrink),
-        "independent_lower_bound": surrogate_sum - penalty,
+        "independent_lower_bound": tf.reduce_sum(independent) - penalty,
         "penalty_happo": penalties.happo_penalty(advantage_max, agent_tv_max, gamma),
         "penalty_a2po": penalties.a2po_penalty(advantage_max, agent_tv_max, gamma),
         "penalty_mappo": penalties.mappo_penalty(advantage_max, agent_tv_max, gamma),

@@ -120,7 +120,7 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
         plot.set(xlabel=f"total variation: {label}", ylabel="share of states", title=label)
         plot.locator_params(axis="x", nbins=5)
     plots[0].legend(fontsize="small", title="agents")
-    for (name, label), marker, style in zip(shown.items(), "sD^o", STYLES, strict=False):
+    for (name, label), marker, style in zip(shown.items(), "sDPo", STYLES, strict=False):
         fit = linear_fit(table, name, epoch)
         plots[-1].plot(
             fit.num_agents, fit.largest, marker, color=grey(name == "joint_tv"), label=f"{label}: {fit.text}"
@@ -246,7 +246,7 @@ def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
         curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
         title: title of the figure.
     """
-    names = recorded(curves, ["sum", "product", "hellinger", "joint", "return"])
+    names = [*recorded(curves, ["sum", "product", "hellinger", "joint"]), "return"]
     drawing, plots = panels(1, len(names))
     rules = sorted(curves.rule.unique(), key=lambda rule: _order(curves, "rule", rule))
     for plot, name in zip(plots, names, strict=True):
