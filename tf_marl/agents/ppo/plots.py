@@ -22,10 +22,10 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
     """
     drawing, [plot] = plots.panels(1, 1)
     names = {
+        "joint_tv_max": "joint TV",
         "joint_tv_sum_max": "sum bound",
         "joint_tv_product_max": "product bound",
         "joint_tv_hellinger_max": "Hellinger bound",
-        "joint_tv_max": "joint TV",
         "agent_tv_max": "one agent's TV",
     }
     for (name, label), style in zip(names.items(), plots.STYLES, strict=False):
@@ -37,6 +37,7 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
     plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
     plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
     plot.set_title(title, parse_math=False)  # a run's name may hold a $ and is not a formula
+    plot.locator_params(axis="x", nbins=5)
     plot.xaxis.set_major_formatter("{x:,.0f}")
     plot.yaxis.set_major_formatter("{x:g}")
     plot.yaxis.set_minor_formatter("")
