@@ -22,11 +22,10 @@ MEASURED_EVERY_UPDATE = {
     *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
     *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
     *(f"trust_region/{name}" for name in ("joint_tv_product_max", "joint_tv_product_mean", "joint_tv_max", "alpha")),
-    *(
-        f"certificate/{name}"
-        for name in ("surrogate", "penalty", "lower_bound", "joint_surrogate", "joint_lower_bound")
-    ),
-    *(f"certificate/{name}" for name in ("vacuous", "alpha_needed")),
+    *(f"trust_region/joint_tv_{name}_max" for name in ("hellinger", "pinsker", "upper")),
+    *(f"certificate/{name}" for name in ("joint_surrogate", "penalty", "lower_bound", "certified", "vacuous")),
+    *(f"certificate/{name}" for name in ("surrogate", "independent_lower_bound", "sequential_surrogate_min")),
+    *(f"certificate/{name}" for name in ("alpha_shrink", "penalty_mappo", "penalty_happo", "penalty_a2po")),
 }
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
