@@ -203,6 +203,8 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         - `lower_bound_clip`: the lower bound with `trust_region/clip_alpha` as alpha, which is what the clip range
           promises if all ratios stay in it; only with clipping.
         - `independent_lower_bound`: the surrogate less the penalty, for comparison: it is no lower bound.
+        - `penalty_joint`: `penalty` before Theorem 2 rounds it up by 1 + gamma alpha / (1 - gamma); the one to compare
+          the next ones with.
         - `penalty_happo`, `penalty_a2po`, `penalty_mappo`: penalties of other algorithms for this change, for
           comparison (`ops.penalties`); HAPPO's is also CoPPO's, A2PO's is for the agents' order and for a surrogate
           with advantages that are not measured here, and MAPPO's allows for no bound above 0.
@@ -240,6 +242,7 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
         "vacuous": tf.cast(~(lower_bound > trivial_bound), tf.float32),
         "alpha_shrink": tf.where(lower_bound > 0.0, 1.0, shrink),
         "independent_lower_bound": tf.reduce_sum(independent) - penalty,
+        "penalty_joint": penalties.happo_penalty(advantage_max, alpha[None], gamma),
         "penalty_happo": penalties.happo_penalty(advantage_max, agent_tv_max, gamma),
         "penalty_a2po": penalties.a2po_penalty(advantage_max, agent_tv_max, gamma),
         "penalty_mappo": penalties.mappo_penalty(advantage_max, agent_tv_max, gamma),
