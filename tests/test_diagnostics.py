@@ -1,6 +1,7 @@
 """The measured trust region and its certificate against NumPy references, dead agents and boundaries left out."""
 
 import itertools
+import math
 
 import gin
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from tf_marl import diagnostics
 from tf_marl.compile import graph
-from tf_marl.ops import categorical, surrogate
+from tf_marl.ops import categorical, penalties, surrogate
 
 EPSILON = 0.2
 SEED = tf.constant([0, 1])
@@ -45,6 +46,18 @@ def agent_tv_by_numpy(change):
     return np.where(change.learns, 0.5 * np.abs(softmax(change.new_logits) - softmax(change.old_logits)).sum(-1), 0.0)
 
 
+def hellinger_by_numpy(change):
+    """The upper bound, [B, T]."""
+    overlap = np.sqrt(softmax(change.old_logits) * softmax(change.new_logits)).sum(axis=-1)
+    return np.sqrt(1.0 - np.where(change.learns, overlap, 1.0).prod(axis=-1) ** 2)
+
+
+def alpha_of_clip(epsilon, num_ratios):
+    """What the joint total variation cannot exceed while all ratios are in range."""
+    moments, coupling = 0.5 * np.sqrt((1 + epsilon**2) ** num_ratios - 1), 1 - (1 - epsilon / 2) ** num_ratios
+    return np.minimum(moments, coupling)
+
+
 def trust_region_by_numpy(change):
     """All but `joint_tv_max`."""
     old, new = softmax(change.old_logits), softmax(change.new_logits)
@@ -54,15 +67,23 @@ def trust_region_by_numpy(change):
     ratio, counts = ratios_by_numpy(change)
     epsilon = np.broadcast_to(change.epsilon, [*states.shape, 1])
     tv_sum, tv_product = tv.sum(axis=-1), 1.0 - np.prod(1.0 - tv, axis=-1)
+    hellinger, pinsker = hellinger_by_numpy(change), np.sqrt(np.where(learns, kl, 0.0).sum(axis=-1) / 2)
+    pinsker = np.minimum(pinsker, 1.0)
     return {
+        "joint_tv_hellinger_max": hellinger.max(),
+        "joint_tv_hellinger_mean": hellinger[states].mean(),
+        "joint_tv_hellinger_lower_max": 1.0 - np.sqrt(1.0 - hellinger.max() ** 2),
+        "joint_tv_pinsker_max": pinsker.max(),
+        "joint_tv_pinsker_mean": pinsker[states].mean(),
+        "joint_tv_upper_max": np.minimum(np.minimum(tv_product, hellinger), pinsker).max(),
         "ratio_min": ratio[counts].min(),
         "ratio_max": ratio[counts].max(),
         "ratio_mean": ratio[counts].mean(),
         "clip_fraction": (np.abs(ratio - 1.0) > epsilon)[counts].mean(),
         "epsilon": epsilon[states].mean(),
         "ratio_deviation_sum": sum(np.abs(ratio[..., k] - 1.0).max() for k in range(ratio.shape[-1])),
-        "alpha": (epsilon[..., 0] * counts.sum(axis=-1)).max(),
-        "clip_alpha": (epsilon[..., 0] * counts.sum(axis=-1)).max(),
+        "alpha": alpha_of_clip(epsilon[..., 0], counts.sum(axis=-1)).max(),
+        "clip_alpha": alpha_of_clip(epsilon[..., 0], counts.sum(axis=-1)).max(),
         "kl_mean": kl[learns].mean(),
         "agent_tv_max": tv[learns].max(),
         "agent_tv_mean": tv[learns].mean(),
@@ -101,7 +122,7 @@ def test_identical_policies_have_ratio_1_and_no_distance(any_update):
     assert metrics.pop("trust_region/epsilon") == np.float32(EPSILON)
     assert metrics.pop("trust_region/alpha") == metrics.pop("trust_region/clip_alpha") > 0.0
     assert {metrics.pop(f"trust_region/ratio_{name}").numpy() for name in ("min", "max", "mean")} == {1.0}
-    assert len(metrics) == 10
+    assert len(metrics) == 16
     assert all(value == 0.0 for value in metrics.values()), metrics
 
 
@@ -160,8 +181,8 @@ def test_a_rollout_of_boundaries_alone_has_no_distance(any_update):
 @pytest.mark.parametrize(
     ("ratio", "clip_fraction", "ratio_max", "deviation", "alpha"),
     [
-        ("independent", 1 / 3, 1.4, 0.0 + 0.1 + 0.4, 3 * EPSILON),
-        ("joint", 1.0, 1.1 * 1.4, 1.1 * 1.4 - 1.0, EPSILON),
+        ("independent", 1 / 3, 1.4, 0.0 + 0.1 + 0.4, 0.5 * math.sqrt(1.04**3 - 1.0)),
+        ("joint", 1.0, 1.1 * 1.4, 1.1 * 1.4 - 1.0, EPSILON / 2),
     ],
 )
 def test_ratios_and_clip_range_worked_by_hand(ratio, clip_fraction, ratio_max, deviation, alpha):
@@ -186,77 +207,114 @@ def test_ratios_and_clip_range_worked_by_hand(ratio, clip_fraction, ratio_max, d
 # The certificate
 
 
-def sizes(joint_tv, product=0.0, sum_=0.0):
-    measured = {"joint_tv_max": joint_tv, "joint_tv_product_max": product, "joint_tv_sum_max": sum_}
-    return {f"trust_region/{name}": tf.constant(value, tf.float32) for name, value in measured.items()}
+def sizes(upper, clip=0.0):
+    return {"trust_region/joint_tv_upper_max": tf.constant(upper), "trust_region/clip_alpha": tf.constant(clip)}
+
+
+def certificate(change, advantage, gamma, measured):
+    metrics = diagnostics.certificate(change, advantage, gamma, measured)
+    return {name.removeprefix("certificate/"): float(value) for name, value in metrics.items()}
 
 
 @pytest.fixture
 def two_states():
-    """One agent in two states, and a boundary; (change, advantage).
+    """One agent in two states, and a boundary; (step=1) -> (change, advantage).
 
-    It took the first action of two, 0.5 before and 0.6 now, then the second, 0.5 before and 0.55 now.
+    It took the first action of two, 0.5 before and 0.6 now, then the second, 0.5 before and 0.55 now. A shorter step
+    changes the probabilities by as much less.
     """
-    old = np.log([[[[0.5, 0.5]], [[0.5, 0.5]], [[0.5, 0.5]]]]).astype(np.float32)
-    new = np.log([[[[0.6, 0.4]], [[0.45, 0.55]], [[0.1, 0.9]]]]).astype(np.float32)
-    action, learns = np.array([[[0], [1], [1]]]), np.array([[[True], [True], [False]]])
-    advantage = np.float32([[[2.0], [-1.0], [50.0]]])
-    return diagnostics.PolicyChange(old, new, action, learns, np.float32(EPSILON)), advantage
+
+    def make(step=1.0):
+        old = np.full([1, 3, 1, 2], 0.5)
+        new = old + step * np.array([[[[0.1, -0.1]], [[-0.05, 0.05]], [[-0.4, 0.4]]]])
+        logits = (np.log(p).astype(np.float32) for p in (old, new))
+        action, learns = np.array([[[0], [1], [1]]]), np.array([[[True], [True], [False]]])
+        change = diagnostics.PolicyChange(*logits, action, learns, np.float32(EPSILON))
+        return change, np.float32([[[2.0], [-1.0], [50.0]]])
+
+    return make
 
 
 def test_the_certificate_worked_by_hand(two_states):
-    change, advantage = two_states
-    actual = diagnostics.certificate(change, advantage, gamma=0.5, sizes=sizes(0.1, product=0.12, sum_=0.15))
     gain = ((1.2 - 1) * 2.0 + (1.1 - 1) * -1.0) / 2 / (1 - 0.5)
     assert gain == pytest.approx(0.3)
     per_alpha_squared = 4 * 2.0 * 0.5 / (1 - 0.5) ** 2
     assert per_alpha_squared == 16.0
+    one_agent = 4 * 2.0 * 0.1 * (1 / (1 - 0.5) - 1 / (1 - 0.5 * (1 - 0.1)))
     expected = {
         "surrogate": 0.3,
-        "advantage_max": 2.0,
-        "alpha": 0.1,
-        "penalty": 16 * 0.1**2,
-        "lower_bound": 0.3 - 16 * 0.1**2,
         "joint_surrogate": 0.3,  # one agent is the team
-        "joint_lower_bound": 0.3 - 16 * 0.1**2,
+        "sequential_surrogate": 0.3,
+        "sequential_surrogate_min": 0.3,
+        "advantage_max": 2.0,
+        "alpha": 0.11,
+        "penalty": 16 * 0.11**2,
+        "lower_bound": 0.3 - 16 * 0.11**2,
+        "certified": 1.0,
+        "trivial_bound": -2 * 0.11 * 2.0 / (1 - 0.5),
         "vacuous": 0.0,
-        "alpha_needed": (0.3 / 16) ** 0.5,
-        "lower_bound_product": 0.3 - 16 * 0.12**2,
-        "lower_bound_sum": 0.3 - 16 * 0.15**2,
-        "lower_bound_clip": 0.3 - 16 * (EPSILON / 2) ** 2,
+        "alpha_shrink": 1.0,
+        "lower_bound_clip": 0.3 - 16 * 0.09**2,
+        "independent_lower_bound": 0.3 - 16 * 0.11**2,
+        "penalty_joint": 4 * 2.0 * 0.11 * (1 / (1 - 0.5) - 1 / (1 - 0.5 * (1 - 0.11))),
+        "penalty_happo": one_agent,
+        "penalty_a2po": one_agent,
+        "penalty_mappo": 4 * 2.0 * 0.1 / (1 - 0.5),
     }
-    assert actual.keys() == {f"certificate/{name}" for name in expected}
+    actual = certificate(*two_states(), 0.5, sizes(0.11, clip=0.09))
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(actual[f"certificate/{name}"], value, rtol=1e-5, err_msg=name)
+        assert actual[name] == pytest.approx(value, rel=1e-5), name
 
 
-@pytest.mark.parametrize("by_state", [False, True], ids=["one epsilon", "an epsilon a state"])
-def test_the_certificate_matches_numpy(any_update, rng, by_state):
-    epsilon = rng.uniform(0.05, 0.5, size=(4, 10, 1)) if by_state else EPSILON
-    change, gamma = any_update._replace(epsilon=np.float32(epsilon)), 0.97
+def test_the_certificate_matches_numpy(any_update, rng):
+    change, gamma = any_update, 0.97
     ratio, counts = ratios_by_numpy(change)
+    agent_ratio, _ = ratios_by_numpy(change._replace(ratio=surrogate.independent_ratio))
     advantage = rng.normal(size=ratio.shape).astype(np.float32)
-    measured = sizes(0.05, product=0.06, sum_=0.07)
-    actual = diagnostics.certificate(change, np.where(counts, advantage, np.float32(1e3)), gamma, measured)
+    measured = sizes(0.055, clip=0.08)
+    actual = certificate(change, np.where(counts, advantage, np.float32(1e3)), gamma, measured)
     states = counts.any(axis=-1)
     of_the_team = (advantage * counts).sum(axis=-1)[states] / counts.sum(axis=-1)[states]
     joint_gain = ((np.where(counts, ratio, 1.0).prod(axis=-1)[states] - 1) * of_the_team).mean() / (1 - gamma)
     gain = ((ratio - 1) * advantage * counts).sum(axis=-1)[states].mean() / (1 - gamma)
-    per_alpha_squared = 4 * np.abs(advantage[counts]).max() * gamma / (1 - gamma) ** 2
-    agent_tv = np.broadcast_to(change.epsilon / 2, counts.shape) * counts  # of an agent whose ratios are in the range
-    clip = (1 - np.prod(1 - agent_tv, axis=-1)).max()
+    in_sequence, before = [], 1.0
+    for k in range(agent_ratio.shape[-1]):
+        in_sequence.append((before * (agent_ratio[..., k][states] - 1) * of_the_team).mean() / (1 - gamma))
+        before = before * agent_ratio[..., k][states]
+    largest, tvs = np.abs(of_the_team).max(), agent_tv_by_numpy(change).max(axis=(0, 1))
+    penalty = 4 * largest * gamma / (1 - gamma) ** 2 * 0.055**2
+    trivial_bound = -2 * 0.055 * largest / (1 - gamma)
     expected = {
         "surrogate": gain,
-        "penalty": per_alpha_squared * 0.05**2,
-        "lower_bound": gain - per_alpha_squared * 0.05**2,
         "joint_surrogate": joint_gain,
-        "joint_lower_bound": joint_gain - per_alpha_squared * 0.05**2,
-        "lower_bound_product": gain - per_alpha_squared * 0.06**2,
-        "lower_bound_sum": gain - per_alpha_squared * 0.07**2,
-        "lower_bound_clip": gain - per_alpha_squared * clip**2,
+        "sequential_surrogate": joint_gain,
+        "sequential_surrogate_min": min(in_sequence),
+        "advantage_max": largest,
+        "alpha": 0.055,
+        "penalty": penalty,
+        "lower_bound": joint_gain - penalty,
+        "certified": float(joint_gain > penalty),
+        "trivial_bound": trivial_bound,
+        "vacuous": float(joint_gain - penalty <= trivial_bound),
+        "alpha_shrink": np.clip(joint_gain / penalty, 0.0, 1.0),
+        "lower_bound_clip": joint_gain - penalty * (0.08 / 0.055) ** 2,
+        "independent_lower_bound": gain - penalty,
+        "penalty_joint": penalty / (1 + gamma * 0.055 / (1 - gamma)),
+        "penalty_happo": penalties.happo_penalty(largest, tvs, gamma),
+        "penalty_a2po": penalties.a2po_penalty(largest, tvs, gamma),
+        "penalty_mappo": penalties.mappo_penalty(largest, tvs, gamma),
     }
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(actual[f"certificate/{name}"], value, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_the_largest_advantage_is_the_teams():
+    """Two agents whose estimates differ by 6: the team's advantage is their mean."""
+    logits, action = np.zeros([1, 1, 2, 2], np.float32), np.zeros([1, 1, 2], np.int32)
+    change = diagnostics.PolicyChange(logits, logits, action, np.ones([1, 1, 2], bool), None)
+    assert certificate(change, np.float32([[[5.0, -1.0]]]), 0.9, sizes(0.1))["advantage_max"] == 2.0
 
 
 def test_only_the_joint_surrogate_sees_what_agents_undo_together():
@@ -269,28 +327,44 @@ def test_only_the_joint_surrogate_sees_what_agents_undo_together():
     old, new = (np.broadcast_to(np.log(p).astype(np.float32), [1, 100, 2, 2]) for p in ([0.9, 0.1], [0.1, 0.9]))
     change = diagnostics.PolicyChange(old, new, action, np.ones([1, 100, 2], bool), np.float32(EPSILON))
     advantage = np.float32(action[..., :1] != action[..., 1:]) - np.float32(0.18)
-    actual = diagnostics.certificate(change, np.repeat(advantage, 2, axis=-1), gamma=0.0, sizes=sizes(0.8))
-    assert float(actual["certificate/joint_surrogate"]) == pytest.approx(0.0, abs=1e-5)
+    actual = certificate(change, np.repeat(advantage, 2, axis=-1), 0.0, sizes(0.8))
+    assert actual["joint_surrogate"] == pytest.approx(0.0, abs=1e-5)
     # either alone would gain P(just one moves) = 0.9 x 0.9 + 0.1 x 0.1 = 0.82 for 0.18
-    assert float(actual["certificate/surrogate"]) == pytest.approx(2 * (0.82 - 0.18), rel=1e-4)
+    assert actual["surrogate"] == pytest.approx(2 * (0.82 - 0.18), rel=1e-4)
+    # one after another, the first gains that and the second loses it again
+    assert actual["sequential_surrogate"] == pytest.approx(0.0, abs=1e-5)
+    assert actual["sequential_surrogate_min"] == pytest.approx(0.18 - 0.82, rel=1e-4)
 
 
-def test_the_bound_is_vacuous_from_the_alpha_needed_on(two_states):
-    change, advantage = two_states
+def test_a_step_that_is_shortened_by_the_shrink_is_just_certified(two_states):
+    alpha, gamma = 0.1, 0.99
 
-    def certificate(alpha, advantage=advantage):
-        metrics = diagnostics.certificate(change, advantage, 0.99, sizes(alpha))
-        return {name.removeprefix("certificate/"): float(value) for name, value in metrics.items()}
+    def shortened(step):
+        return certificate(*two_states(step), gamma, sizes(step * alpha))
 
-    needed = certificate(0.0)["alpha_needed"]
-    assert 0.0 < needed < 1.0
-    assert certificate(0.999 * needed)["vacuous"] == 0.0 < certificate(0.999 * needed)["lower_bound"]
-    assert certificate(1.001 * needed)["vacuous"] == 1.0
-    assert certificate(1.001 * needed)["lower_bound"] < 0.0
-    losing = certificate(0.0, -advantage)
-    assert losing["surrogate"] < 0.0
-    assert losing["vacuous"] == 1.0
-    assert losing["alpha_needed"] == 0.0
+    shrink = shortened(1.0)["alpha_shrink"]
+    assert 0.0 < shrink < 0.1
+    assert shortened(1.0)["certified"] == 0.0
+    assert shortened(0.99 * shrink)["certified"] == 1.0 == shortened(0.99 * shrink)["alpha_shrink"]
+    assert shortened(1.01 * shrink)["certified"] == 0.0
+
+
+def test_a_surrogate_below_0_needs_no_shorter_but_another_step(two_states):
+    change, advantage = two_states()
+    losing = certificate(change, -advantage, 0.99, sizes(0.0))
+    assert losing["joint_surrogate"] < 0.0
+    assert losing["certified"] == losing["alpha_shrink"] == 0.0
+
+
+def test_without_a_future_every_gain_is_certified(two_states):
+    assert certificate(*two_states(), 0.0, sizes(0.5))["alpha_shrink"] == 1.0
+
+
+def test_a_bound_is_vacuous_where_any_policy_as_near_meets_it(two_states):
+    change, advantage = two_states()
+    told = {alpha: certificate(change, advantage, 0.99, sizes(alpha)) for alpha in (0.001, 0.05, 0.5, 1.0)}
+    assert [one["vacuous"] for one in told.values()] == [0.0, 1.0, 1.0, 1.0]
+    assert told[0.5]["trivial_bound"] == told[1.0]["trivial_bound"] == pytest.approx(-2.0 / (1 - 0.99), rel=1e-4)
 
 
 # In full
@@ -306,6 +380,7 @@ def distributions(update):
         "agent_tv": tv[update.learns],
         "joint_tv_sum": tv.sum(axis=-1)[states],
         "joint_tv_product": (1.0 - np.prod(1.0 - tv, axis=-1))[states],
+        "joint_tv_hellinger": hellinger_by_numpy(update)[states],
         "joint_tv_lower": tv.max(axis=-1)[states],
         "joint_tv": (old * loss).sum(axis=-1)[states],
     }

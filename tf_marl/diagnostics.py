@@ -1,4 +1,4 @@
-"""Diagnostics measure how far an update moved the policy, and what Theorem 2 of the paper guarantees for that.
+"""Diagnostics measure how far an update moved the policy, and what bounds on its improvement say about that.
 
 `trust_region` and `certificate` are cheap and compile, and they are recorded for every update. `Full.distribution`
 gives distributions over states, epoch by epoch, for the updates that `diagnostics.full_every` selects. Everything is
@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tf_marl.config import Count, checked
-from tf_marl.ops import categorical, masked, surrogate, total_variation
+from tf_marl.ops import categorical, masked, penalties, surrogate, total_variation
 
 Metrics = dict[str, tf.Tensor]
 
@@ -50,10 +50,14 @@ class PolicyChange(NamedTuple):
         """Returns where any agent's decision counts, [B, T] bool."""
         return tf.reduce_any(self.learns, axis=-1)
 
+    def log_probs(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the new and the old log-probabilities of each agent's own action, [B, T, N] each."""
+        old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in self.teams())
+        return new.log_prob(self.action), old.log_prob(self.action)
+
     def ratios(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the ratios, [B, T, K], and where they count, [B, T, K] bool; a ratio that does not count is 1."""
-        old, new = (categorical.agent_distribution(categorical.team_distribution(team)) for team in self.teams())
-        ratio = self.ratio(new.log_prob(self.action), old.log_prob(self.action))
+        ratio = self.ratio(*self.log_probs())
         if len(ratio.shape) == len(self.learns.shape):
             return ratio, self.learns
         return ratio[..., None], self.states()[..., None]  # the team's
@@ -73,8 +77,8 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
           assumes to be at most alpha.
         - `clip_fraction`: share of the ratios that are outside [1 - epsilon, 1 + epsilon]; 0 without clipping.
         - `epsilon`: half-width of the clip range, the mean over states; only with clipping.
-        - `clip_alpha`: the alpha that the clip range stands for, the largest sum of epsilon over the living agents of a
-          state; only with clipping.
+        - `clip_alpha`: the largest total variation of the joint policy that is possible at any state if all ratios stay
+          in the clip range (`total_variation.joint_tv_bound_of_ratios`); only with clipping.
         - `alpha`: equal to `clip_alpha`; only with clipping. The agent replaces it by the bound of its restraints, if
           it has any.
         - `kl_mean`: `KL(old || new)` of an agent's policy, in nats, the mean over decisions.
@@ -82,23 +86,33 @@ def trust_region(change: PolicyChange, seed: tf.Tensor) -> Metrics:
         - `joint_tv_sum_max`, `joint_tv_sum_mean`: the bound sum_k TV_k on the joint policy's TV, over states.
         - `joint_tv_product_max`, `joint_tv_product_mean`: the bound 1 - prod_k (1 - TV_k) on the joint policy's TV,
           over states.
+        - `joint_tv_hellinger_max`, `joint_tv_hellinger_mean`: the bound sqrt(1 - prod_k BC_k^2) on the joint policy's
+          TV, over states; `joint_tv_hellinger_lower_max`: the largest of its lower bounds 1 - prod_k BC_k.
+        - `joint_tv_pinsker_max`, `joint_tv_pinsker_mean`: the bound sqrt(1/2 sum_k KL_k) on the joint policy's TV, over
+          states.
+        - `joint_tv_upper_max`: the smallest of these upper bounds at each state, the largest over states.
         - `joint_tv_max`: the joint policy's TV, the largest Monte Carlo estimate (standard error at most 0.011) among
           the 32 states where the product bound is largest.
     """
-    states, learns, mean = change.states(), change.learns, masked.mean
-    old_logits, new_logits = change.teams()
-    tv = total_variation.agent_tv(old_logits, new_logits)
-    tv_sum, tv_product = tf.reduce_sum(tv, axis=-1), total_variation.product_bound(tv)
+    states, mean = change.states(), masked.mean
+    old, new = change.teams()
+    tv = total_variation.agent_tv(old, new)
+    hellinger = total_variation.joint_tv_hellinger_bounds(old, new)
+    bounds = {
+        "sum": tf.reduce_sum(tv, axis=-1),
+        "product": total_variation.product_bound(tv),
+        "hellinger": hellinger.upper,
+        "pinsker": total_variation.joint_tv_pinsker_bound(old, new),
+    }
     ratios = ratio_sizes(change)
     metrics = ratios | ({"alpha": ratios["clip_alpha"]} if "clip_alpha" in ratios else {})
+    metrics |= {"agent_tv_max": tf.reduce_max(tv), "agent_tv_mean": mean(tv, change.learns)}
+    for name, bound in bounds.items():
+        metrics |= {f"joint_tv_{name}_max": tf.reduce_max(bound), f"joint_tv_{name}_mean": mean(bound, states)}
     metrics |= {
-        "agent_tv_max": tf.reduce_max(tv),
-        "agent_tv_mean": mean(tv, learns),
-        "joint_tv_sum_max": tf.reduce_max(tv_sum),
-        "joint_tv_sum_mean": mean(tv_sum, states),
-        "joint_tv_product_max": tf.reduce_max(tv_product),
-        "joint_tv_product_mean": mean(tv_product, states),
-        "joint_tv_max": _joint_tv_at_worst(old_logits, new_logits, tv_product, seed),
+        "joint_tv_hellinger_lower_max": tf.reduce_max(hellinger.lower),
+        "joint_tv_upper_max": tf.reduce_max(tf.reduce_min(tf.stack([*bounds.values()]), axis=0)),
+        "joint_tv_max": _joint_tv_at_worst(old, new, bounds["product"], seed),
     }
     return {f"trust_region/{name}": value for name, value in metrics.items()}
 
@@ -131,7 +145,7 @@ def ratio_sizes(change: PolicyChange) -> Metrics:
     return sizes | {
         "clip_fraction": masked.mean(tf.cast(deviation > epsilon, tf.float32), counts),
         "epsilon": masked.mean(epsilon[..., 0], states),
-        "clip_alpha": tf.reduce_max(epsilon * living),
+        "clip_alpha": tf.reduce_max(total_variation.joint_tv_bound_of_ratios(epsilon, living)),
     }
 
 
@@ -145,22 +159,25 @@ def _joint_tv_at_worst(old: tf.Tensor, new: tf.Tensor, bound: tf.Tensor, seed: t
 
 
 def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes: Metrics) -> Metrics:
-    """Computes the lower bound on an update's improvement by Theorem 2 of the paper, from the data of one rollout.
+    """Computes lower bounds on how much an update improved the return, from the data of one rollout.
 
-        improvement >= surrogate - penalty,   penalty = 4 max|A| gamma / (1 - gamma)^2 alpha^2
+        improvement >= joint_surrogate - penalty,   penalty = 4 max|A| gamma / (1 - gamma)^2 alpha^2
 
-    alpha is the largest TV of the joint policy at any state. There are two readings of the surrogate:
+    This is Theorem 2 of the paper for the joint policy: A is the advantage of joint actions and alpha the largest TV of
+    the joint policy at any state. It holds in exact Dec-MDPs (`launch.theory`). There are three readings of the
+    surrogate:
 
-        surrogate        sum_k E[(ratio_k - 1) A_k] / (1 - gamma)         what IPPO and MAPPO optimise, unclipped
-        joint_surrogate  E[(prod_k ratio_k - 1) A] / (1 - gamma)          A is the mean of the living agents' advantages
+        joint_surrogate       E[(prod_k r_k - 1) A] / (1 - gamma)         A is the mean of the living agents' A_k
+        sequential_surrogate  sum_k E[prod_{j < k} r_j (r_k - 1) A] / (1 - gamma)       the same, agent by agent
+        surrogate             sum_k E[(r_k - 1) A_k] / (1 - gamma)        what IPPO and MAPPO optimise, unclipped
 
-    The second is an unbiased estimate for the joint policy if A is unbiased. In exact Dec-MDPs (`launch.theory`) the
-    bound holds with the second, and with the first only where a single agent changes its policy.
+    With the last one the bound does not hold if two agents change together. For JR-PPO, whose only ratio is the team's,
+    it is equal to the first.
 
-    The result is the theorem's arithmetic on measured quantities and proves nothing. Both readings use the rollout's
-    states undiscounted, as PPO does, and with such states the bound fails even in exact Dec-MDPs; they also use
-    estimated advantages. If the surrogate does not exceed the penalty, the bound is vacuous: it is compatible with a
-    lower return than before.
+    The numbers are estimates, so they prove nothing about the update at hand. States are counted undiscounted, as PPO
+    does, and with such states the bound fails even in exact Dec-MDPs. Advantages are estimated too, and `advantage_max`
+    is both too small, because it misses the states and joint actions that were not visited, and too large, because the
+    noise of the estimates adds to it. `joint_tv_upper_max` is an upper bound for the visited states only.
 
     Args:
         change: old and new policy of one update, with logits [B, T, N, A].
@@ -170,48 +187,69 @@ def certificate(change: PolicyChange, advantage: tf.Tensor, gamma: float, sizes:
     Returns:
         Scalars, each with the prefix `certificate/`.
 
-        - `surrogate`, `joint_surrogate`: the two surrogates.
-        - `advantage_max`: the largest absolute advantage.
-        - `alpha`: the measured joint TV, `trust_region/joint_tv_max`.
+        - `joint_surrogate`, `surrogate`: these two readings.
+        - `sequential_surrogate`, `sequential_surrogate_min`: the sum of the agents' terms in their order, and the
+          smallest term. If that is negative, an agent's change loses, given the changes of the agents before it.
+        - `advantage_max`: the largest |A| of the team at the rollout's states and actions.
+        - `alpha`: the upper bound on the joint TV at these states, `trust_region/joint_tv_upper_max`.
         - `penalty`: the penalty at that alpha.
-        - `lower_bound`, `joint_lower_bound`: surrogate and joint surrogate, each minus the penalty.
-        - `vacuous`: 1 if `lower_bound` is not above 0, else 0.
-        - `alpha_needed`: the alpha below which `lower_bound` would be above 0.
-        - `lower_bound_product`, `lower_bound_sum`: the lower bound with the product or sum bound on the joint TV as
-          alpha.
-        - `lower_bound_clip`: the lower bound with the largest alpha that is possible if all ratios stay in the clip
-          range; only with clipping. Then TV_k is at most epsilon / 2, half of what Theorem 3 of the paper assumes.
+        - `lower_bound`: the joint surrogate less the penalty.
+        - `certified`: 1 if `lower_bound` is above 0, else 0.
+        - `trivial_bound`: -min(1, 2 alpha) max|A| / (1 - gamma); no policy with this alpha improves the return by less.
+        - `vacuous`: 1 if `lower_bound` is not above `trivial_bound`, so that it says nothing, else 0.
+        - `alpha_shrink`: the factor in [0, 1] by which the step and with it alpha would have to shrink before
+          `lower_bound` is above 0. To first order the surrogate shrinks by it and the penalty by its square, so it is
+          surrogate over penalty; 1 if the update is certified as it is, 0 if the joint surrogate is not positive.
+        - `lower_bound_clip`: the lower bound with `trust_region/clip_alpha` as alpha, which is what the clip range
+          promises if all ratios stay in it; only with clipping.
+        - `independent_lower_bound`: the surrogate less the penalty, for comparison: it is no lower bound.
+        - `penalty_joint`: `penalty` before Theorem 2 rounds it up by 1 + gamma alpha / (1 - gamma); the one to compare
+          the next ones with.
+        - `penalty_happo`, `penalty_a2po`, `penalty_mappo`: penalties of other algorithms for this change, for
+          comparison (`ops.penalties`); HAPPO's is also CoPPO's, A2PO's is for the agents' order and for a surrogate
+          with advantages that are not measured here, and MAPPO's allows for no bound above 0.
     """
     ratio, counts = change.ratios()
-    gain = tf.where(counts, (ratio - 1.0) * advantage, 0.0)
-    surrogate_sum = masked.mean(tf.reduce_sum(gain, axis=-1), change.states()) / (1.0 - gamma)
-    joint_gain = (tf.reduce_prod(ratio, axis=-1) - 1.0) * masked.mean(advantage, counts, axis=-1)
-    joint_surrogate = masked.mean(joint_gain, change.states()) / (1.0 - gamma)
-    advantage_max = tf.reduce_max(tf.where(counts, tf.abs(advantage), 0.0))
-    per_alpha_squared = 4.0 * advantage_max * gamma / (1.0 - gamma) ** 2
+    states = change.states()
+    of_team = masked.mean(advantage, counts, axis=-1)
 
-    def lower_bound(alpha: tf.Tensor) -> tf.Tensor:
-        return surrogate_sum - per_alpha_squared * tf.square(alpha)
+    def expected(gain: tf.Tensor) -> tf.Tensor:
+        """Returns the mean over states of [B, T, n], over 1 - gamma, [n]."""
+        return masked.mean(gain, tf.broadcast_to(states[..., None], tf.shape(gain)), axis=(0, 1)) / (1.0 - gamma)
 
-    alpha = sizes["trust_region/joint_tv_max"]
-    penalty = per_alpha_squared * tf.square(alpha)
+    independent = expected(tf.where(counts, (ratio - 1.0) * advantage, 0.0))  # [K]
+    joint_surrogate = expected(((tf.reduce_prod(ratio, axis=-1) - 1.0) * of_team)[..., None])[0]
+    agent_ratio = surrogate.independent_ratio(*change.log_probs())
+    sequential = expected(surrogate.sequential_surrogates(agent_ratio, of_team))  # [N]
+    advantage_max = tf.reduce_max(tf.abs(of_team))
+    alpha = sizes["trust_region/joint_tv_upper_max"]
+    agent_tv_max = tf.reduce_max(total_variation.agent_tv(*change.teams()), axis=[0, 1])
+    penalty = penalties.joint_penalty(advantage_max, alpha, gamma)
+    lower_bound = joint_surrogate - penalty
+    trivial_bound = -tf.minimum(1.0, 2.0 * alpha) * advantage_max / (1.0 - gamma)
+    shrink = tf.math.divide_no_nan(tf.maximum(joint_surrogate, 0.0), penalty)
     metrics = {
-        "surrogate": surrogate_sum,
+        "joint_surrogate": joint_surrogate,
+        "surrogate": tf.reduce_sum(independent),
+        "sequential_surrogate": tf.reduce_sum(sequential),
+        "sequential_surrogate_min": tf.reduce_min(sequential),
         "advantage_max": advantage_max,
         "alpha": alpha,
         "penalty": penalty,
-        "lower_bound": lower_bound(alpha),
-        "joint_surrogate": joint_surrogate,
-        "joint_lower_bound": joint_surrogate - penalty,
-        "vacuous": tf.cast(~(lower_bound(alpha) > 0.0), tf.float32),
-        "alpha_needed": tf.sqrt(tf.math.divide_no_nan(tf.maximum(surrogate_sum, 0.0), per_alpha_squared)),
-        "lower_bound_product": lower_bound(sizes["trust_region/joint_tv_product_max"]),
-        "lower_bound_sum": lower_bound(sizes["trust_region/joint_tv_sum_max"]),
+        "lower_bound": lower_bound,
+        "certified": tf.cast(lower_bound > 0.0, tf.float32),
+        "trivial_bound": trivial_bound,
+        "vacuous": tf.cast(~(lower_bound > trivial_bound), tf.float32),
+        "alpha_shrink": tf.where(lower_bound > 0.0, 1.0, shrink),
+        "independent_lower_bound": tf.reduce_sum(independent) - penalty,
+        "penalty_joint": penalties.happo_penalty(advantage_max, alpha[None], gamma),
+        "penalty_happo": penalties.happo_penalty(advantage_max, agent_tv_max, gamma),
+        "penalty_a2po": penalties.a2po_penalty(advantage_max, agent_tv_max, gamma),
+        "penalty_mappo": penalties.mappo_penalty(advantage_max, agent_tv_max, gamma),
     }
     if change.epsilon is not None:
-        living = tf.reduce_sum(tf.cast(counts, tf.float32), axis=-1, keepdims=True)
-        clip = tf.reduce_max(1.0 - (1.0 - tf.minimum(change.epsilon / 2.0, 1.0)) ** living)
-        metrics["lower_bound_clip"] = lower_bound(clip)
+        clip_penalty = penalties.joint_penalty(advantage_max, sizes["trust_region/clip_alpha"], gamma)
+        metrics["lower_bound_clip"] = joint_surrogate - clip_penalty
     return {f"certificate/{name}": value for name, value in metrics.items()}
 
 
@@ -255,11 +293,11 @@ class Full:
             change: old policy and the policy so far, with logits [B, T, N, A].
             seed: [2] int32, for the Monte Carlo estimates.
         Returns:
-            `exact`, a scalar, and five arrays of percentiles 0 to 100, [101] each.
+            `exact`, a scalar, and six arrays of percentiles 0 to 100, [101] each.
 
             - `exact`: share of the measured states where the joint TV is exact.
             - `agent_tv`: TV of each agent's policy, over decisions.
-            - `joint_tv_sum`, `joint_tv_product`: upper bounds on the joint TV, over states.
+            - `joint_tv_sum`, `joint_tv_product`, `joint_tv_hellinger`: upper bounds on the joint TV, over states.
             - `joint_tv_lower`: the lower bound max_k TV_k on the joint TV, over states.
             - `joint_tv`: the joint TV, over at most `max_states` states.
         """
@@ -278,6 +316,7 @@ class Full:
             "agent_tv": tf.boolean_mask(tv, learns),
             "joint_tv_sum": tf.reduce_sum(tv, axis=-1),
             "joint_tv_product": total_variation.product_bound(tv),
+            "joint_tv_hellinger": total_variation.joint_tv_hellinger_bounds(old, new).upper,
             "joint_tv_lower": tf.reduce_max(tv, axis=-1),
             "joint_tv": joint.value,
         }

@@ -13,10 +13,11 @@ from PIL import Image
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = "osDv^<>"
 DPI = 110  # a panel of 4 inches is 440 pixels wide
-# Three measures of how far the joint policy moves (see `tf_marl.diagnostics`), and what plots call them.
+# Measures of how far the joint policy moves (see `tf_marl.diagnostics`), and what plots call them.
 JOINT_TVS = {
     "joint_tv_sum": "sum bound (the paper's)",
     "joint_tv_product": "product bound",
+    "joint_tv_hellinger": "Hellinger bound",
     "joint_tv": "joint TV itself",
 }
 

@@ -27,7 +27,7 @@ def test_epochs_of_an_update_are_shown_as_percentiles(history):
 
 
 def test_the_trust_region_over_training_is_shown_against_alpha():
-    names = ("alpha", "joint_tv_max", "joint_tv_product_max", "joint_tv_sum_max", "agent_tv_max")
+    names = ["alpha", "agent_tv_max", *(f"{name}_max" for name in JOINT_TVS)]
     updates = {f"trust_region/{name}": np.linspace(1 + i, 2 + i, 10) for i, name in enumerate(names)}
     drawing = plots.trust_region(pd.DataFrame({"env_steps": np.arange(10) * 100, **updates}), "try $_$")
     drawing.draw_without_rendering()  # where a title that is no formula would fail
@@ -36,3 +36,7 @@ def test_the_trust_region_over_training_is_shown_against_alpha():
     np.testing.assert_array_equal(curves["alpha"].get_ydata(), updates["trust_region/alpha"])
     np.testing.assert_array_equal(curves["joint TV"].get_ydata(), updates["trust_region/joint_tv_max"])
     np.testing.assert_array_equal(curves["joint TV"].get_xdata(), np.arange(10) * 100)
+    np.testing.assert_array_equal(curves["Hellinger bound"].get_ydata(), updates["trust_region/joint_tv_hellinger_max"])
+    old = pd.DataFrame({"env_steps": np.arange(10), **updates}).drop(columns="trust_region/joint_tv_hellinger_max")
+    (plot,) = plots.trust_region(old, "of an old run").axes
+    assert {line.get_label() for line in plot.get_lines()} == curves.keys() - {"Hellinger bound"}

@@ -22,11 +22,10 @@ MEASURED_EVERY_UPDATE = {
     *(f"trust_region/{name}" for name in ("ratio_min", "ratio_max", "clip_fraction", "kl_mean", "epsilon")),
     *(f"trust_region/{name}" for name in ("agent_tv_max", "agent_tv_mean", "joint_tv_sum_max", "joint_tv_sum_mean")),
     *(f"trust_region/{name}" for name in ("joint_tv_product_max", "joint_tv_product_mean", "joint_tv_max", "alpha")),
-    *(
-        f"certificate/{name}"
-        for name in ("surrogate", "penalty", "lower_bound", "joint_surrogate", "joint_lower_bound")
-    ),
-    *(f"certificate/{name}" for name in ("vacuous", "alpha_needed")),
+    *(f"trust_region/joint_tv_{name}_max" for name in ("hellinger", "pinsker", "upper")),
+    *(f"certificate/{name}" for name in ("joint_surrogate", "penalty", "lower_bound", "certified", "vacuous")),
+    *(f"certificate/{name}" for name in ("surrogate", "independent_lower_bound", "sequential_surrogate_min")),
+    *(f"certificate/{name}" for name in ("alpha_shrink", "penalty_mappo", "penalty_happo", "penalty_a2po")),
 }
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 MEASURED_AS_EPISODES_END = {"train/return_mean", "train/battle_won_mean"}
@@ -77,8 +76,8 @@ def test_training_is_quiet_but_for_its_own_lines(finished, noise):
     assert keeping == "keeping the best policy ..."
     assert evaluations
     assert all("env steps   greedy: won" in line for line in evaluations)
-    # Clip 0.2 for each agent that lives in the rollout's states, one to three.
-    assert all(re.search(r"joint TV 0\.\d\d \(alpha 0\.[246]\)$", line) for line in evaluations)
+    # What clip 0.2 allows for where one to three agents live: 0.1, 1/2 sqrt(1.04^2 - 1), 1/2 sqrt(1.04^3 - 1).
+    assert all(re.search(r"joint TV 0\.\d\d \(alpha 0\.(1|14|18)\)$", line) for line in evaluations)
 
 
 def test_training_leaves_nothing_in_the_current_directory(finished):

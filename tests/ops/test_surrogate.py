@@ -1,8 +1,12 @@
 """Ratios and objectives: closed forms, and where gradients go."""
 
+import itertools
+
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies
 
 from tf_marl.ops import masked, surrogate
 
@@ -22,6 +26,34 @@ def test_joint_ratio_is_the_product_of_agent_ratios(rng):
 def test_joint_ratio_is_finite_where_the_product_of_probabilities_would_underflow():
     log_prob = tf.fill([64], -20.0)  # exp(-20 * 64) is 0 in float32
     np.testing.assert_allclose(surrogate.joint_ratio(log_prob + 0.01, log_prob), np.exp(0.64), rtol=1e-4)
+
+
+def orders(rng, num_agents):
+    if num_agents <= 5:
+        return itertools.permutations(range(num_agents))
+    return [rng.permutation(num_agents) for _ in range(20)]
+
+
+@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.given(num_agents=strategies.integers(1, 27), seed=strategies.integers(0, 2**32 - 1))
+def test_surrogates_in_sequence_add_up_to_the_joint_one_in_every_order(num_agents, seed):
+    rng = np.random.default_rng(seed)
+    ratio = np.exp(rng.normal(size=(2, 3, num_agents), scale=0.3)) * (rng.random((2, 3, num_agents)) < 0.9)
+    advantage = rng.normal(size=(2, 3))
+    for order in orders(rng, num_agents):
+        terms = surrogate.sequential_surrogates(tf.constant(ratio[..., list(order)]), tf.constant(advantage))
+        assert terms.shape == ratio.shape
+        np.testing.assert_allclose(tf.reduce_sum(terms, axis=-1), (ratio.prod(axis=-1) - 1) * advantage, atol=1e-9)
+
+
+def test_surrogates_in_sequence_worked_by_hand():
+    terms = surrogate.sequential_surrogates(tf.constant([1.5, 1.0, 0.8]), tf.constant(2.0))
+    np.testing.assert_allclose(terms, [0.5 * 2, 0.0, 1.5 * -0.2 * 2], rtol=1e-6)
+
+
+def test_an_agent_without_change_adds_nothing_even_where_ratios_overflow():
+    terms = surrogate.sequential_surrogates(tf.constant([1e30, 1e30, 1.0]), tf.constant(1.0))
+    assert terms[-1] == 0.0
 
 
 @pytest.mark.parametrize("ratio", [surrogate.independent_ratio, surrogate.joint_ratio])

@@ -153,7 +153,7 @@ CASES = {
         lambda algorithm, num_agents, rule: 0.01 * num_agents ** (1.0 if algorithm == "jr_ppo" else 0.4),
     ),
     "alpha / N keeps it flat": (
-        lambda tv: claims.alpha_over_n_keeps_joint_tv_flat(ippo(tv=tv)),
+        lambda tv: claims.rule_keeps_joint_tv_flat(ippo(tv=tv), "alpha / N"),
         lambda algorithm, num_agents, rule: 0.1,
         lambda algorithm, num_agents, rule: 0.5 / num_agents,
     ),
@@ -196,6 +196,6 @@ def test_a_setting_that_has_one_run_yet_does_not_hide_what_the_others_tell():
 
 def test_one_seed_decides_nothing():
     table = curves(tv=lambda algorithm, num_agents, rule: 0.1)
-    found = claims.alpha_over_n_keeps_joint_tv_flat(table[(table.algorithm == "paper/ippo") & (table.seed == 0)])
+    found = claims.rule_keeps_joint_tv_flat(table[(table.algorithm == "paper/ippo") & (table.seed == 0)], "alpha / N")
     assert found.verdict == "undecided"
     assert found.estimate.value == pytest.approx(0.0, abs=0.1)

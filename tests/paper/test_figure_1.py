@@ -38,6 +38,13 @@ def test_all_of_it_is_drawn_and_held_against_the_paper(table, percentiles, tmp_p
     assert ["2s3z", "5", "none", "99"] in rows
 
 
+def test_a_measure_that_old_tables_lack_is_left_out(table, percentiles, tmp_path):
+    old = table.drop(columns="joint_tv_hellinger_max"), percentiles[percentiles.quantity != "joint_tv_hellinger"]
+    result, _ = figure_1.draw(figure_1.WHOLE, 2, put(tmp_path, *old))
+    assert set(result["fits"]) == JOINT_TVS.keys() - {"joint_tv_hellinger"}
+    assert "Hellinger" not in (tmp_path / "figure_1.md").read_text("utf-8")
+
+
 def test_the_page_names_the_seeds_that_there_are(table, percentiles, tmp_path):
     figure_1.draw(figure_1.WHOLE, 5, put(tmp_path, table, percentiles))
     assert "`tf-marl figure --figure=1 --seeds=2`" in (tmp_path / "figure_1.md").read_text("utf-8")

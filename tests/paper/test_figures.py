@@ -70,6 +70,25 @@ def test_figure_1d_has_a_curve_for_each_epoch(percentiles):
         np.testing.assert_allclose(curve(plot, "epoch 50").get_xdata()[-1], 5 * 0.025)
 
 
+def test_figure_alpha_has_a_panel_for_each_measure_that_was_recorded():
+    setting = {"algorithm": "ippo", "map": "3m", "num_agents": 3, "env_steps": 1000}
+    runs = [setting | {"rule": rule, "seed": seed} for rule in ("0.1", "alpha / sqrt(N)") for seed in range(2)]
+    values = {metric: 0.1 * (1 + i) for i, (metric, _) in enumerate(figures.METRICS.values())}
+    curves = pd.DataFrame(runs).assign(**values)
+    titles = ["sum bound (the paper's)", "product bound", "Hellinger bound", "joint TV, Monte Carlo"]
+    drawing = figures.by_team_size(curves, "title")
+    assert [plot.get_title() for plot in drawing.axes][:-1] == titles
+    assert {text.get_text() for text in drawing.axes[0].get_legend().get_texts()} == {"clip 0.1", "alpha / sqrt(N)"}
+    metric, _ = figures.METRICS["hellinger"]
+    middles = [container.lines[0].get_ydata() for container in drawing.axes[2].containers]
+    np.testing.assert_allclose(middles, np.full([2, 1], values[metric]))
+    for old in (curves.drop(columns=metric), curves.assign(**{metric: np.nan})):
+        shown = [plot.get_title() for plot in figures.by_team_size(old, "title").axes]
+        assert shown[:-1] == [title for title in titles if title != "Hellinger bound"]
+        learning = figures.learning_curves(old, ("sum", "hellinger", "return"), "map", "rule", "title")
+        assert len(learning.axes) == 2
+
+
 def test_the_straight_line_is_least_squares():
     rng = np.random.default_rng(0)
     num_agents = np.array([2, 3, 5, 9, 10])

@@ -1,15 +1,17 @@
 """Statistics are taken over only those entries of a tensor that a mask selects."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
-def mean(x: tf.Tensor, mask: tf.Tensor, axis: int | None = None, keepdims: bool = False) -> tf.Tensor:
+def mean(x: tf.Tensor, mask: tf.Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> tf.Tensor:
     """Computes the mean of `x` where `mask` is True.
 
     Args:
         x: tensor of any shape, float.
         mask: bool, shaped like `x`.
-        axis: axis to average over; None averages over all entries.
+        axis: axis or axes to average over; None averages over all entries.
         keepdims: whether the averaged axes stay, with size 1.
     Returns:
         The mean, a scalar or shaped like `x` without `axis`; 0 where the mask selects nothing.

@@ -33,6 +33,23 @@ def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
     return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
 
 
+def sequential_surrogates(ratio: tf.Tensor, advantage: tf.Tensor) -> tf.Tensor:
+    """Computes what each agent's change adds to the joint surrogate if the agents change one after another.
+
+        prod_{j < k} r_j (r_k - 1) A                           HAPPO, Kuba et al. 2022
+
+    The terms of one joint action add up to (prod_k r_k - 1) A in every order of the agents.
+
+    Args:
+        ratio: independent ratios, [..., N], in the order in which the agents change; 1 for the dead.
+        advantage: [...], of the team.
+    Returns:
+        The terms, [..., N]; that of an agent with ratio 1 is 0.
+    """
+    before = tf.math.cumprod(ratio, axis=-1, exclusive=True)
+    return tf.math.multiply_no_nan(before, ratio - 1.0) * advantage[..., None]  # `before` may be infinite
+
+
 def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | tf.Tensor | None) -> tf.Tensor:
     """Computes the pessimistic policy objective, one term per ratio.
 

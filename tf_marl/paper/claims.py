@@ -78,7 +78,8 @@ def verdicts(curves: pd.DataFrame, first_updates: pd.DataFrame, percentiles: pd.
         too_small_clips_learn_slowly(ippo),
         ippo_and_mappo_are_equivalent(paper),
         joint_clipping_is_less_sensitive(paper),
-        alpha_over_n_keeps_joint_tv_flat(our_ippo),
+        rule_keeps_joint_tv_flat(our_ippo, "alpha / N"),
+        rule_keeps_joint_tv_flat(our_ippo, "alpha / sqrt(N)"),
     ]
 
 
@@ -298,14 +299,15 @@ def joint_clipping_is_less_sensitive(curves: pd.DataFrame) -> Verdict:
     return _judge(claim, effect, difference, (0, INF), curves)
 
 
-def alpha_over_n_keeps_joint_tv_flat(curves: pd.DataFrame) -> Verdict:
-    """Judges whether a clip range of alpha / N keeps the joint total variation the same for all N (our claim).
+def rule_keeps_joint_tv_flat(curves: pd.DataFrame, rule: str) -> Verdict:
+    """Judges whether a rule for the clip range keeps the joint total variation the same for all N (our claim).
 
     Args:
         curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
+        rule: the rule, as figure alpha's sweep names it.
     """
-    rows = curves[curves.rule == "alpha / N"]
-    claim = "A clip range of alpha / N keeps the joint total variation flat in N"
+    rows = curves[curves.rule == rule]
+    claim = f"A clip range of {rule} keeps the joint total variation flat in N"
     return _judge(
         claim,
         "exponent in N of the joint TV itself: within 0.25 of 0",

@@ -14,7 +14,7 @@ from tf_marl import tracking
 from tf_marl.experiments.progress import tell
 from tf_marl.experiments.tables import Tables, markdown
 from tf_marl.paper import figures, published
-from tf_marl.plots import JOINT_TVS, write
+from tf_marl.plots import write
 
 MAPS = ("2s_vs_1sc", "3s_vs_5z", "2s3z", "6h_vs_8z", "1c3s5z", "10m_vs_11m")  # 2, 3, 5, 6, 9 and 10 agents
 CLIPS = (0.1, 0.2, 0.3, 0.4, 0.5, published.NO_CLIPPING)
@@ -148,14 +148,15 @@ def draw(figure: str, seeds: int, tables: Tables) -> tuple[dict[str, Any], list[
         compared = published.compare(tables["table"][tables["table"].seed < seeds])
         ratios = compared[["agent_tv_ratio", "joint_tv_sum_ratio"]]
         against_n = _of_panel("1c", tables["table"], seeds)
-        fits = {name: figures.linear_fit(against_n, name, EPOCHS[-1]) for name in JOINT_TVS}
+        shown = figures.measured(_of_panel("1c", tables["percentiles"], seeds))
+        fits = {name: figures.linear_fit(against_n, name, EPOCHS[-1]) for name in shown}
         result |= {
             "ratios_within_0.6_to_1.7": float(ratios.map(lambda ratio: 0.6 <= ratio <= 1.7).to_numpy().mean()),
             "fits": {name: {"slope": fit.slope, "r_squared": fit.r_squared} for name, fit in fits.items()},
         }
         page = tables.folder / "figure_1.md"
         there = min(seeds, tables["table"].seed.nunique())
-        page.write_text(_page(compared, result, there, {name: fit.text for name, fit in fits.items()}), "utf-8")
+        page.write_text(_page(compared, result, there, {shown[name]: fit.text for name, fit in fits.items()}), "utf-8")
         files.append(page)
     return result, files
 
@@ -190,7 +191,7 @@ def _page(compared: pd.DataFrame, result: dict[str, Any], seeds: int, fits: dict
         f"Largest joint total variation over states against the number of agents N, clip {CLIP:g}, epoch {EPOCHS[-1]},",
         "a straight line through the maps' means:",
         "",
-        *(f"- {label}: {fits[name]}" for name, label in JOINT_TVS.items()),
+        *(f"- {label}: {text}" for label, text in fits.items()),
         "",
         "Ours over published, largest total variation over states, means over seeds;",
         f"{result['ratios_within_0.6_to_1.7']:.0%} are within 0.6 to 1.7:",

@@ -21,6 +21,7 @@ METRICS = {
     "return": ("eval/return_mean", "return of greedy battles"),
     "sum": ("trust_region/joint_tv_sum_max", "sum bound (the paper's)"),
     "product": ("trust_region/joint_tv_product_max", "product bound"),
+    "hellinger": ("trust_region/joint_tv_hellinger_max", "Hellinger bound"),
     "joint": ("trust_region/joint_tv_max", "joint TV, Monte Carlo"),
 }
 ALGORITHMS = {"ippo": "IPPO", "mappo": "MAPPO", "jr_ppo": "joint-ratio PPO"}
@@ -103,11 +104,12 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
         table: rows of the same clip range from figure 1's table `table`.
     """
     epoch = published.EPOCHS_COMPARED[-1]
-    drawing, plots = panels(1, len(JOINT_TVS) + 1)
+    shown = measured(percentiles)
+    drawing, plots = panels(1, len(shown) + 1)
     theirs = published.first_updates()
     clip = table.clip_epsilon.iloc[0]
     theirs = theirs[(theirs.clip_epsilon == clip) & (theirs.epoch == epoch)]
-    for plot, (name, label) in zip(plots, JOINT_TVS.items(), strict=False):
+    for plot, (name, label) in zip(plots, shown.items(), strict=False):
         rows = percentiles[(percentiles.epoch == epoch) & (percentiles.quantity == name)]
         groups = rows.groupby(["num_agents", "map"])
         for ((num_agents, map_name), ours), style, color in zip(groups, STYLES, colors(6), strict=False):
@@ -118,7 +120,7 @@ def figure_1c(percentiles: pd.DataFrame, table: pd.DataFrame) -> figure.Figure:
         plot.set(xlabel=f"total variation: {label}", ylabel="share of states", title=label)
         plot.locator_params(axis="x", nbins=5)
     plots[0].legend(fontsize="small", title="agents")
-    for (name, label), marker, style in zip(JOINT_TVS.items(), "sDo", STYLES, strict=False):
+    for (name, label), marker, style in zip(shown.items(), "sDPo", STYLES, strict=False):
         fit = linear_fit(table, name, epoch)
         plots[-1].plot(
             fit.num_agents, fit.largest, marker, color=grey(name == "joint_tv"), label=f"{label}: {fit.text}"
@@ -139,11 +141,12 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
     Args:
         percentiles: rows of one map and one clip range from figure 1's table `percentiles` (`figure_1.open_tables`).
     """
-    drawing, plots = panels(1, len(JOINT_TVS), sharex=True, sharey=True)
+    shown = measured(percentiles)
+    drawing, plots = panels(1, len(shown), sharex=True, sharey=True)
     theirs = published.first_updates()
     map_name, clip = percentiles["map"].iloc[0], percentiles.clip_epsilon.iloc[0]
     theirs = theirs[(theirs["map"] == map_name) & (theirs.clip_epsilon == clip)]
-    for plot, (name, label) in zip(plots, JOINT_TVS.items(), strict=True):
+    for plot, (name, label) in zip(plots, shown.items(), strict=True):
         groups = percentiles[percentiles.quantity == name].groupby("epoch")
         for (epoch, ours), style, color in zip(groups, itertools.cycle(STYLES), colors(len(groups)), strict=False):
             _cdf(plot, ours, style, color, f"epoch {epoch}")
@@ -157,6 +160,26 @@ def figure_1d(percentiles: pd.DataFrame) -> figure.Figure:
     return drawing
 
 
+def measured(percentiles: pd.DataFrame) -> dict[str, str]:
+    """Returns those measures of `tf_marl.plots.JOINT_TVS` that a table has for all its updates; old tables lack some.
+
+    Args:
+        percentiles: rows of figure 1's table `percentiles` (`figure_1.open_tables`).
+    """
+    count = percentiles.quantity.value_counts()
+    return {name: label for name, label in JOINT_TVS.items() if count.get(name) == count.max()}
+
+
+def recorded(curves: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Returns those of some metrics that a table has; runs of old versions lack some.
+
+    Args:
+        curves: rows of the table `curves` (`sweep.open_tables`).
+        names: names of metrics, keys of `METRICS`.
+    """
+    return [name for name in names if METRICS[name][0] in curves and curves[METRICS[name][0]].notna().any()]
+
+
 def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lines: str, title: str) -> figure.Figure:
     """Draws metrics over training, as means over seeds with 95% bootstrap intervals where there are several seeds.
 
@@ -167,7 +190,7 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
 
     Args:
         curves: rows of the table `curves` (`sweep.open_tables`).
-        rows: names of metrics, keys of `METRICS`.
+        rows: names of metrics, keys of `METRICS`; those that the table lacks are left out.
         columns: axis of the columns: `algorithm`, `map` or `rule`.
         lines: axis of the curves: `algorithm`, `map` or `rule`.
         title: title of the figure.
@@ -182,6 +205,7 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
     if together := columns == "map" and len(long) > 1:
         inside.append(curves[curves["map"].isin(long)])
         titles.append(f"{len(long)} maps together: interquartile mean")
+    rows = recorded(curves, rows)
     drawing, plots = panels(len(rows), len(inside), sharey="row", sharex="col")
     for plot, (row, column) in zip(plots, itertools.product(rows, range(len(inside))), strict=True):
         metric, all_maps = METRICS[row][0], together and column == len(shown)
@@ -214,20 +238,23 @@ def learning_curves(curves: pd.DataFrame, rows: Sequence[str], columns: str, lin
 def by_team_size(curves: pd.DataFrame, title: str) -> figure.Figure:
     """Draws how far updates move the policy against the number of agents, with a curve for each rule of the clip range.
 
-    There is a panel for each measure of the joint total variation, and one for the return. Points are means over
-    updates and seeds, for the return over the last evaluation of each seed; bars are 95% bootstrap intervals.
+    There is a panel for each measure of the joint total variation that the table has, and one for the return. Points
+    are means over updates and seeds, for the return over the last evaluation of each seed; bars are 95% bootstrap
+    intervals.
 
     Args:
         curves: rows of one algorithm from the table `curves` (`sweep.open_tables`).
         title: title of the figure.
     """
-    names = ["sum", "product", "joint", "return"]
+    names = [*recorded(curves, ["sum", "product", "hellinger", "joint"]), "return"]
     drawing, plots = panels(1, len(names))
     rules = sorted(curves.rule.unique(), key=lambda rule: _order(curves, "rule", rule))
     for plot, name in zip(plots, names, strict=True):
         metric, label = METRICS[name]
         for i, (rule, color) in enumerate(zip(rules, colors(len(rules)), strict=True)):
             runs = curves[curves.rule == rule].dropna(subset=[metric]).sort_values("env_steps")
+            if runs.empty:
+                continue
             per_run = runs.groupby(["num_agents", "seed"])[metric]
             values = per_run.last() if name == "return" else per_run.mean()
             found = {n: statistics.estimate(statistics.mean, [of_n]) for n, of_n in values.groupby("num_agents")}

@@ -16,7 +16,7 @@ from tf_marl.diagnostics import Full, PolicyChange, ratio_sizes
 from tf_marl.training import Trainer
 
 # Names of the quantities whose distributions are measured at some epochs, see `diagnostics.Full.distribution`.
-DISTRIBUTIONS = ("agent_tv", "joint_tv_sum", "joint_tv_product", "joint_tv_lower", "joint_tv")
+DISTRIBUTIONS = ("agent_tv", "joint_tv_sum", "joint_tv_product", "joint_tv_hellinger", "joint_tv_lower", "joint_tv")
 
 
 class FirstUpdate:

@@ -14,7 +14,7 @@ from tf_marl.experiments.tables import Tables, markdown
 from tf_marl.paper import claims, figures
 from tf_marl.plots import write
 
-_TRUST_REGION = ("sum", "product", "joint")
+_TRUST_REGION = ("sum", "product", "hellinger", "joint")
 # What each figure shows: a row of plots for each of these metrics, a column for each value on an axis, a curve for each
 # value on another axis, and a title.
 CURVES = {

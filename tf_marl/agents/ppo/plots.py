@@ -15,24 +15,29 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
     """Draws how far each update of a run moved the policy, over env steps.
 
     Args:
-        updates: a row per update, with columns `env_steps`, `trust_region/alpha`, `trust_region/joint_tv_max`,
-            `trust_region/joint_tv_product_max`, `trust_region/joint_tv_sum_max` and `trust_region/agent_tv_max`.
+        updates: a row per update, with columns `env_steps`, `trust_region/alpha` and `trust_region/NAME_max`, where
+            NAME is `joint_tv_sum`, `joint_tv_product`, `joint_tv_hellinger`, `joint_tv` or `agent_tv`. A measure that
+            runs of old versions lack is left out.
         title: of the plot.
     """
     drawing, [plot] = plots.panels(1, 1)
     names = {
+        "joint_tv_max": "joint TV",
         "joint_tv_sum_max": "sum bound",
         "joint_tv_product_max": "product bound",
-        "joint_tv_max": "joint TV",
+        "joint_tv_hellinger_max": "Hellinger bound",
         "agent_tv_max": "one agent's TV",
     }
     for (name, label), style in zip(names.items(), plots.STYLES, strict=False):
+        if f"trust_region/{name}" not in updates:
+            continue
         column = updates[f"trust_region/{name}"]
         smooth = column.rolling(max(len(column) // 50, 1), min_periods=1).max()
         plot.plot(updates.env_steps, smooth, linestyle=style, color=plots.grey(name == "joint_tv_max"), label=label)
     plot.plot(updates.env_steps, updates["trust_region/alpha"], color="tab:red", linewidth=1, label="alpha")
     plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
     plot.set_title(title, parse_math=False)  # a run's name may hold a $ and is not a formula
+    plot.locator_params(axis="x", nbins=5)
     plot.xaxis.set_major_formatter("{x:,.0f}")
     plot.yaxis.set_major_formatter("{x:g}")
     plot.yaxis.set_minor_formatter("")
@@ -45,7 +50,7 @@ def epochs(history: Mapping[str, np.ndarray], title: str) -> figure.Figure:
 
     Args:
         history: arrays [epochs + 1, 101], the percentiles 0 to 100 before each epoch and after the last, by the names
-            `agent_tv`, `joint_tv_sum`, `joint_tv_product` and `joint_tv`.
+            `agent_tv`, `joint_tv_sum`, `joint_tv_product`, `joint_tv_hellinger` and `joint_tv`.
         title: of the plot.
     """
     names = {"agent_tv": "one agent's TV"} | plots.JOINT_TVS
