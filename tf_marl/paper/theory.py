@@ -53,8 +53,8 @@ class Effort(NamedTuple):
 
 
 EFFORTS = {
-    "full": Effort(10_000, 100, True, (2, 3, 4, 5), tuple(learning.ALGORITHMS), ("random", "volunteer"), 8, 12, 256),
-    "quick": Effort(200, 0, False, (2, 3), ("ippo", "happo"), ("random",), 2, 5, 0),
+    "full": Effort(10_000, 50, True, (2, 3, 5), tuple(learning.ALGORITHMS), ("random", "volunteer"), 8, 12, 256),
+    "quick": Effort(100, 0, False, (2, 3), ("ippo", "happo"), ("random",), 2, 5, 0),
 }
 
 
