@@ -105,7 +105,7 @@ def evaluate(mdp: DecMDP, team: tf.Tensor) -> Evaluation:
 
 
 def transition_shift(mdp: DecMDP, old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
-    """Computes how a change of policy shifts the transition probabilities (the paper's section 4.2, as we read it).
+    """Computes how a change of policy shifts the transition probabilities (the paper's section 4.2).
 
         Delta(s' | s) = sum_a (pi~(a | s) - pi(a | s)) P(s' | s, a)
 
@@ -218,7 +218,7 @@ def mixed_advantages(evaluation: Evaluation, old: tf.Tensor, new: tf.Tensor) -> 
 
 
 def local(mdp: DecMDP, evaluation: Evaluation, weight: tf.Tensor, agent: int) -> Local:
-    """Computes one agent's view of a joint policy by marginalisation (the paper's Proposition 4, as we read it).
+    """Computes one agent's view of a joint policy by marginalisation (the paper's Proposition 4).
 
         V_k(o) = sum_s w(s | o) V(s)
         A_k(o, a_k) = sum_s w(s | o) sum_a_-k pi_-k(a_-k | s) A(s, a)
