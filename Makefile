@@ -53,8 +53,9 @@ docs: $(STAMP)  ## the site, in docs/_build/html
 	@rm -rf docs/api docs/_build docs/_outside  # pages of modules that are no more
 	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html $(ARGS)
 
-ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
+ui: $(STAMP)  ## MLflow on the local store, at http://127.0.0.1:5000, without the job runners that take 2 GB
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --workers 1 \
+		--backend-store-uri sqlite:///mlflow_artifacts/mlflow.db $(ARGS)
 
 build: $(STAMP)  ## the wheel and the source distribution, in dist/
 	@$(BIN)/hatchling build --directory dist

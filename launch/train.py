@@ -70,7 +70,7 @@ def main() -> int:
         "model": f"{run.registered_name}: {run.challenge()}" if FLAGS.register and not result.interrupted else None,
         "evaluate": f"tf-marl evaluate --root_dir={places.shown(run.root_dir)}",
     }
-    print(f"\n{run.algorithm} on {run.map_name}, seed {FLAGS.seed}: {run.outcome(result)} in {seconds:.0f} s")
+    print(f"\n{run.algorithm} on {run.map_name}, seed {FLAGS.seed}: {run.outcome(result, seconds)}")
     print("\n".join(f"  {name:9} {told}" for name, told in summary.items() if told), flush=True)
     told = {"run_id": run.tracker.run_id, "root_dir": str(run.root_dir), "env_steps": result.env_steps}
     app.print_json(told | {"seconds": seconds, "interrupted": result.interrupted} | result.evaluation)

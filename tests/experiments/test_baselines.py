@@ -1,5 +1,6 @@
 """The scripted teams' win rates, drawn from their table."""
 
+from tf_marl import tracking
 from tf_marl.experiments import baselines
 
 
@@ -12,7 +13,7 @@ def test_the_page_is_drawn_from_the_table(tmp_path):
     baselines.save([row(name, policy, 0.5) for name in ("3m", "8m") for policy in ("random", "nearest")], tmp_path)
     assert len(baselines.draw(tmp_path)) == 4
     page = (tmp_path / "win_rates.md").read_text("utf-8")
-    assert "`tf-marl baselines --episodes=64 --seed=3`" in page
+    assert f"`tf-marl baselines --episodes=64 --seed=3`, code of {tracking.git_commit()}" in page
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert cells[0] == ["map", "random", "nearest"]
     assert cells[2:] == [[name, *["0.50 (0.40 to 0.60)"] * 2] for name in ("3m", "8m")]

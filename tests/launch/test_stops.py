@@ -60,7 +60,7 @@ def test_ctrl_c_ends_a_run_in_order(interrupted):
     assert result["interrupted"] is True
     assert result["env_steps"] >= 300
     assert result.keys() >= EVALUATED
-    assert "all saved: the same command goes on" in interrupted.outcome.stdout
+    assert "all is saved, and the same command goes on" in interrupted.outcome.stdout
     run = interrupted.store.run(result["run_id"])
     assert run.info.status == "KILLED"
     assert run.data.metrics["eval/return_mean"] == result["eval/return_mean"]

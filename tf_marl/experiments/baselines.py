@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import tensorflow as tf
 
+from tf_marl import tracking
 from tf_marl.environments.world import World
 from tf_marl.experiments.tables import markdown
 from tf_marl.training.evaluate import Evaluator, win_interval
@@ -46,8 +47,9 @@ def win_rate(row: Any) -> str:
 
 
 def save(rows: Iterable[dict[str, Any]], folder: pathlib.Path) -> None:
-    """Writes the rows that `play` yields to `win_rates.csv` in a folder."""
-    pd.DataFrame(rows).to_csv(folder / "win_rates.csv", index=False, float_format="%.4f")
+    """Writes the rows that `play` yields to `win_rates.csv` in a folder, with the commit of the code."""
+    table = pd.DataFrame(rows).assign(git_commit=tracking.git_commit())
+    table.to_csv(folder / "win_rates.csv", index=False, float_format="%.4f")
 
 
 def draw(folder: pathlib.Path) -> pd.DataFrame:
@@ -60,12 +62,12 @@ def draw(folder: pathlib.Path) -> pd.DataFrame:
         OSError: the table cannot be read, or the page cannot be written.
     """
     table = pd.read_csv(folder / "win_rates.csv")
-    episodes, seed = table.episodes.iloc[0], table.seed.iloc[0]
+    first = table.iloc[0]
     scripts = list(dict.fromkeys(table.policy))
     page = [
-        f"Share of battles won, with 95% interval (Wilson), over {episodes} episodes each:",
-        f"`tf-marl baselines --episodes={episodes} --seed={seed}`. The teams are those of",
-        "`tf_marl/environments/combat/scripts.py`; the battles are ours, not StarCraft II's.",
+        f"Share of battles won, with 95% interval (Wilson), over {first.episodes} episodes each:",
+        f"`tf-marl baselines --episodes={first.episodes} --seed={first.seed}`, code of {first.git_commit}.",
+        "The teams are those of `tf_marl/environments/combat/scripts.py`; the battles are ours, not StarCraft II's.",
         "",
         markdown(["map", *scripts], _cells(table)),
     ]

@@ -291,11 +291,11 @@ class RecordedRun:
         except Exception as error:  # training is over, and well: what fails here can be done later
             return f"no challenge to the champion ({_why(error)}); tf-marl champion --model={name} makes up for it"
 
-    def outcome(self, result: "Result") -> str:
-        """Returns what the run came to, in a phrase."""
+    def outcome(self, result: "Result", seconds: float) -> str:
+        """Returns what the run came to and how long this start of it took, in a phrase."""
+        after = f"after {result.env_steps:,} env steps in {seconds:.0f} s"
         if result.interrupted:
-            return f"stopped after {result.env_steps:,} env steps, all saved: the same command goes on"
-        after = f"after {result.env_steps:,} env steps"
+            return f"stopped {after}; all is saved, and the same command goes on"
         won = result.evaluation.get("eval/battle_won_mean")
         if won is not None:
             return f"wins {won:.0%} of its greedy episodes {after}"

@@ -34,6 +34,7 @@ def trust_region(updates: pd.DataFrame, title: str) -> figure.Figure:
     plot.set(xlabel="env steps", ylabel="total variation, largest over states", yscale="log")
     plot.set_title(title, parse_math=False)  # a run's name may hold a $ and is not a formula
     plot.xaxis.set_major_formatter("{x:,.0f}")
+    plot.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # a run may stay within a power of ten
     plot.yaxis.set_major_formatter("{x:g}")
     plot.yaxis.set_minor_formatter("")
     plot.legend(fontsize="small")
