@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import figure
 
-from tf_marl import plots
+from tf_marl import plots, tracking
 from tf_marl.dec_mdp import falsify, learning
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import STRATA, theorem_2
@@ -82,7 +82,8 @@ def measure(effort: str, seed: int, folder: pathlib.Path) -> None:
         learners = pool.apply_async(learn, (EFFORTS[effort], seed))
         rows = pool.apply_async(try_statements, (EFFORTS[effort], seed, witnesses)).get()
         learned, curves = learners.get()
-    statements = pd.DataFrame([*rows, *_clipped_updates(learned)]).assign(effort=effort, seed=seed)
+    statements = pd.DataFrame([*rows, *_clipped_updates(learned)])
+    statements = statements.assign(effort=effort, seed=seed, git_commit=tracking.git_commit())
     for name, table in {"statements": statements, "learning": learned, "curves": curves}.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.4g")
 
@@ -252,14 +253,14 @@ def _drawings(learned: pd.DataFrame, curves: pd.DataFrame) -> dict[str, figure.F
 
 
 def _page(statements: pd.DataFrame, learned: pd.DataFrame) -> str:
-    name, seed = statements.effort.iloc[0], statements.seed.iloc[0]
+    name, seed, commit = statements[["effort", "seed", "git_commit"]].iloc[0]
     effort = EFFORTS[name]
     in_grid = statements.stratum.notna() & (statements.stratum != "")
     lines = [
         "# The paper's statements, tried on tabular Dec-MDPs",
         "",
-        f"`tf-marl theory{' --quick' * (name == 'quick')} --seed={seed}`. Each statement, in each of its",
-        "readings, says lhs <= rhs of a Dec-MDP with an old and a new policy. Slack is the smallest rhs - lhs: below 0",
+        f"`tf-marl theory{' --quick' * (name == 'quick')} --seed={seed}`, code of {commit}.",
+        "Each statement, in each of its readings, says lhs <= rhs of a Dec-MDP with an old and a new policy. Slack is the smallest rhs - lhs: below 0",
         "the claim is false, but 1e-9 counts as rounding, which is all there is to an identity's. Returns are times",
         "1 - gamma, rewards at most 1. `used` is the most of lhs / rhs, 1 where the bound is reached. `instances` are",
         f"random. Where those do not clearly refute a reading, {effort.steps} steps of gradient ascent on the",
