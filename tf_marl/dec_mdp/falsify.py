@@ -23,7 +23,7 @@ from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import READINGS, TOLERANCE, Case, Claim, Reading
 
-CLEAR = 1e-3  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
+CLEAR = 1e-4  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
 _STARTS = 16  # most instances of each reading that the ascent moves at the same time
 _START_SIZE = 2**14  # about how many numbers per joint action and agent these have together
 _POOL = 256  # random instances, and as many built ones, from which the starts are chosen
@@ -98,7 +98,7 @@ class Trial:
         """Counts the instances of a case.
 
         The worst of them becomes the witness if it violates the claim more than the witness so far, and that one's
-        violation is not clear yet (0.001).
+        violation is not clear yet (0.0001).
 
         Args:
             case: B instances.
