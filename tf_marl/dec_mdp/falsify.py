@@ -23,7 +23,7 @@ from tf_marl.dec_mdp.generators import Instances, Point, Structure
 from tf_marl.dec_mdp.model import DecMDP
 from tf_marl.dec_mdp.statements import READINGS, TOLERANCE, Case, Claim, Reading
 
-CLEAR = 1e-4  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
+CLEAR = 1e-5  # a violation of this size settles the case, so no larger Dec-MDP replaces its witness
 _STARTS = 16  # most instances of each reading that the ascent moves at the same time
 _START_SIZE = 2**14  # about how many numbers per joint action and agent these have together
 _POOL = 256  # random instances, and as many built ones, from which the starts are chosen
@@ -98,7 +98,7 @@ class Trial:
         """Counts the instances of a case.
 
         The worst of them becomes the witness if it violates the claim more than the witness so far, and that one's
-        violation is not clear yet (0.0001).
+        violation is not clear yet (0.00001).
 
         Args:
             case: B instances.
@@ -183,7 +183,7 @@ def climb(
     ones and 256 built by `generators.switches`. It maximises a relative violation, so that it gains nothing from making
     all numbers of an instance larger or smaller:
 
-        (lhs - rhs) / (|lhs| + |rhs| + 0.001)
+        (lhs - rhs) / (|lhs| + |rhs| + 0.000001)
 
     Args:
         readings: the claims to violate; those that do not cover the space's Dec-MDPs are left out.
@@ -210,7 +210,7 @@ def climb(
 
     def excess(reading: Reading, case: Case) -> tf.Tensor:
         lhs, rhs = reading.check(case)
-        relative = (lhs - rhs) / (tf.abs(lhs) + tf.abs(rhs) + 1e-3)
+        relative = (lhs - rhs) / (tf.abs(lhs) + tf.abs(rhs) + 1e-6)
         return tf.reduce_max(tf.reshape(relative, [lhs.shape[0], -1]), axis=1)
 
     best = tf.concat([tf.math.top_k(excess(reading, all_starts), starts).indices for reading in readings], axis=0)

@@ -144,11 +144,13 @@ def points(rng: np.random.Generator, structure: Structure, num_actions: int, bat
 def switches(rng: np.random.Generator, structure: Structure, num_actions: int, batch: int) -> Point:
     """Draws instances that are built to make bounds tight, for the ascent to start from.
 
-    The team's step is worth something, or costs it, by the sign of the state: `sign(s) sum_k g_k(a_k)`, where g_k is 1
-    for actions that became likelier and -1 for the others. Rewards pay it, or, where rewards depend on the state alone,
-    the chance of a state that pays. The next state's sign is a switch that the joint action works: what the new joint
-    policy does more often leads to one sign. So no agent's advantage is large, the agents' advantages add up, and the
-    shift of the states is as large as the joint total variation. In half of the instances all agents are alike.
+    The team's step is worth something, or costs it, by the sign of the state: `sign(s)` times the mean of `g_k(a_k)`
+    over agents, where g_k is 1 for actions that became likelier and -1 for the others. So no agent's advantage is
+    large, and the agents' advantages add up. In half of the instances it is their product, so a single agent's
+    advantage is small while the others are old. Rewards pay it, or, where rewards depend on the state alone, the chance
+    of a state that pays. The next state's sign is a switch that the joint action works: what the new joint policy does
+    more often leads to one sign, so the states shift by as much as the joint policy. In half of the instances all
+    agents are alike.
 
     Args:
         rng: draws everything.
@@ -168,7 +170,9 @@ def switches(rng: np.random.Generator, structure: Structure, num_actions: int, b
     gain = change - (np.exp(old) * change).sum(-1, keepdims=True) / np.exp(old).sum(-1, keepdims=True)
     own = [gain[:, k, structure.observation[:, k]] for k in range(agents)]  # [B, S, A]
     of_actions = np.stack([own[k][..., action] for k, action in enumerate(model.joint_actions(agents, num_actions).T)])
-    worth = np.sign(of_actions).mean(axis=0)  # [B, S, J]
+    signs = np.sign(of_actions)  # [N, B, S, J]
+    together = rng.random([batch, 1, 1]) < 0.5
+    worth = np.where(together, signs.prod(axis=0), signs.mean(axis=0))  # [B, S, J]
     switch = np.sign(of_actions.sum(axis=0))
     sign = rng.choice([-1.0, 1.0], [batch, 1]) * np.where(np.arange(states) % 2, -1.0, 1.0)  # [B, S]
     prize = np.where(np.arange(states) // 2 % 2, 1.0, -1.0)  # with four states and more: which of them pay
