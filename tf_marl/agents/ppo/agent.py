@@ -329,7 +329,7 @@ class PPOAgent(Learner):
         Args:
             experience: [B, T, ...]; for recurrent networks its `policy_info` holds `policy_state`.
         Returns:
-            Logits, [B, T, N, A].
+            Logits, [B, T, N, A]; where decisions do not count, perhaps 0 for every available action.
         """
         return self._on_rows(self._compiled_logits, experience)
 
@@ -375,8 +375,9 @@ class PPOAgent(Learner):
         return value, bootstrap_value
 
     def _logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
+        decisions = chosen(self.learning_mask(experience)) if self._skips else None
         first = self._first_state(experience)
-        team, *_ = self.networks(experience.observation, experience.step_type, first)
+        team, *_ = self.networks(experience.observation, experience.step_type, first, decisions)
         return categorical.agent_distribution(team).logits_parameter()
 
     def _first_state(self, experience: trajectory.Trajectory) -> types.NestedTensor:
