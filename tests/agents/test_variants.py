@@ -11,6 +11,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents
 from tf_marl.agents.ppo.agent import Batch
+from tf_marl.agents.ppo.losses import Losses
 from tf_marl.environments.matrix_game import MatrixGame
 from tf_marl.ops import categorical
 from tf_marl.training.train import Trainer
@@ -129,6 +130,30 @@ def test_of_one_agent_that_sees_the_state_all_three_are_the_same(experience, opt
         tf.nest.map_structure(close, measured, metrics[0])
         tf.nest.map_structure(close, weights(agent), weights(made[0]))
     assert any((a != b).any() for a, b in zip(before, weights(made[0]), strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("share_torso", [False, True])
+def test_leaving_out_what_does_not_count_changes_no_loss_value_or_gradient(
+    experience, algorithm, share_torso, small_agent, split
+):
+    if share_torso and algorithm is not agents.ippo:
+        pytest.skip("their critics see more than the actor, so they have torsos of their own")
+    agent = small_agent(algorithm, share_torso=share_torso)
+    batch = agent.batch(*split(experience))
+    assert not bool(tf.reduce_all(batch.learns))
+    variables = [*agent.actor.trainable_variables, *agent.critic.trainable_variables]
+
+    def measured(skips: bool):
+        losses = Losses(agent.networks, agent.ratio, agent.epsilon, agent.config, skips)
+        with tf.GradientTape(persistent=True) as tape:
+            found = losses(batch)
+        return found, [tape.gradient(loss, variables, unconnected_gradients="zero") for loss in found.values()]
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    tf.nest.map_structure(close, measured(True), measured(False))
+    values, whole = agent.advantages(*split(experience))[1], agent.critic(experience.observation)[0][:, :-1]
+    close(values, whole)
 
 
 def test_of_several_agents_they_differ(experience, small_agent, split):

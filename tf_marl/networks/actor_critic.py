@@ -28,11 +28,16 @@ class ActorCritic(tf.Module):
         self.state_spec: Any = ()
         if actor.state_spec:
             self.state_spec = {"actor": actor.state_spec, "critic": () if self.shares_torso else critic.state_spec}
+        self.can_skip = not actor.state_spec and actor.torso.shares_weights and critic.torso.shares_weights
         actor.create_variables()
         critic.create_variables()
 
     def __call__(
-        self, observation: types.NestedTensor, step_type: tf.Tensor, state: types.NestedTensor
+        self,
+        observation: types.NestedTensor,
+        step_type: tf.Tensor,
+        state: types.NestedTensor,
+        decisions: tf.Tensor | None = None,
     ) -> tuple[tfd.Independent, tf.Tensor, types.NestedTensor]:
         """Evaluates both networks on one step, [B, ...], or on sequences, [B, T, ...].
 
@@ -40,17 +45,21 @@ class ActorCritic(tf.Module):
             observation: dict of tensors [B, ...] or [B, T, ...], as in the observation spec.
             step_type: [B] or [B, T] int32; recurrent states start anew at first steps.
             state: recurrent states before the first step, [B, N, H] each, shaped like `state_spec`.
+            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N], which are computed; the logits of all
+                others are 0 and their values wrong. None computes all. It needs feed-forward networks whose agents
+                share weights.
         Returns:
             The team distribution, batch shape [B] or [B, T] and event shape [N]; the values, [B, K] or [B, T, K], K
             being N or 1; and the recurrent states after the last step, shaped like `state`.
         """
         actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
         if self.shares_torso:
-            features, actor_state = self.actor.torso(observation, step_type, actor_state)
-            team, value = self.actor.policy(features, observation), self.critic.value(features, observation)
+            features, actor_state = self.actor.torso(observation, step_type, actor_state, decisions=decisions)
+            team = self.actor.policy(features, observation, decisions=decisions)
+            value = self.critic.value(features, observation, decisions)
         else:
-            team, actor_state = self.actor(observation, step_type, actor_state)
-            value, critic_state = self.critic(observation, step_type, critic_state)
+            team, actor_state = self.actor(observation, step_type, actor_state, decisions=decisions)
+            value, critic_state = self.critic(observation, step_type, critic_state, decisions=decisions)
         return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
 
 

@@ -9,6 +9,7 @@ from tf_agents.typing import types
 
 from tf_marl.networks.architecture import Architecture
 from tf_marl.networks.head import Head
+from tf_marl.networks.layers import spread
 from tf_marl.networks.normalizer import RunningNormalizer
 from tf_marl.networks.torso import Torso
 from tf_marl.ops import masked
@@ -46,18 +47,19 @@ class Critic(network.Network):
         name: str = "Critic",
     ):
         seeds = itertools.count(seed)
-        if team and "obs" not in inputs:
+        self._has_one_output = team and "obs" not in inputs
+        if self._has_one_output:
             groups = [0]
         torso = torso or Torso(observation_spec, inputs, groups, architecture, seeds)
         super().__init__(input_tensor_spec=observation_spec, state_spec=torso.state_spec, name=name)
         self.torso = torso
         self.team = team
         self.num_values = 1 if team else len(groups)  # K
-        self._fills_dead = fills_dead
+        self.fills_dead = (fills_dead or team) and len(groups) > 1  # a dead agent's own output is not used
         self._head = Head(groups, 1, architecture.critic_gain, architecture, seeds)
         self._normalizer = None if value_decay is None else RunningNormalizer(1, value_decay, name="normalize_returns")
 
-    def call(self, observation, step_type=None, network_state=(), training=False):
+    def call(self, observation, step_type=None, network_state=(), training=False, decisions=None):
         """Computes the values of one step or of sequences.
 
         Args:
@@ -65,22 +67,28 @@ class Critic(network.Network):
             step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps.
             network_state: [B, N, H], recurrent state before the first step; () means zeros, or no GRU.
             training: ignored.
+            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N]; the values of all other living agents
+                are wrong. None computes all; a network with one output always does.
         Returns:
             Values in units of reward, [B, K] or [B, T, K], K being N or 1, and the recurrent state after the last step.
         """
-        features, network_state = self.torso(observation, step_type, network_state)
-        return self.value(features, observation), network_state
+        decisions = None if self._has_one_output else decisions
+        features, network_state = self.torso(observation, step_type, network_state, decisions=decisions)
+        return self.value(features, observation, decisions), network_state
 
-    def value(self, features: tf.Tensor, observation: types.NestedTensor) -> tf.Tensor:
+    def value(
+        self, features: tf.Tensor, observation: types.NestedTensor, decisions: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Computes the values from the torso's features.
 
         Args:
-            features: [..., N, H], or [..., 1, H] of a network with one output.
+            features: [..., N, H], or [..., 1, H] of a network with one output, or [D, H] with `decisions`.
             observation: dict that holds `alive`, [..., N] bool.
+            decisions: [D] int32, indices in the flattened [..., N], whose features these are; None means all.
         Returns:
             Values in units of reward, [..., N] or [..., 1].
         """
-        value = self._head(features)
+        value = spread(self._head(features), decisions, observation["alive"].shape)
         value = tf.squeeze(self._normalizer.denormalise(value) if self._normalizer else value, axis=-1)
         if value.shape[-1] == 1:
             return value
@@ -88,7 +96,7 @@ class Critic(network.Network):
         of_living = masked.mean(value, alive, axis=-1, keepdims=True)
         if self.team:
             return of_living
-        return tf.where(alive, value, of_living) if self._fills_dead else value
+        return tf.where(alive, value, of_living) if self.fills_dead else value
 
     def normalise(self, value: tf.Tensor) -> tf.Tensor:
         """Converts values or returns to the units that the head learns.

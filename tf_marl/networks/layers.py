@@ -5,6 +5,7 @@ possibly repeated): the axis then has size R, and row r uses the weights of agen
 models, which decide for single agents.
 """
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -39,6 +40,23 @@ def _of_agents(weights: tf.Variable, groups: Sequence[int], agents: tf.Tensor | 
     if max(groups) == 0:
         return tf.convert_to_tensor(weights)
     return tf.gather(weights, groups if agents is None else tf.gather(groups, agents))
+
+
+def spread(x: tf.Tensor, decisions: tf.Tensor | None, shape: Sequence[int]) -> tf.Tensor:
+    """Puts the rows of some decisions to their places among all.
+
+    Args:
+        x: [D, F], a row for each of the decisions.
+        decisions: [D] int32, indices in the flattened [..., N]; None means that `x` is [..., N, F] already.
+        shape: [...] and N, known statically.
+
+    Returns:
+        The rows in their places, [..., N, F]; 0 elsewhere.
+    """
+    if decisions is None:
+        return x
+    rows = tf.scatter_nd(decisions[:, None], x, [math.prod(shape), x.shape[-1]])
+    return tf.reshape(rows, [*shape, x.shape[-1]])
 
 
 class AgentDense(tf.keras.layers.Layer):

@@ -18,7 +18,7 @@ _OBSERVATION_CLIP = 10.0  # standard deviations
 class Torso(tf.keras.layers.Layer):
     """Computes features of each agent, [..., N, H], from its observations and its id.
 
-    `state_spec` is [N, H] for a recurrent torso, else ().
+    `state_spec` is [N, H] for a recurrent torso, else (). `shares_weights` tells whether all agents share weights.
 
     Args:
         observation_spec: dict of specs of one environment's observation.
@@ -38,6 +38,7 @@ class Torso(tf.keras.layers.Layer):
         name: str = "torso",
     ):
         super().__init__(name=name)
+        self._groups, self.shares_weights = groups, max(groups) == 0
         hidden = initializer(architecture, architecture.hidden_gain, seeds)
         first, *rest = architecture.hidden
         self.inputs = {name: observation_spec[name] for name in inputs}
@@ -68,6 +69,7 @@ class Torso(tf.keras.layers.Layer):
         step_type: tf.Tensor | None = None,
         state: Any = (),
         agents: tf.Tensor | None = None,
+        decisions: tf.Tensor | None = None,
     ):
         """Computes the features of one step, [B, ...], or of sequences, [B, T, ...].
 
@@ -77,15 +79,27 @@ class Torso(tf.keras.layers.Layer):
                 first.
             state: [B, N, H], recurrent state before the first step; () means zeros.
             agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
+            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N]: only these features are computed. None
+                computes all. It needs a torso without a GRU whose agents share weights.
         Returns:
-            Features, [B, N, H] or [B, T, N, H], and the recurrent state after the last step, [B, N, H], or () without a
-            GRU.
+            Features, [B, N, H] or [B, T, N, H], or [D, H] with `decisions`, and the recurrent state after the last
+            step, [B, N, H], or () without a GRU.
         """
-        x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
+        if decisions is not None:
+            # A product, because the gradient of a gather is no dense tensor.
+            x = tf.one_hot(decisions % len(self._groups), len(self._groups)) @ self._agent_id
+        else:
+            x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
         for name, spec in self.inputs.items():
-            leaf = observation[name]
+            leaf, of_agents = observation[name], len(spec.shape) == 2
+            if decisions is not None and of_agents:
+                leaf = tf.gather(tf.reshape(leaf, [-1, leaf.shape[-1]]), decisions)
             leaf = self.normalizers[name](leaf) if self.normalizers else leaf
-            x += self._first[name](leaf if len(spec.shape) == 2 else leaf[..., None, :], agents)
+            if decisions is None:
+                x += self._first[name](leaf if of_agents else leaf[..., None, :], agents)
+            else:
+                seen = self._first[name](tf.reshape(leaf, [-1, leaf.shape[-1]]))  # by all agents of a state alike
+                x += seen if of_agents else tf.gather(seen, decisions // len(self._groups))
         x = self._activation(x)
         for layer in self._rest:
             x = self._activation(layer(x, agents))
