@@ -11,8 +11,15 @@ not to the functions that it calls.
 import functools
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # what TensorFlow's own loops ask; nothing public tells it
 
 function = functools.partial(tf.function, autograph=False)
 
 # Converts the loops and conditions of one function to TensorFlow's, but not those of the functions that it calls.
 converted = functools.partial(tf.autograph.to_graph, recursive=False)
+
+
+def is_for_xla() -> bool:
+    """Tells whether this is traced for a program of XLA, in which no shape may depend on data."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))  # where functions are traced once for both kinds
+    return on_gpu or control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 from tf_agents.typing import types
 
+from tf_marl.compile import graph
 from tf_marl.networks.actor import Actor
 from tf_marl.networks.critic import Critic
 
@@ -28,9 +29,23 @@ class ActorCritic(tf.Module):
         self.state_spec: Any = ()
         if actor.state_spec:
             self.state_spec = {"actor": actor.state_spec, "critic": () if self.shares_torso else critic.state_spec}
-        self.can_skip = not actor.state_spec and actor.torso.shares_weights and critic.torso.shares_weights
+        self._can_skip = not actor.state_spec and actor.torso.shares_weights and critic.torso.shares_weights
         actor.create_variables()
         critic.create_variables()
+
+    def decisions(self, mask: tf.Tensor) -> tf.Tensor | None:
+        """Returns the decisions to compute if only some count; in a battle a third do not.
+
+        Args:
+            mask: [B, N] or [B, T, N] bool, the decisions that count.
+        Returns:
+            Their indices in the flattened mask, [D] int32; or None, which stands for all, where nothing can be left
+            out: with recurrent networks, which need every step, with agents that have weights of their own, and in
+            programs of XLA.
+        """
+        if not self._can_skip or graph.is_for_xla():
+            return None
+        return tf.cast(tf.where(tf.reshape(mask, [-1]))[:, 0], tf.int32)
 
     def __call__(
         self,

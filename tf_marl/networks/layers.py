@@ -87,8 +87,7 @@ class AgentDense(tf.keras.layers.Layer):
         num_inputs = shape[-2] if max(self._groups) == 0 else len(self._groups)
         self.training_flops = self._num_products * 2 * num_inputs * shape[-1] * self._units
         self.kernel = _add_weights(self, "kernel", self._groups, [shape[-1], self._units], self._initializer)
-        if self._has_bias:
-            self.bias = _add_weights(self, "bias", self._groups, [self._units])
+        self.bias = _add_weights(self, "bias", self._groups, [self._units]) if self._has_bias else None
 
     def call(self, x: tf.Tensor, agents: tf.Tensor | None = None) -> tf.Tensor:
         """Computes the layer's outputs.
@@ -102,14 +101,15 @@ class AgentDense(tf.keras.layers.Layer):
         """
         kernel = _of_agents(self.kernel, self._groups, agents)
         if len(kernel.shape) == 2:
-            y = tf.tensordot(x, kernel, 1)
-        else:
-            _, features, units = kernel.shape
-            num_agents = len(self._groups) if agents is None else tf.shape(agents)[0]
-            x = tf.repeat(x, num_agents, axis=-2) if x.shape[-2] == 1 else x
-            rows = tf.reshape(x, [-1, num_agents, features])  # XLA is slow at products over several row axes
-            y = tf.einsum("rni,nio->rno", rows, kernel)
-            y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [units]], axis=0))
+            # TensorFlow computes a plain product, the bias and a relu in one pass.
+            y = tf.matmul(x, kernel) if len(x.shape) == 2 else tf.tensordot(x, kernel, 1)
+            return tf.nn.bias_add(y, self.bias) if self._has_bias else y
+        _, features, units = kernel.shape
+        num_agents = len(self._groups) if agents is None else tf.shape(agents)[0]
+        x = tf.repeat(x, num_agents, axis=-2) if x.shape[-2] == 1 else x
+        rows = tf.reshape(x, [-1, num_agents, features])  # XLA is slow at products over several row axes
+        y = tf.einsum("rni,nio->rno", rows, kernel)
+        y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [units]], axis=0))
         return y + _of_agents(self.bias, self._groups, agents) if self._has_bias else y
 
 

@@ -85,21 +85,10 @@ class Torso(tf.keras.layers.Layer):
             Features, [B, N, H] or [B, T, N, H], or [D, H] with `decisions`, and the recurrent state after the last
             step, [B, N, H], or () without a GRU.
         """
-        if decisions is not None:
-            # A product, because the gradient of a gather is no dense tensor.
-            x = tf.one_hot(decisions % len(self._groups), len(self._groups)) @ self._agent_id
+        if decisions is None:
+            x = self._first_outputs(observation, agents)
         else:
-            x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
-        for name, spec in self.inputs.items():
-            leaf, of_agents = observation[name], len(spec.shape) == 2
-            if decisions is not None and of_agents:
-                leaf = tf.gather(tf.reshape(leaf, [-1, leaf.shape[-1]]), decisions)
-            leaf = self.normalizers[name](leaf) if self.normalizers else leaf
-            if decisions is None:
-                x += self._first[name](leaf if of_agents else leaf[..., None, :], agents)
-            else:
-                seen = self._first[name](tf.reshape(leaf, [-1, leaf.shape[-1]]))  # by all agents of a state alike
-                x += seen if of_agents else tf.gather(seen, decisions // len(self._groups))
+            x = self._first_outputs_of(decisions, observation)
         x = self._activation(x)
         for layer in self._rest:
             x = self._activation(layer(x, agents))
@@ -113,6 +102,39 @@ class Torso(tf.keras.layers.Layer):
         x = self._gru(tf.transpose(x, [1, 0, 2, 3]), state, tf.transpose(_keep(step_type, x)), agents)
         return tf.transpose(x, [1, 0, 2, 3]), x[-1]
 
+    def _first_outputs(self, observation: types.NestedTensor, agents: tf.Tensor | None) -> tf.Tensor:
+        """Computes the first layer's outputs before its activation, [..., N, H]; arguments as in `call`."""
+        x = tf.convert_to_tensor(self._agent_id) if agents is None else tf.gather(self._agent_id, agents)
+        for name, layer in self._first.items():
+            leaf = self._normalised(name, observation[name])
+            x += layer(leaf if self._is_of_agents(name) else leaf[..., None, :], agents)
+        return x
+
+    def _first_outputs_of(self, decisions: tf.Tensor, observation: types.NestedTensor) -> tf.Tensor:
+        """Computes the first layer's outputs before its activation for some decisions, [D, H].
+
+        The id and all that agents see by themselves are one product, which saves passes over its outputs.
+        """
+        num_agents = len(self._groups)
+        inputs, kernels = [tf.one_hot(decisions % num_agents, num_agents)], [self._agent_id]
+        shared = []
+        for name, layer in self._first.items():
+            rows = tf.reshape(observation[name], [-1, observation[name].shape[-1]])
+            if self._is_of_agents(name):
+                inputs.append(self._normalised(name, tf.gather(rows, decisions)))
+                kernels.append(layer.kernel)
+            else:
+                shared.append(tf.matmul(self._normalised(name, rows), layer.kernel))
+        bias = next(layer.bias for layer in self._first.values() if layer.bias is not None)
+        x = tf.nn.bias_add(tf.matmul(tf.concat(inputs, axis=-1), tf.concat(kernels, axis=0)), bias)
+        return x + tf.gather(tf.add_n(shared), decisions // num_agents) if shared else x
+
+    def _is_of_agents(self, name: str) -> bool:
+        return len(self.inputs[name].shape) == 2
+
+    def _normalised(self, name: str, leaf: tf.Tensor) -> tf.Tensor:
+        return self.normalizers[name](leaf) if self.normalizers else leaf
+
     def observe(self, observation: types.NestedTensor, counts: tf.Tensor) -> None:
         """Adds observations to the running statistics that normalise them; does nothing if they are not normalised.
 
@@ -122,7 +144,7 @@ class Torso(tf.keras.layers.Layer):
                 them does.
         """
         for name, normalizer in self.normalizers.items():
-            of_agents = len(self.inputs[name].shape) == 2
+            of_agents = self._is_of_agents(name)
             normalizer.update(observation[name], counts if of_agents else tf.reduce_any(counts, axis=-1))
 
 

@@ -22,7 +22,7 @@ from tf_marl import diagnostics
 from tf_marl.agents.learner import Learner, Metrics, Rollout
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
 from tf_marl.agents.ppo import optimizers
-from tf_marl.agents.ppo.batch import Batch, chosen, cut, per_value, states_before
+from tf_marl.agents.ppo.batch import Batch, cut, per_value, states_before
 from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.agents.ppo.epochs import Epochs, Step
 from tf_marl.agents.ppo.hooks import Hook, Watch
@@ -95,9 +95,7 @@ class PPOAgent(Learner):
         self._on_rows = shards.on_rows if jit_compile else lambda function, *rows: function(*rows)
         compiled = graph.function(jit_compile=jit_compile)
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
-        # A program of XLA knows no number of rows that depends on the data.
-        self._skips = networks.can_skip and not jit_compile
-        self.losses = Losses(networks, ratio, self.epsilon, config, self._skips)
+        self.losses = Losses(networks, ratio, self.epsilon, config)
         self._parts = self._make_parts()
         self._steps = self._make_steps(jit_compile)
 
@@ -329,7 +327,7 @@ class PPOAgent(Learner):
         Args:
             experience: [B, T, ...]; for recurrent networks its `policy_info` holds `policy_state`.
         Returns:
-            Logits, [B, T, N, A]; where decisions do not count, perhaps 0 for every available action.
+            Logits, [B, T, N, A]. Of decisions that do not count they may be 0 for all available actions.
         """
         return self._on_rows(self._compiled_logits, experience)
 
@@ -368,14 +366,14 @@ class PPOAgent(Learner):
     def _values(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the critic's values, [B, T, K], and those of the observations after the last row, [B, K]."""
         observation = experience.observation
-        decisions = chosen(observation["alive"]) if self._skips and self.critic.fills_dead else None
+        decisions = self.networks.decisions(observation["alive"]) if self.critic.fills_dead else None
         first = self._first_state(experience)
         _, value, state = self.networks(observation, experience.step_type, first, decisions)
         _, bootstrap_value, _ = self.networks(final_time_step.observation, final_time_step.step_type, state)
         return value, bootstrap_value
 
     def _logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
-        decisions = chosen(self.learning_mask(experience)) if self._skips else None
+        decisions = self.networks.decisions(self.learning_mask(experience))
         first = self._first_state(experience)
         team, *_ = self.networks(experience.observation, experience.step_type, first, decisions)
         return categorical.agent_distribution(team).logits_parameter()

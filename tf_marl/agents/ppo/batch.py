@@ -105,15 +105,6 @@ def per_value(mask: tf.Tensor, num_values: int) -> tf.Tensor:
     return mask if num_values == mask.shape[-1] else tf.reduce_any(mask, axis=-1, keepdims=True)
 
 
-def chosen(mask: tf.Tensor) -> tf.Tensor:
-    """Returns the places in the flattened mask where it is True, [D] int32; XLA cannot compile it.
-
-    Args:
-        mask: bool of any shape.
-    """
-    return tf.cast(tf.where(tf.reshape(mask, [-1]))[:, 0], tf.int32)
-
-
 def shares(mask: tf.Tensor) -> tf.Tensor:
     """Computes the weights with which the entries of a mask enter the batch's mean.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tf_marl.agents.learner import Metrics
-from tf_marl.agents.ppo.batch import Batch, chosen, per_value, shares
+from tf_marl.agents.ppo.batch import Batch, per_value, shares
 from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.networks import ActorCritic
 from tf_marl.ops import categorical, surrogate
@@ -23,7 +23,6 @@ class Losses:
         epsilon: from alive [..., N] bool to the half-width of the clip range, scalar or [..., 1], or None for no
             clipping.
         config: the other settings.
-        skips: whether the networks leave out decisions that do not count, which are a third in a battle.
     """
 
     def __init__(
@@ -32,13 +31,11 @@ class Losses:
         ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         epsilon: Callable[[tf.Tensor], tf.Tensor | None],
         config: PPOConfig,
-        skips: bool = False,
     ):
         self._networks = networks
         self._ratio = ratio
         self._epsilon = epsilon
         self._config = config
-        self._skips = skips
 
     def __call__(self, batch: Batch) -> Metrics:
         """Computes the losses of a whole batch.
@@ -73,7 +70,7 @@ class Losses:
         Returns:
             Scalars `loss/policy`, `loss/value` and `loss/entropy` (nats).
         """
-        decisions = chosen(batch.learns) if self._skips else None
+        decisions = self._networks.decisions(batch.learns)
         team, value, _ = self._networks(batch.observation, batch.step_type, batch.state, decisions)
         agents = categorical.agent_distribution(team)
         ratio = self._ratio(agents.log_prob(batch.action), batch.old_log_prob)
