@@ -10,7 +10,6 @@ from tf_agents.typing import types
 
 from tf_marl.networks.architecture import Architecture
 from tf_marl.networks.head import Head
-from tf_marl.networks.layers import spread
 from tf_marl.networks.torso import Torso
 from tf_marl.ops import categorical
 
@@ -40,7 +39,7 @@ class Actor(network.Network):
         self.torso = torso
         self._head = Head(groups, num_actions, architecture.actor_gain, architecture, seeds)
 
-    def call(self, observation, step_type=None, network_state=(), training=False, decisions=None):
+    def call(self, observation, step_type=None, network_state=(), training=False):
         """Computes the team distribution of one step or of sequences.
 
         Args:
@@ -48,32 +47,40 @@ class Actor(network.Network):
             step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps.
             network_state: [B, N, H], recurrent state before the first step; () means zeros, or no GRU.
             training: ignored.
-            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N]; the logits of all others are 0 where an
-                action is available. None computes all.
         Returns:
             The team distribution, with batch shape [B] or [B, T] and event shape [N], and the recurrent state after the
             last step.
         """
-        features, network_state = self.torso(observation, step_type, network_state, decisions=decisions)
-        return self.policy(features, observation, decisions=decisions), network_state
+        features, network_state = self.torso(observation, step_type, network_state)
+        return self.policy(features, observation), network_state
 
     def policy(
-        self,
-        features: tf.Tensor,
-        observation: types.NestedTensor,
-        agents: tf.Tensor | None = None,
-        decisions: tf.Tensor | None = None,
+        self, features: tf.Tensor, observation: types.NestedTensor, agents: tf.Tensor | None = None
     ) -> tfd.Independent:
         """Computes the team distribution from the torso's features.
 
         Args:
-            features: [..., N, H], or [D, H] with `decisions`.
+            features: [..., N, H].
             observation: dict that holds `avail_actions`, [..., N, A] bool.
             agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
-            decisions: [D] int32, indices in the flattened [..., N], whose features these are; None means all.
         Returns:
             A distribution with batch shape [...] and event shape [N].
         """
+        logits = self._head(features, agents)
+        return categorical.team_distribution(categorical.mask_logits(logits, observation["avail_actions"]))
+
+    def policies_of(
+        self, decisions: tf.Tensor, features: tf.Tensor, observation: types.NestedTensor
+    ) -> tfd.Categorical:
+        """Computes the agents' own policies for some decisions.
+
+        Args:
+            decisions: [D] int32, indices in the flattened [..., N].
+            features: [D, H], the torso's for these decisions.
+            observation: dict that holds `avail_actions`, [..., N, A] bool.
+        Returns:
+            A distribution with batch shape [D] over the actions.
+        """
         available = observation["avail_actions"]
-        logits = spread(self._head(features, agents), decisions, available.shape[:-1])
-        return categorical.team_distribution(categorical.mask_logits(logits, available))
+        rows = tf.gather(tf.reshape(available, [-1, available.shape[-1]]), decisions)
+        return tfd.Categorical(logits=categorical.mask_logits(self._head(features), rows), dtype=tf.int32)

@@ -48,11 +48,7 @@ class ActorCritic(tf.Module):
         return tf.cast(tf.where(tf.reshape(mask, [-1]))[:, 0], tf.int32)
 
     def __call__(
-        self,
-        observation: types.NestedTensor,
-        step_type: tf.Tensor,
-        state: types.NestedTensor,
-        decisions: tf.Tensor | None = None,
+        self, observation: types.NestedTensor, step_type: tf.Tensor, state: types.NestedTensor
     ) -> tuple[tfd.Independent, tf.Tensor, types.NestedTensor]:
         """Evaluates both networks on one step, [B, ...], or on sequences, [B, T, ...].
 
@@ -60,22 +56,36 @@ class ActorCritic(tf.Module):
             observation: dict of tensors [B, ...] or [B, T, ...], as in the observation spec.
             step_type: [B] or [B, T] int32; recurrent states start anew at first steps.
             state: recurrent states before the first step, [B, N, H] each, shaped like `state_spec`.
-            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N], which are computed; the logits of all
-                others are 0 and their values wrong. None computes all. It needs feed-forward networks whose agents
-                share weights.
         Returns:
             The team distribution, batch shape [B] or [B, T] and event shape [N]; the values, [B, K] or [B, T, K], K
             being N or 1; and the recurrent states after the last step, shaped like `state`.
         """
         actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
         if self.shares_torso:
-            features, actor_state = self.actor.torso(observation, step_type, actor_state, decisions=decisions)
-            team = self.actor.policy(features, observation, decisions=decisions)
-            value = self.critic.value(features, observation, decisions)
+            features, actor_state = self.actor.torso(observation, step_type, actor_state)
+            team, value = self.actor.policy(features, observation), self.critic.value(features, observation)
         else:
-            team, actor_state = self.actor(observation, step_type, actor_state, decisions=decisions)
-            value, critic_state = self.critic(observation, step_type, critic_state, decisions=decisions)
+            team, actor_state = self.actor(observation, step_type, actor_state)
+            value, critic_state = self.critic(observation, step_type, critic_state)
         return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
+
+    def of_decisions(
+        self, decisions: tf.Tensor, observation: types.NestedTensor
+    ) -> tuple[tfd.Categorical, tf.Tensor]:
+        """Evaluates both networks for some decisions alone.
+
+        Args:
+            decisions: [D] int32, indices in the flattened [B, N] or [B, T, N], from `decisions`.
+            observation: dict of tensors [B, ...] or [B, T, ...], as in the observation spec.
+        Returns:
+            The agents' own policies, batch shape [D]; and values, [B, K] or [B, T, K], K being N or 1, which are wrong
+            for other agents that live.
+        """
+        features, _ = self.actor.torso(observation, decisions=decisions)
+        agents = self.actor.policies_of(decisions, features, observation)
+        if self.shares_torso:
+            return agents, self.critic.value(features, observation, decisions)
+        return agents, self.critic(observation, decisions=decisions)[0]
 
 
 def training_flops(networks: tf.Module) -> int:

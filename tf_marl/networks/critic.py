@@ -88,7 +88,8 @@ class Critic(network.Network):
         Returns:
             Values in units of reward, [..., N] or [..., 1].
         """
-        value = spread(self._head(features), decisions, observation["alive"].shape)
+        value = self._head(features)
+        value = value if decisions is None else spread(value, decisions, observation["alive"].shape)
         value = tf.squeeze(self._normalizer.denormalise(value) if self._normalizer else value, axis=-1)
         if value.shape[-1] == 1:
             return value

@@ -42,21 +42,19 @@ def _of_agents(weights: tf.Variable, groups: Sequence[int], agents: tf.Tensor | 
     return tf.gather(weights, groups if agents is None else tf.gather(groups, agents))
 
 
-def spread(x: tf.Tensor, decisions: tf.Tensor | None, shape: Sequence[int]) -> tf.Tensor:
-    """Puts the rows of some decisions to their places among all.
+def spread(x: tf.Tensor, decisions: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Puts what belongs to some decisions to its place among all.
 
     Args:
-        x: [D, F], a row for each of the decisions.
-        decisions: [D] int32, indices in the flattened [..., N]; None means that `x` is [..., N, F] already.
+        x: [D, ...], one entry for each of the decisions.
+        decisions: [D] int32, indices in the flattened [..., N].
         shape: [...] and N, known statically.
 
     Returns:
-        The rows in their places, [..., N, F]; 0 elsewhere.
+        The entries in their places, [..., N, ...]; 0 elsewhere.
     """
-    if decisions is None:
-        return x
-    rows = tf.scatter_nd(decisions[:, None], x, [math.prod(shape), x.shape[-1]])
-    return tf.reshape(rows, [*shape, x.shape[-1]])
+    entry = x.shape[1:]
+    return tf.reshape(tf.scatter_nd(decisions[:, None], x, [math.prod(shape), *entry]), [*shape, *entry])
 
 
 class AgentDense(tf.keras.layers.Layer):

@@ -30,6 +30,7 @@ from tf_marl.agents.ppo.losses import Losses
 from tf_marl.compile import graph, shards
 from tf_marl.config import fields
 from tf_marl.networks import ActorCritic
+from tf_marl.networks.layers import spread
 from tf_marl.ops import categorical, returns
 
 _ACTOR_LOSSES, _CRITIC_LOSSES = ("loss/policy", "loss/entropy"), ("loss/value",)
@@ -327,7 +328,7 @@ class PPOAgent(Learner):
         Args:
             experience: [B, T, ...]; for recurrent networks its `policy_info` holds `policy_state`.
         Returns:
-            Logits, [B, T, N, A]. Of decisions that do not count they may be 0 for all available actions.
+            Logits, [B, T, N, A]. Of decisions that do not count they may all be 0.
         """
         return self._on_rows(self._compiled_logits, experience)
 
@@ -367,15 +368,20 @@ class PPOAgent(Learner):
         """Returns the critic's values, [B, T, K], and those of the observations after the last row, [B, K]."""
         observation = experience.observation
         decisions = self.networks.decisions(observation["alive"]) if self.critic.fills_dead else None
-        first = self._first_state(experience)
-        _, value, state = self.networks(observation, experience.step_type, first, decisions)
+        if decisions is None:
+            _, value, state = self.networks(observation, experience.step_type, self._first_state(experience))
+        else:
+            (_, value), state = self.networks.of_decisions(decisions, observation), ()
         _, bootstrap_value, _ = self.networks(final_time_step.observation, final_time_step.step_type, state)
         return value, bootstrap_value
 
     def _logits(self, experience: trajectory.Trajectory) -> tf.Tensor:
-        decisions = self.networks.decisions(self.learning_mask(experience))
-        first = self._first_state(experience)
-        team, *_ = self.networks(experience.observation, experience.step_type, first, decisions)
+        learns = self.learning_mask(experience)
+        decisions = self.networks.decisions(learns)
+        if decisions is not None:
+            agents, _ = self.networks.of_decisions(decisions, experience.observation)
+            return spread(agents.logits_parameter(), decisions, learns.shape)
+        team, *_ = self.networks(experience.observation, experience.step_type, self._first_state(experience))
         return categorical.agent_distribution(team).logits_parameter()
 
     def _first_state(self, experience: trajectory.Trajectory) -> types.NestedTensor:

@@ -8,6 +8,7 @@ from tf_marl.agents.learner import Metrics
 from tf_marl.agents.ppo.batch import Batch, per_value, shares
 from tf_marl.agents.ppo.config import PPOConfig
 from tf_marl.networks import ActorCritic
+from tf_marl.networks.layers import spread
 from tf_marl.ops import categorical, surrogate
 
 
@@ -70,17 +71,30 @@ class Losses:
         Returns:
             Scalars `loss/policy`, `loss/value` and `loss/entropy` (nats).
         """
-        decisions = self._networks.decisions(batch.learns)
-        team, value, _ = self._networks(batch.observation, batch.step_type, batch.state, decisions)
-        agents = categorical.agent_distribution(team)
-        ratio = self._ratio(agents.log_prob(batch.action), batch.old_log_prob)
+        log_prob, entropy, value = self._evaluated(batch)
+        ratio = self._ratio(log_prob, batch.old_log_prob)
         ratio = tf.reshape(ratio, tf.shape(batch.advantage))  # the team's is [S, L]
         gain = surrogate.clipped_surrogate(ratio, batch.advantage, self._epsilon(batch.observation["alive"]))
         return {
             "loss/policy": -_sum(gain, share),
             "loss/value": _sum(self._value_loss(value, batch), share),
-            "loss/entropy": _sum(agents.entropy(), agent_share),
+            "loss/entropy": _sum(entropy, agent_share),
         }
+
+    def _evaluated(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the actions' log-probabilities and the entropies, [S, L, N] each, and the values, [S, L, K].
+
+        Those of decisions that do not count may be 0, or wrong values.
+        """
+        decisions = self._networks.decisions(batch.learns)
+        if decisions is None:
+            team, value, _ = self._networks(batch.observation, batch.step_type, batch.state)
+            agents = categorical.agent_distribution(team)
+            return agents.log_prob(batch.action), agents.entropy(), value
+        agents, value = self._networks.of_decisions(decisions, batch.observation)
+        log_prob = agents.log_prob(tf.gather(tf.reshape(batch.action, [-1]), decisions))
+        shape = batch.learns.shape
+        return spread(log_prob, decisions, shape), spread(agents.entropy(), decisions, shape), value
 
     def _value_loss(self, value: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Computes the value losses, [S, L, K], in the squared units that the critic's head learns."""
