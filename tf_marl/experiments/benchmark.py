@@ -211,7 +211,7 @@ def _parts_of_ppo(agent: PPOAgent, rollout: Rollout, seed: int, repeats: int) ->
     """Times what PPO's `learn` consists of, and how fast its update computes beside one product of large matrices.
 
     This alone looks into a learner. It counts the matrix products of the forward and the backward pass in every epoch,
-    and nothing else that an update computes.
+    of the decisions that they compute, and nothing else that an update computes.
 
     Args:
         agent: learns from the rollout, again and again.
@@ -228,12 +228,11 @@ def _parts_of_ppo(agent: PPOAgent, rollout: Rollout, seed: int, repeats: int) ->
     update = advantage_and_update - advantage
     large = tf.random.stateless_normal([MATRIX_SIZE, MATRIX_SIZE], [seed, 0])
     multiply = _seconds(graph.function(lambda: tf.matmul(large, large)), repeats)
-    num_rows = rollout.experience.reward.shape.num_elements()
     return {
         "advantage_seconds": advantage,
         "diagnostics_seconds": learn - advantage_and_update,
         "update_seconds": update,
-        "update_gflops_per_second": agent.training_flops() * num_rows / update / 1e9,
+        "update_gflops_per_second": agent.training_flops(rollout.experience) / update / 1e9,
         "gemm_gflops_per_second": 2 * MATRIX_SIZE**3 / multiply / 1e9,
     }
 

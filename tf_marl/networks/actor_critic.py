@@ -69,9 +69,7 @@ class ActorCritic(tf.Module):
             value, critic_state = self.critic(observation, step_type, critic_state)
         return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
 
-    def of_decisions(
-        self, decisions: tf.Tensor, observation: types.NestedTensor
-    ) -> tuple[tfd.Categorical, tf.Tensor]:
+    def of_decisions(self, decisions: tf.Tensor, observation: types.NestedTensor) -> tuple[tfd.Categorical, tf.Tensor]:
         """Evaluates both networks for some decisions alone.
 
         Args:

@@ -92,7 +92,7 @@ class PPOAgent(Learner):
             weights={"actor": self.actor, "critic": self.critic},
             watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
         )
-        jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
+        self._jit_compile = jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
         self._on_rows = shards.on_rows if jit_compile else lambda function, *rows: function(*rows)
         compiled = graph.function(jit_compile=jit_compile)
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
@@ -410,9 +410,16 @@ class PPOAgent(Learner):
         widths = [weight.shape[-1] for weight in self.collect_policy.variables() if weight.shape.rank > 1]
         return _HELD_OUTPUTS[self.config.rnn] * sum(widths) / self.config.num_minibatches
 
-    def training_flops(self) -> int:
-        """Returns the floating-point operations of an update's matrix products, per row of the rollout."""
-        return sum(step.flops() for step in self._steps)
+    def training_flops(self, experience: trajectory.Trajectory) -> float:
+        """Returns the floating-point operations of the matrix products with which an update learns from a rollout.
+
+        Args:
+            experience: [B, T, ...].
+        """
+        learns = self.learning_mask(experience)
+        leaves_out = not self._jit_compile and self.networks.decisions(learns) is not None
+        share = float(tf.reduce_mean(tf.cast(learns, tf.float32))) if leaves_out else 1.0
+        return share * experience.reward.shape.num_elements() * sum(step.flops() for step in self._steps)
 
     def batch_facts(self, rollout: Rollout) -> dict[str, tf.Tensor]:
         experience = rollout.experience

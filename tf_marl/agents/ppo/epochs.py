@@ -47,7 +47,7 @@ class Step(Protocol):
         """
 
     def flops(self) -> int:
-        """Returns the floating-point operations of the step's matrix products, per row of the rollout."""
+        """Returns the floating-point operations of the step's matrix products, per row if all its decisions count."""
 
 
 class Epochs:
@@ -91,7 +91,7 @@ class Epochs:
         return {name: total / num_steps for name, total in totals.items()}, epochs, memories
 
     def flops(self) -> int:
-        """Returns the floating-point operations of all epochs' matrix products, per row of the rollout."""
+        """Returns the floating-point operations of all epochs' matrix products, per row if all its decisions count."""
         return self.num_epochs * sum(training_flops(part.network) for part in self._parts)
 
     def _gradient_step(self, batch: Batch) -> Metrics:
