@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl import app, flags, logging
 
+from tf_marl.compile import cache
 from tf_marl.config import first_line
 from tf_marl.places import STORE_FOLDER
 from tf_marl.quiet import stderr_held_back
@@ -148,12 +149,16 @@ def bad_input(what: str = "", kinds: type[Exception] | tuple[type[Exception], ..
         raise BadInput(f"{what}{first_line(error)}") from error
 
 
-def import_quietly() -> None:
+def import_quietly(keeps_programs: bool = True) -> None:
     """Imports TensorFlow and what stands on it, without their notices.
 
+    Args:
+        keeps_programs: whether what XLA compiles is kept in files for later commands, which then start sooner.
     Raises:
         Failure: TF-Agents is not installed, which pip cannot do along with the rest.
     """
+    if keeps_programs:
+        cache.keep_programs(STORE_FOLDER / "compiled")
     gc.disable()  # nothing imported is garbage, and looking for it takes a fifth of the time
     try:
         with stderr_held_back():

@@ -40,7 +40,7 @@ def main() -> int:
     if exports != bool(FLAGS.out):
         raise app.BadInput("--out=DIR names the folder that --what=export writes to; give both or neither")
     out = app.writable_folder(FLAGS.out, "out") if FLAGS.out else None
-    app.import_quietly()
+    app.import_quietly(keeps_programs=False)  # compiling is timed
     import gin
 
     from tf_marl.experiments import benchmark
