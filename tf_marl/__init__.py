@@ -28,7 +28,7 @@ if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
     raise ImportError("import tf_marl before tensorflow (or set TF_USE_LEGACY_KERAS=1): TF-Agents and TFP need Keras 2")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised as an exception as well
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow's default on some processors, faster on all we tried
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow's default on some processors; docs/performance.md
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # TensorFlow's wheels hold this module by mistake (tensorflow/tensorflow#124205): with it, libraries that are loaded
 # later are bound to TensorFlow's LLVM, and triton, which torch's optimisers load, aborts the process.
