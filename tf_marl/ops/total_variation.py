@@ -283,12 +283,16 @@ def joint_tv_monte_carlo(old: Team, new: Team, num_samples: int, seed: tf.Tensor
     num_agents, num_actions = old_log_prob.shape[-2:]
     old_log_prob = tf.reshape(old_log_prob, [-1, num_actions])
     log_ratio = tf.reshape(new_log_prob, [-1, num_actions]) - old_log_prob
+    cumulative = tf.cumsum(tf.exp(old_log_prob), axis=-1)
     rows = tf.shape(log_ratio)[0]
     per_turn = tf.clip_by_value(TABLE_SIZE // tf.maximum(rows, 1), 1, num_samples)
 
     def turn(i: tf.Tensor, total: tf.Tensor, total_of_squares: tf.Tensor):
         turn_seed = tf.random.experimental.stateless_fold_in(seed, i)
-        action = tf.random.stateless_categorical(old_log_prob, per_turn, turn_seed, dtype=tf.int32)
+        # One uniform number per action, looked up in the distribution function, is a tenth of the work of
+        # `tf.random.stateless_categorical`, which draws a number for each possible action.
+        uniform = tf.random.stateless_uniform([rows, per_turn], turn_seed, dtype=old_log_prob.dtype)
+        action = tf.searchsorted(cumulative, uniform * cumulative[:, -1:], side="right")
         joint_log_ratio = tf.gather(log_ratio, action, batch_dims=1)
         joint_log_ratio = tf.reshape(joint_log_ratio, [tf.shape(total)[0], num_agents, per_turn])
         loss = tf.maximum(0.0, -tf.math.expm1(tf.reduce_sum(joint_log_ratio, axis=1)))
