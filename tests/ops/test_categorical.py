@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tf_marl.ops import categorical
 
@@ -86,3 +87,18 @@ def test_team_log_prob_is_the_sum_of_its_agents(team):
 
 def test_samples_are_int32_as_environments_take_them(team):
     assert team[0].sample(seed=[0, 1]).dtype == tf.int32
+
+
+@pytest.mark.parametrize("samples", [(), (7,)], ids=["an action each", "several"])
+def test_log_prob_and_its_gradient_are_those_of_tfp(rng, random_team, samples):
+    logits, avail = random_team((10,))
+    logits = tf.convert_to_tensor(logits)
+    action = tf.constant(rng.integers(avail.shape[-1], size=(*samples, *avail.shape[:-1])), tf.int32)
+    found = []
+    for distribution in (categorical.Categorical, tfd.Categorical):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            log_prob = distribution(logits=logits, dtype=tf.int32).log_prob(action)
+        found.append((log_prob, tape.gradient(log_prob, logits)))
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *found)
+    assert not np.isclose(found[0][1], 0.0).all()
