@@ -21,8 +21,8 @@ ALPHA, EPSILON = 0.8, 0.2
 
 
 def epsilons(rule, progress=0.0):
-    """[3], for the teams of `ALIVE`."""
-    epsilon = rule(ALIVE, tf.constant(progress))
+    """[3], for the teams of `ALIVE`, in a graph as in training."""
+    epsilon = tf.function(rule)(ALIVE, tf.constant(progress))
     assert epsilon.dtype == tf.float32
     assert epsilon.shape in ([], [3, 1])
     return np.broadcast_to(epsilon, [3, 1])[:, 0]

@@ -95,7 +95,7 @@ def per_sqrt_agents(alpha: pydantic.PositiveFloat) -> ClipRule:
     Args:
         alpha: bound on the joint policy's total variation, of a team of N agents.
     """
-    return lambda alive, progress: tf.constant(_epsilon_of_joint_tv(alpha, float(alive.shape[-1])), tf.float32)
+    return lambda alive, progress: _epsilon_of_joint_tv(alpha, float(alive.shape[-1]))
 
 
 @maker("clip_range")
