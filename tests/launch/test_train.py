@@ -194,8 +194,8 @@ def test_the_best_policy_is_registered_and_decides_as_when_it_was_trained(finish
     assert version.run_id == finished.outcome.json()["run_id"]
     assert "tf_marl.ippo.3m: version 1 is the champion" in finished.outcome.stdout
     run = finished.store.run(version.run_id)
-    assert run.data.metrics["model/battle_won_mean"] * 256 == pytest.approx(
-        round(run.data.metrics["model/battle_won_mean"] * 256)
+    assert run.data.metrics["model/battle_won_mean"] * 320 == pytest.approx(
+        round(run.data.metrics["model/battle_won_mean"] * 320)
     )
     played = warm_launch(
         "launch.evaluate", "--model_uri=models:/tf_marl.ippo.3m@champion", f"--tracking_uri={uri}", "--json"

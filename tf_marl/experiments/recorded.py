@@ -23,6 +23,7 @@ from tf_marl.training import Trainer
 if TYPE_CHECKING:
     from tf_marl.training import Result
 
+BEST_EPISODES = 320  # fresh ones, of the best policy: the absolute metric of Gorsane et al. 2022 (arXiv:2209.10485)
 REPLAY_EPISODES = 4
 _REPLAY_SEED = 5  # beside the run's: not a seed of the evaluations
 
@@ -229,8 +230,8 @@ class RecordedRun:
         watch = None
         if self._status == "FINISHED":
             tell("keeping the best policy ...")
-            if register:
-                self._keep_model()
+            if register or self.trainer.world.compiles:  # StarCraft II would take an hour
+                self._evaluate_best(register)
             if replay:
                 watch = self._keep_replay()
         with _decorating():
@@ -238,20 +239,24 @@ class RecordedRun:
                 self._artifact(artifact, name)
         return watch
 
-    def _keep_model(self) -> None:
-        """Registers the policy that evaluated best, if anything was evaluated."""
+    def _evaluate_best(self, register: bool) -> None:
+        """Records how the policy that evaluated best does in new episodes, as `best/...`, and maybe registers it."""
         env_steps = self.trainer.restore_policy(best=True)
-        if env_steps is None:
+        if env_steps is None:  # nothing was evaluated
+            return
+        worth = self.trainer.evaluate_afresh(BEST_EPISODES)
+        self.tracker.record(int(self.trainer.env_steps), {f"best/{name}": value for name, value in worth.items()})
+        if not register:
             return
         facts = runs.training_facts(self._config)
-        worth = {f"model/{metric}": value for metric, value in self.trainer.evaluate_afresh(champion.EPISODES).items()}
         description = f"{facts['algorithm']} on {facts['map']}: the policy that evaluated best, of every training run"
         with tempfile.TemporaryDirectory() as folder:
             model = pathlib.Path(folder)
             page = export.save_model(self.trainer.agent, model / tracking.SAVED_MODEL, env_steps, facts)
             (model / runs.CONFIG_NAME).write_text(self._config, "utf-8")
             signature = page["signatures"]["serving_default"]
-            self.tracker.model(model, self.registered_name, description, env_steps, signature, worth)
+            metrics = {f"model/{name}": value for name, value in worth.items()}
+            self.tracker.model(model, self.registered_name, description, env_steps, signature, metrics)
 
     def _keep_replay(self) -> str | None:
         """Keeps some episodes of the best policy, if the world can show any. Returns the artifact's name."""

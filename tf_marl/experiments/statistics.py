@@ -1,7 +1,9 @@
 """Statistics of a few training runs, with stratified bootstrap intervals that say how far to trust them.
 
 Runs of one setting differ only by their seeds. The bootstrap resamples runs within each setting, so that no setting
-gains weight by chance (Agarwal et al. 2021, arXiv:2108.13264).
+gains weight by chance. Settings may be maps: then the scores of an algorithm on all maps, each in [0, 1], become one
+number by the interquartile mean, the median, the mean or the optimality gap, and two algorithms are compared by the
+probability of improvement (Agarwal et al. 2021, arXiv:2108.13264).
 """
 
 from collections.abc import Callable, Sequence
@@ -73,3 +75,64 @@ def interquartile_mean(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
         The means, [...], or a scalar.
     """
     return stats.trim_mean(np.concatenate(settings, axis), 0.25, axis)
+
+
+def median(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns the median over settings of the mean over each one's runs.
+
+    Args:
+        *settings: for each setting, the values of its runs, [..., runs].
+        axis: the axis of the runs.
+
+    Returns:
+        The medians, [...], or a scalar.
+    """
+    return np.median([np.mean(runs, axis) for runs in settings], axis=0)
+
+
+def optimality_gap(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns by how much the runs of all settings fall short of a score of 1, in the mean; more than 1 counts as 1.
+
+    Args:
+        *settings: for each setting, the scores of its runs, [..., runs].
+        axis: the axis of the runs.
+
+    Returns:
+        The gaps, [...], or a scalar.
+    """
+    return np.mean(1.0 - np.minimum(np.concatenate(settings, axis), 1.0), axis)
+
+
+def probability_of_improvement(*settings: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns how likely a run of one algorithm scores higher than a run of another, on a setting drawn at random.
+
+    Equal scores count half. On each setting it is Mann and Whitney's U over the number of pairs.
+
+    Args:
+        *settings: for each setting, the scores of the first algorithm's runs, [..., runs]; then for each setting, in
+            the same order, those of the second's.
+        axis: the axis of the runs.
+
+    Returns:
+        Probabilities, [...], or a scalar.
+    """
+    half = len(settings) // 2
+    shares = []
+    for first, second in zip(settings[:half], settings[half:], strict=True):
+        ahead = np.expand_dims(np.moveaxis(first, axis, -1), -1) - np.expand_dims(np.moveaxis(second, axis, -1), -2)
+        shares.append(np.mean(0.5 + 0.5 * np.sign(ahead), axis=(-2, -1)))
+    return np.mean(shares, axis=0)
+
+
+def share_above(threshold: float, *settings: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns the share of the runs of all settings whose score is above a threshold: a point of a performance profile.
+
+    Args:
+        threshold: of the score.
+        *settings: for each setting, the scores of its runs, [..., runs].
+        axis: the axis of the runs.
+
+    Returns:
+        Shares, [...], or a scalar.
+    """
+    return np.mean(np.concatenate(settings, axis) > threshold, axis)

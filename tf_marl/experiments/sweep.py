@@ -27,6 +27,7 @@ from tf_marl.experiments.tables import Tables
 _AXES = ("algorithm", "map", "rule")
 _KEYS = {"algorithm": str, "map": str, "rule": str, "seed": int}  # what tells the runs of a table apart
 _OUTCOME = ("eval/battle_won_mean", "eval/return_mean")
+_BEST = ("best/battle_won_mean", "best/return_mean")  # of the best policy in new episodes
 _SPEED = "train/env_steps_per_second"
 _CURVES = re.compile(r"(eval|train)/(battle_won|return)_mean|trust_region/.*")
 _GUESS = 200.0  # seconds, of a run of gin/paper/laptop.gin on a core
@@ -278,6 +279,7 @@ def recorded(run: Run, root_dir: pathlib.Path) -> dict[str, list[dict[str, Any]]
     done = [row["env_steps"] for row in updates]
     seconds = sum((now - before) / row[_SPEED] for before, now, row in zip([0, *done], done, updates, strict=False))
     outcome = {name: last[name] for name in _OUTCOME}
+    outcome |= {name: row[name] for row in rows for name in _BEST if name in row}
     settings = {"settings": run.settings, "git_commit": tags["git_commit"]}
     curve = [
         key | {"env_steps": row["env_steps"]} | {name: row[name] for name in row if _CURVES.fullmatch(name)}
