@@ -27,7 +27,6 @@ def main() -> int:
         raise app.BadInput(
             f"--sweep={FLAGS.sweep}: there is no runs.csv in it; tf-marl sweep --out={FLAGS.sweep} writes it"
         )
-    folder = app.writable_folder(FLAGS.out or source / "report", "out")
     from tf_marl.experiments import report, sweep
 
     tables = sweep.open_tables(source)
@@ -38,6 +37,7 @@ def main() -> int:
             raise app.BadInput(f"--{column}={unknown[0]}: no run has it; choose among {', '.join(there)}")
         if wanted:
             runs, curves = runs[runs[column].isin(wanted)], curves[curves[column].isin(wanted)]
+    folder = app.writable_folder(FLAGS.out or source / "report", "out")
     with app.bad_input(f"--sweep={FLAGS.sweep}: ", ValueError):
         files = report.write_report(runs, curves, folder)
     print((folder / "report.md").read_text("utf-8").split("\n![")[0].rstrip())

@@ -30,6 +30,7 @@ for env_steps in (100, 200):
     sizes = {"trust_region/joint_tv_max": 0.1, "train/loss": 1.0}
     tracker.record(env_steps, {"train/env_steps_per_second": 50.0, **sizes})
 tracker.record(200, {"eval/battle_won_mean": 0.5, "eval/return_mean": 12.0})
+tracker.record(200, {"best/battle_won_mean": 0.625, "best/return_mean": 13.0, "best/episode_length_mean": 20.0})
 tracker.finish("FINISHED")
 """
 

@@ -59,6 +59,32 @@ def test_a_run_that_fails_stops_no_other_and_is_told_at_the_end(swept):
     assert curves["eval/return_mean"].notna().sum() >= 1
 
 
+def test_a_report_is_written_from_the_tables_of_a_sweep(swept, launch):
+    outcome = launch("launch.report", "--sweep=out", "--map=3m", "--json", cwd=swept.folder)
+    told = outcome.json()
+    assert told["out"] == "out/report"
+    assert {"report.md", "maps.tex", "marl_eval.json", "learning_curves.png"} <= set(told["files"])
+    (row,) = pd.read_csv(swept.folder / "out" / "report" / "maps.csv").to_dict("records")
+    assert (row["algorithm"], row["seeds"]) == ("ippo", 1)
+    assert 0.0 <= row["best_won"] <= 1.0
+    assert "# Training runs" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            ["--sweep=nowhere"],
+            "error: --sweep=nowhere: there is no runs.csv in it; tf-marl sweep --out=nowhere writes it",
+        ),
+        (["--sweep=out", "--map=8m"], "error: --map=8m: no run has it; choose among 3m"),
+    ],
+)
+def test_a_report_refuses_what_is_not_there(swept, launch, arguments, error):
+    outcome = launch("launch.report", *arguments, cwd=swept.folder)
+    assert (outcome.code, outcome.stderr.strip()) == (2, error)
+
+
 def test_a_sweep_that_is_stopped_goes_on_where_it_was(swept):
     assert swept.stopped.code == 143
     assert "2 runs, 0 of them done" in swept.stopped.stdout

@@ -323,7 +323,7 @@ def _page(
         f" {runs.seconds.sum() / 3600:.1f} hours. Code of the runs: {', '.join(sorted(runs.git_commit.unique()))};"
         f" of this page: {tracking.git_commit()}.",
         "",
-        "Won is the share of greedy battles won in the last evaluation: the median over seeds and the interquartile mean",
+        "Won is the share of greedy battles won in the last evaluation: the median over seeds, the interquartile mean",
         "(IQM) with its 95% interval (stratified bootstrap). Best is the best policy's share in fresh episodes, the",
         "median over seeds. Steps to 80% is the median over seeds of the env steps at the first such evaluation.",
         "",
