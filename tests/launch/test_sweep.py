@@ -62,7 +62,7 @@ def test_a_run_that_fails_stops_no_other_and_is_told_at_the_end(swept):
 def test_a_report_is_written_from_the_tables_of_a_sweep(swept, launch):
     outcome = launch("launch.report", "--sweep=out", "--map=3m", "--json", cwd=swept.folder)
     told = outcome.json()
-    assert told["out"] == "out/report"
+    assert told["out"] == str(swept.folder / "out" / "report")
     assert {"report.md", "maps.tex", "marl_eval.json", "learning_curves.png"} <= set(told["files"])
     (row,) = pd.read_csv(swept.folder / "out" / "report" / "maps.csv").to_dict("records")
     assert (row["algorithm"], row["seeds"]) == ("ippo", 1)

@@ -55,7 +55,7 @@ def write_report(runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path)
     runs, curves = _labelled(runs), _labelled(curves)
     curves = curves[curves[WON].notna()]
     maps = of_maps(runs, curves)
-    aggregates, improvement = over_maps(runs), improvements(runs)
+    aggregates, improvement = over_maps(runs), pairs(runs)
     files = []
     for name, table in (("maps", maps), ("aggregates", aggregates), ("improvement", improvement)):
         files += [folder / f"{name}.csv", folder / f"{name}.tex"]
@@ -132,8 +132,8 @@ def over_maps(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["algorithm", "maps", "statistic", *Estimate._fields])
 
 
-def improvements(runs: pd.DataFrame) -> pd.DataFrame:
-    """Computes, for each pair of algorithms, how likely a run of the first wins more than a run of the second.
+def pairs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Computes how likely a run of one algorithm wins more than a run of another, for each pair of them.
 
     Args:
         runs: rows of the table `runs`, with the column `label`.
@@ -152,7 +152,7 @@ def improvements(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def marl_eval(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
-    """Arranges the evaluations as marl-eval reads them.
+    """Returns the evaluations in the layout that marl-eval reads.
 
     marl-eval has a list with an entry per episode; tables have the mean over an evaluation's episodes, so each list has
     that one entry. The seconds until an evaluation are those of the run in proportion to its env steps.
