@@ -7,6 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from tf_marl import environments
 from tf_marl.experiments import sweep
 from tf_marl.places import STORE_FOLDER
 
@@ -139,6 +140,13 @@ def test_the_runs_in_the_repository_are_those_of_the_papers_figures():
     tables = sweep.open_tables(STORE_FOLDER / "results" / "paper" / "laptop")
     missing = sweep.missing(sorted(wanted), tables)  # which finds none of other settings
     assert len(wanted) - len(missing) == len(tables["runs"]) == 270
+
+
+def test_the_benchmark_is_two_algorithms_on_every_map():
+    found = sweep.read(["benchmark/smac.gin"])
+    assert {run.map for run in found} == set(environments.map_names())
+    assert {run.algorithm for run in found} == {"ippo", "mappo"}
+    assert len({run.name for run in found}) == len(found) == len(environments.map_names()) * 2 * 3
 
 
 @pytest.mark.parametrize(
