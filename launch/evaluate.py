@@ -25,6 +25,7 @@ app.define_sc2_flag()
 app.define_seed_flag()
 app.define_store_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
+flags.DEFINE_bool("best", False, "With --root_dir, the policy that evaluated best instead.")
 flags.DEFINE_string("model_uri", None, "Instead of that, a policy in MLflow's registry: models:/NAME@champion.")
 flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Or a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
@@ -62,6 +63,8 @@ def _check_flags() -> None:
             "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"
             " MLflow's registry, and --policy=NAME with --map=NAME"
         )
+    if FLAGS.best and not FLAGS.root_dir:
+        raise app.BadInput("--best: chooses among the policies of a training run; add --root_dir=DIR or drop it")
     if FLAGS.policy:
         if not FLAGS.map:
             raise app.BadInput(f"--policy={FLAGS.policy} needs a map; add for example --map=3m")
@@ -83,7 +86,7 @@ def _team() -> "Team":
     from tf_marl.experiments import teams
 
     if FLAGS.root_dir:
-        return teams.trained(FLAGS.root_dir)
+        return teams.trained(FLAGS.root_dir, FLAGS.best)
     if FLAGS.model_uri:
         return teams.registered(FLAGS.model_uri, app.tracking_uri())
     app.read_gin(FLAGS.gin_file, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)

@@ -72,6 +72,11 @@ def closed_port():
         ("launch.evaluate", [], "--root_dir"),
         ("launch.evaluate", ["--root_dir=.", "--policy=nearest"], "give one of --root_dir"),
         ("launch.evaluate", ["--policy=nearest"], "needs a map"),
+        (
+            "launch.evaluate",
+            ["--policy=nearest", "--map=3m", "--best"],
+            "--best: chooses among the policies of a training",
+        ),
         ("launch.evaluate", ["--policy=clever", "--map=3m"], "--policy=clever"),
         ("launch.evaluate", ["--root_dir=.", "--episodes=0"], "flag --episodes=0"),
         ("launch.evaluate", ["--root_dir=."], "holds no config.gin"),

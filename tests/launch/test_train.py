@@ -202,6 +202,9 @@ def test_the_best_policy_is_registered_and_decides_as_when_it_was_trained(finish
     ).json()
     assert (played["algorithm"], played["map"]) == ("ippo", "3m")
     assert played["env_steps"] == int(version.tags["env_steps"])
+    of_run = warm_launch("launch.evaluate", f"--root_dir={finished.store.root_dir}", "--best", "--json").json()
+    assert of_run["battle_won_mean"] == played["battle_won_mean"]
+    assert of_run["env_steps"] == played["env_steps"]
 
     exported = warm_launch(
         "launch.export", f"--root_dir={finished.store.root_dir}", f"--out={tmp_path}", "--json"

@@ -27,13 +27,16 @@ class Team(NamedTuple):
     facts: dict[str, Any]  # what is known of it: env steps of training, algorithm, map
 
 
-def trained(root_dir: str) -> Team:
-    """Returns the newest team of a training run, which plays greedily.
+def trained(root_dir: str, best: bool) -> Team:
+    """Returns the team of a training run, which plays greedily.
 
+    Args:
+        root_dir: folder of the run.
+        best: whether it is the one that evaluated best, not the newest.
     Raises:
         ValueError: the folder holds no run that this code can play; names it.
     """
-    world, agent, env_steps = runs.load_run(root_dir, best=False)
+    world, agent, env_steps = runs.load_run(root_dir, best)
     name = f"{pathlib.Path(root_dir).resolve().name} after {env_steps:,} env steps"
     return Team(name, world, agent.watched_policy, {"env_steps": env_steps})
 
