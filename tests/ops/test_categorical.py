@@ -95,10 +95,10 @@ def test_log_prob_and_its_gradient_are_those_of_tfp(rng, random_team, samples):
     logits = tf.convert_to_tensor(logits)
     action = tf.constant(rng.integers(avail.shape[-1], size=(*samples, *avail.shape[:-1])), tf.int32)
     found = []
-    for distribution in (categorical.Categorical, tfd.Categorical):
+    for distribution in (categorical.distribution, tfd.Categorical):
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            log_prob = distribution(logits=logits, dtype=tf.int32).log_prob(action)
+            log_prob = distribution(logits=logits).log_prob(action)
         found.append((log_prob, tape.gradient(log_prob, logits)))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *found)
     assert not np.isclose(found[0][1], 0.0).all()

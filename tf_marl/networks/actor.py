@@ -83,4 +83,4 @@ class Actor(network.Network):
         """
         available = observation["avail_actions"]
         rows = tf.gather(tf.reshape(available, [-1, available.shape[-1]]), decisions)
-        return categorical.Categorical(logits=categorical.mask_logits(self._head(features), rows), dtype=tf.int32)
+        return categorical.distribution(categorical.mask_logits(self._head(features), rows))

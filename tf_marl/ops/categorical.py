@@ -24,15 +24,23 @@ def mask_logits(logits: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
     return tf.where(avail_actions, logits, MASKED_LOGIT)
 
 
-class Categorical(tfd.Categorical):
-    """Represents policies over actions; logits must be finite.
-
-    It differs from TFP's distribution in speed alone: there `log_prob` is a cross-entropy, which uses one core.
-    """
+class _Categorical(tfd.Categorical):
+    """Differs from TFP's distribution in speed alone: there `log_prob` is a cross-entropy, which uses one core."""
 
     def _log_prob(self, value):
         log_probs = tf.nn.log_softmax(self._logits_parameter_no_checks())
         return tf.reduce_sum(log_probs * tf.one_hot(value, log_probs.shape[-1], dtype=log_probs.dtype), axis=-1)
+
+
+def distribution(logits: tf.Tensor) -> tfd.Categorical:
+    """Returns policies over actions.
+
+    Args:
+        logits: [..., A], masked, and finite.
+    Returns:
+        A categorical distribution with batch shape [...] over A actions; its samples are int32.
+    """
+    return _Categorical(logits=logits, dtype=tf.int32)
 
 
 def team_distribution(logits: tf.Tensor) -> tfd.Independent:
@@ -43,7 +51,7 @@ def team_distribution(logits: tf.Tensor) -> tfd.Independent:
     Returns:
         A distribution with batch shape [...] and event shape [N]; its samples are int32 [..., N].
     """
-    return tfd.Independent(Categorical(logits=logits, dtype=tf.int32), reinterpreted_batch_ndims=1)
+    return tfd.Independent(distribution(logits), reinterpreted_batch_ndims=1)
 
 
 def agent_distribution(team: tfd.Independent) -> tfd.Categorical:
