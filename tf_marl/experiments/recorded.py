@@ -230,7 +230,7 @@ class RecordedRun:
         watch = None
         if self._status == "FINISHED":
             tell("keeping the best policy ...")
-            if register or self.trainer.world.compiles:  # StarCraft II would take an hour
+            if register or self.trainer.world.compiles:  # StarCraft II would take long
                 self._evaluate_best(register)
             if replay:
                 watch = self._keep_replay()

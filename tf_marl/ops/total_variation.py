@@ -289,8 +289,8 @@ def joint_tv_monte_carlo(old: Team, new: Team, num_samples: int, seed: tf.Tensor
 
     def turn(i: tf.Tensor, total: tf.Tensor, total_of_squares: tf.Tensor):
         turn_seed = tf.random.experimental.stateless_fold_in(seed, i)
-        # One uniform number per action, looked up in the distribution function, is a tenth of the work of
-        # `tf.random.stateless_categorical`, which draws a number for each possible action.
+        # One uniform number per action, looked up in the distribution function; `tf.random.stateless_categorical` draws
+        # a number for each possible action.
         uniform = tf.random.stateless_uniform([rows, per_turn], turn_seed, dtype=old_log_prob.dtype)
         action = tf.searchsorted(cumulative, uniform * cumulative[:, -1:], side="right")
         joint_log_ratio = tf.gather(log_ratio, action, batch_dims=1)
