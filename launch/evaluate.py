@@ -2,6 +2,7 @@
 
 tf-marl evaluate --root_dir=DIR
 tf-marl evaluate --model_uri=models:/tf_marl.ippo.3m@champion
+tf-marl evaluate --saved_model=exported/1015808
 tf-marl evaluate --policy=focus_fire --map=3m --replay=battle.html
 """
 
@@ -27,6 +28,7 @@ app.define_store_flag()
 flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest policy plays, greedily.")
 flags.DEFINE_bool("best", False, "With --root_dir, the policy that evaluated best instead.")
 flags.DEFINE_string("model_uri", None, "Instead of that, a policy in MLflow's registry: models:/NAME@champion.")
+flags.DEFINE_string("saved_model", None, "Or an exported policy: DIR/VERSION, as `tf-marl export` writes it.")
 flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Or a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
 flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
@@ -58,10 +60,10 @@ def main() -> int:
 
 def _check_flags() -> None:
     """Checks what can be without TensorFlow. Raises BadInput: flags are missing or do not go together; names them."""
-    if sum(bool(FLAGS[name].value) for name in ("root_dir", "model_uri", "policy")) != 1:
+    if sum(bool(FLAGS[name].value) for name in ("root_dir", "model_uri", "saved_model", "policy")) != 1:
         raise app.BadInput(
             "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"
-            " MLflow's registry, and --policy=NAME with --map=NAME"
+            " MLflow's registry, --saved_model=DIR/VERSION, an exported one, and --policy=NAME with --map=NAME"
         )
     if FLAGS.best and not FLAGS.root_dir:
         raise app.BadInput("--best: chooses among the policies of a training run; add --root_dir=DIR or drop it")
@@ -89,6 +91,8 @@ def _team() -> "Team":
         return teams.trained(FLAGS.root_dir, FLAGS.best)
     if FLAGS.model_uri:
         return teams.registered(FLAGS.model_uri, app.tracking_uri())
+    if FLAGS.saved_model:
+        return teams.exported(FLAGS.saved_model)
     app.read_gin(FLAGS.gin_file, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
     return teams.scripted(FLAGS.policy, FLAGS.seed)
 

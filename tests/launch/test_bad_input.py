@@ -82,6 +82,7 @@ def closed_port():
         ("launch.evaluate", ["--root_dir=."], "holds no config.gin"),
         ("launch.evaluate", ["--root_dir=/nowhere/at/all"], "holds no config.gin"),
         ("launch.evaluate", ["--model_uri="], "give one of --root_dir"),
+        ("launch.evaluate", ["--saved_model=.", "--map=3m"], "--map: a trained team"),
         ("launch.export", ["--out=out"], "give --root_dir=DIR"),
         ("launch.export", ["--root_dir=.", "--out="], "--out=DIR"),
         ("launch.export", ["--root_dir=.", "--out=out"], "holds no config.gin"),
@@ -291,7 +292,7 @@ def test_the_configuration_of_a_stranger_s_run_is_only_settings(module, line, sa
     ("module", "flags"),
     [
         ("launch.train", ["gin_file", "gin_bindings", "root_dir", "seed", "tracking_uri", "experiment", "run_name"]),
-        ("launch.evaluate", ["root_dir", "model_uri", "policy", "map", "episodes", "seed", "replay"]),
+        ("launch.evaluate", ["root_dir", "model_uri", "saved_model", "policy", "map", "episodes", "seed", "replay"]),
         ("launch.baselines", ["map", "episodes", "out"]),
         ("launch.benchmark", ["what", "map", "num_envs", "repeats", "gin_file", "gin_bindings"]),
     ],

@@ -209,6 +209,12 @@ def test_the_best_policy_is_registered_and_decides_as_when_it_was_trained(finish
     exported = warm_launch(
         "launch.export", f"--root_dir={finished.store.root_dir}", f"--out={tmp_path}", "--json"
     ).json()
+    of_export = warm_launch("launch.evaluate", f"--saved_model={exported['saved_model']}", "--json").json()
+    assert of_export == played
+    refused = warm_launch("launch.evaluate", f"--saved_model={tmp_path}")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert f"--saved_model={tmp_path}: holds no signature.json" in refused.stderr
+
     inputs = {
         "obs": np.random.default_rng(0).normal(size=(64, 30)).astype(np.float32),
         "avail_actions": np.ones([64, 9], bool),

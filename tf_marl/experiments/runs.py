@@ -78,22 +78,41 @@ def load_model(model_uri: str, tracking_uri: str) -> "tuple[ServedPolicy, World,
         model_uri: MLflow's address of the model.
         tracking_uri: address of the store that has it.
     Returns:
-        The policy, the world that it is for, and facts about it: `env_steps` that it trained for, and the
-        `training_facts` of its run.
+        What `load_export` returns of it.
     Raises:
         ValueError: no such model, or none that tf_marl logged.
     """
-    from tf_marl import environments, export, tracking
+    from tf_marl import tracking
 
     with tempfile.TemporaryDirectory() as folder:
         try:
             model = tracking.download(model_uri, tracking_uri, pathlib.Path(folder))
-            page = export.read_page(model)
-            facts = page["training"] | {"env_steps": page["env_steps"]}
-            world = environments.make(**facts["environment"])
-            return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
         except Exception as error:
             raise ValueError(f"{model_uri}: {first_line(error)}") from error
+        return load_export(model, model_uri)
+
+
+def load_export(model: pathlib.Path, name: str) -> "tuple[ServedPolicy, World, dict[str, Any]]":
+    """Loads an exported policy.
+
+    Args:
+        model: the SavedModel's folder.
+        name: what errors call it.
+    Returns:
+        The policy, the world that it is for, and facts about it: `env_steps` that it trained for, and the
+        `training_facts` of its run.
+    Raises:
+        ValueError: the folder holds no policy that tf_marl exported.
+    """
+    from tf_marl import environments, export
+
+    try:
+        page = export.read_page(model)
+        facts = page["training"] | {"env_steps": page["env_steps"]}
+        world = environments.make(**facts["environment"])
+        return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
+    except Exception as error:
+        raise ValueError(f"{name}: {first_line(error)}") from error
 
 
 def algorithm_and_map() -> tuple[str, str]:

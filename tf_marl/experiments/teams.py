@@ -1,4 +1,4 @@
-"""Teams that play and are not trained: of a run, of MLflow's registry, or by a script; and how well they do."""
+"""Teams that play and are not trained: of a run, of MLflow's registry, exported, or by a script; and how they do."""
 
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,9 +50,23 @@ def registered(model_uri: str, tracking_uri: str) -> Team:
     Raises:
         ValueError: the store has no such model, or none that tf_marl logged.
     """
-    policy, world, facts = runs.load_model(model_uri, tracking_uri)
-    name = f"{model_uri}, after {facts['env_steps']:,} env steps"
-    return Team(name, world, policy, {key: facts[key] for key in ("algorithm", "map", "env_steps")})
+    return _served(model_uri, *runs.load_model(model_uri, tracking_uri))
+
+
+def exported(saved_model: str) -> Team:
+    """Returns a team that was exported, which plays greedily.
+
+    Args:
+        saved_model: the SavedModel's folder, DIR/VERSION.
+    Raises:
+        ValueError: the folder holds no policy that tf_marl exported; names it.
+    """
+    return _served(saved_model, *runs.load_export(pathlib.Path(saved_model), f"--saved_model={saved_model}"))
+
+
+def _served(name: str, policy: "tf_policy.TFPolicy", world: "World", facts: dict[str, Any]) -> Team:
+    known = {key: facts[key] for key in ("algorithm", "map", "env_steps")}
+    return Team(f"{name}, after {facts['env_steps']:,} env steps", world, policy, known)
 
 
 def scripted(script: str, seed: int) -> Team:
