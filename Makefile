@@ -46,8 +46,8 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP)
-	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS); done
+bench: $(STAMP)  ## ARGS=--table=FILE.md puts the speeds into a table
+	@for what in env collect train smac_api; do $(BIN)/python -m launch.benchmark --what=$$what --map=$(MAP) $(ARGS) || exit; done
 
 docs: $(STAMP)  ## the site, in docs/_build/html
 	@rm -rf docs/api docs/_build docs/_outside  # pages of modules that are no more

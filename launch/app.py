@@ -193,6 +193,21 @@ def writable_folder(path: str | pathlib.Path, flag: str = "root_dir") -> pathlib
     return folder
 
 
+def writable_file(path: str, flag: str) -> pathlib.Path:
+    """Returns a file's absolute path, after making its folder if need be.
+
+    Args:
+        path: of the file.
+        flag: whose value it is.
+    Raises:
+        BadInput: no file can be written there.
+    """
+    file = writable_folder(pathlib.Path(path).parent, flag) / pathlib.Path(path).name
+    if file.is_dir():
+        raise BadInput(f"--{flag}={path}: is a folder; name a file")
+    return file
+
+
 def read_gin(files: Iterable[str], bindings: Iterable[str], needs_agent: bool = True) -> None:
     """Reads the configuration; call `import_quietly` first, which makes the names known.
 

@@ -29,6 +29,7 @@ flags.DEFINE_string("map", "2s3z", "SMAC map.")
 flags.DEFINE_integer("num_envs", 128, "Environments side by side; smac_api has one.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed repetitions, after one that compiles.", lower_bound=1)
 flags.DEFINE_string("out", None, "With --what=export: the folder to write to.")
+flags.DEFINE_string("table", None, "Markdown file of a table of speeds, which the result is put into.")
 flags.DEFINE_bool("profile", False, "With --what=env: what the battle, observing it and choosing actions each take.")
 
 
@@ -40,6 +41,9 @@ def main() -> int:
     if exports != bool(FLAGS.out):
         raise app.BadInput("--out=DIR names the folder that --what=export writes to; give both or neither")
     out = app.writable_folder(FLAGS.out, "out") if FLAGS.out else None
+    if FLAGS.table and exports:
+        raise app.BadInput("--table: --what=export times nothing; drop one of them")
+    table = app.writable_file(FLAGS.table, "table") if FLAGS.table else None
     app.import_quietly(keeps_programs=False)  # compiling is timed
     import gin
 
@@ -63,7 +67,10 @@ def main() -> int:
     else:
         result = {"what": FLAGS.what, **result, "repeats": FLAGS.repeats}
         result |= benchmark.measure(FLAGS.what, subject, FLAGS.seed, FLAGS.repeats, FLAGS.profile)
-        print("\n".join(_summary(result)))
+        print("\n".join(_summary(result)), flush=True)
+        if table:
+            with app.bad_input():
+                benchmark.add_to_table(table, result)
     app.print_json(result)
     return 0
 

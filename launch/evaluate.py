@@ -6,7 +6,6 @@ tf-marl evaluate --saved_model=exported/1015808
 tf-marl evaluate --policy=focus_fire --map=3m --replay=battle.html
 """
 
-import pathlib
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -40,7 +39,7 @@ flags.DEFINE_string(
 def main() -> int:
     """Plays the episodes and says how they went. Returns the exit code."""
     _check_flags()
-    replay = _replay_file(FLAGS.replay) if FLAGS.replay else None
+    replay = app.writable_file(FLAGS.replay, "replay") if FLAGS.replay else None
     app.import_quietly()
     from tf_marl.experiments import teams
 
@@ -95,14 +94,6 @@ def _team() -> "Team":
         return teams.exported(FLAGS.saved_model)
     app.read_gin(FLAGS.gin_file, [*FLAGS.gin_bindings, f'environment.map_name = "{FLAGS.map}"'], needs_agent=False)
     return teams.scripted(FLAGS.policy, FLAGS.seed)
-
-
-def _replay_file(name: str) -> pathlib.Path:
-    """Returns where the replay goes; its folder is made if need be. Raises BadInput: it cannot go there."""
-    path = app.writable_folder(pathlib.Path(name).parent, "replay") / pathlib.Path(name).name
-    if path.is_dir():
-        raise app.BadInput(f"--replay={name}: is a folder; name a file")
-    return path
 
 
 if __name__ == "__main__":

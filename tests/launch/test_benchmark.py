@@ -37,6 +37,36 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
     assert 0 < slowest <= result["env_steps_per_second"] <= fastest
 
 
+def test_speeds_are_put_into_one_table(warm_launch, tmp_path):
+    table = tmp_path / "speeds.md"
+
+    def measure(what, map_name):
+        small = ("--num_envs=4", "--repeats=1", "--gin_bindings=train.rollout_steps = 8")
+        result = warm_launch(
+            "launch.benchmark", f"--what={what}", f"--map={map_name}", *small, f"--table={table}", "--json"
+        ).json()
+        return f"{float(format(result['env_steps_per_second'], '.3g')):,.0f}"
+
+    def cells():
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.read_text().splitlines()]
+
+    first, second = measure("env", "3m"), measure("env", "2s3z")
+    collected = measure("collect", "3m")
+    title, _, *rows = cells()
+    assert title[:4] == ["map", "environments", "env", "collect"]
+    assert [row[:4] for row in rows] == [["3m", "4", first, collected], ["2s3z", "4", second, ""]]
+    again = measure("collect", "3m")
+    assert [row[:4] for row in cells()[2:]] == [["3m", "4", first, again], ["2s3z", "4", second, ""]]
+
+    table.write_text(table.read_text().replace(rows[0][-1], "an0ther"))
+    last = measure("collect", "3m")
+    assert [row[:4] for row in cells()[2:]] == [["3m", "4", "", last], ["2s3z", "4", second, ""]]
+    table.write_text("a letter")
+    refused = warm_launch("launch.benchmark", "--what=env", "--num_envs=4", "--repeats=1", f"--table={table}")
+    assert (refused.code, table.read_text()) == (2, "a letter")
+    assert f"--table={table}: holds no table of speeds" in refused.stderr
+
+
 def test_a_learner_that_is_not_ppo_is_timed_as_a_whole(warm_launch):
     small = ("--map=3m", "--num_envs=4", "--repeats=1", "--gin_bindings=train.rollout_steps = 8")
     outcome = warm_launch("launch.benchmark", "--what=train", "--gin_file=reinforce.gin", *small, "--json")

@@ -17,12 +17,13 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from tf_marl import environments
+from tf_marl import environments, tracking
 from tf_marl.agents.learner import Rollout
 from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.compile import graph, shards, stablehlo
 from tf_marl.environments.smac_api import CombatEnv
 from tf_marl.environments.world import CompiledWorld
+from tf_marl.experiments import tables
 from tf_marl.training import Trainer, memory
 
 Work = Callable[[], float]  # does a piece of work, and returns how many env steps it took
@@ -342,3 +343,31 @@ def measure(what: str, subject: Any, seed: int, repeats: int, profiles: bool) ->
     if what == "train":
         result |= parts(subject, seed, repeats)
     return result
+
+
+def add_to_table(path: pathlib.Path, result: dict[str, Any]) -> None:
+    """Puts a speed into a Markdown table with a row per map and number of environments and a column per kind of work.
+
+    Other speeds in that row stay if they are of the same commit.
+
+    Args:
+        path: the table's file; made if need be.
+        result: what `measure` returned, with `what`, `map` and `num_envs`.
+    Raises:
+        OSError: the file cannot be read or written.
+        ValueError: the file holds something else; names it.
+    """
+    columns = ["map", "environments", *KINDS, "commit"]
+    title, rows = columns, {}
+    if path.exists():
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in path.read_text("utf-8").splitlines()]
+        title = lines[0] if lines else []
+        rows = {(row[0], row[1]): row for row in lines[2:]}
+    if title != columns:
+        raise ValueError(f"--table={path}: holds no table of speeds; name another file")
+    key, commit = (result["map"], str(result["num_envs"])), tracking.git_commit()
+    row = rows.get(key, [""])
+    if row[-1] != commit:
+        row = [*key, *[""] * len(KINDS), commit]
+    row[columns.index(result["what"])] = f"{float(format(result['env_steps_per_second'], '.3g')):,.0f}"
+    path.write_text(tables.markdown(columns, (rows | {key: row}).values()) + "\n", "utf-8")
