@@ -7,6 +7,8 @@ import pathlib
 
 from absl import flags
 
+from tf_marl.places import STORE_FOLDER
+
 from . import app
 
 FLAGS = flags.FLAGS
@@ -15,6 +17,9 @@ COLUMNS = ("algorithm", "map", "rule")
 
 app.define_json_flag()
 flags.DEFINE_string("sweep", None, "Folder of the sweep's runs.csv and curves.csv.", required=True)
+flags.DEFINE_string(
+    "baselines", None, "Table of scripted teams; by default that of `tf-marl baselines`, if it is there."
+)
 flags.DEFINE_string("out", None, "Folder for the report; by default the folder report in that of the sweep.")
 for column in COLUMNS:
     flags.DEFINE_multi_string(column, [], f"Reports only on runs with this {column}; repeats.")
@@ -27,6 +32,11 @@ def main() -> int:
         raise app.BadInput(
             f"--sweep={FLAGS.sweep}: there is no runs.csv in it; tf-marl sweep --out={FLAGS.sweep} writes it"
         )
+    baselines = pathlib.Path(FLAGS.baselines or STORE_FOLDER / "results" / "baselines" / "win_rates.csv")
+    if FLAGS.baselines and not baselines.is_file():
+        raise app.BadInput(f"--baselines={FLAGS.baselines}: is no file; tf-marl baselines writes win_rates.csv")
+    import pandas as pd
+
     from tf_marl.experiments import report, sweep
 
     tables = sweep.open_tables(source)
@@ -39,7 +49,8 @@ def main() -> int:
             runs, curves = runs[runs[column].isin(wanted)], curves[curves[column].isin(wanted)]
     folder = app.writable_folder(FLAGS.out or source / "report", "out")
     with app.bad_input(f"--sweep={FLAGS.sweep}: ", ValueError):
-        files = report.write_report(runs, curves, folder)
+        scripted = pd.read_csv(baselines) if baselines.is_file() else None
+        files = report.write_report(runs, curves, folder, scripted)
     print((folder / "report.md").read_text("utf-8").split("\n![")[0].rstrip())
     print(f"written to {folder}")
     app.print_json({"out": str(folder), "files": [path.name for path in files]})

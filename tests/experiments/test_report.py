@@ -130,3 +130,23 @@ def test_no_runs_are_refused(tmp_path):
     runs, curves = made_up(*ALL)
     with pytest.raises(ValueError, match="there are no such runs"):
         report.write_report(runs[:0], curves[:0], tmp_path)
+
+
+def test_win_rates_are_told_beside_published_ones_and_scripted_teams(written):
+    published = report.published_win_rates()
+    assert published["3m", "ippo"] == 1
+    assert published["corridor", "mappo"] == 0.9906  # without recurrence; 0 with it
+    assert published["MMM2", "ippo"] == 0.9414  # after 25 million env steps, 0.8125 after 10
+    names = ["3m", "corridor", "MMM2", "5m_vs_6m"]
+    ours = {"3m": 1.0, "corridor": 0.5, "MMM2": 0.25, "5m_vs_6m": 0.125}
+    runs, curves = made_up(("ippo", "0.2"))
+    runs = pd.concat([runs[runs["map"] == "3m"].assign(map=name) for name in names], ignore_index=True)
+    runs["eval/battle_won_mean"] = runs["map"].map(ours)
+    scripted = pd.DataFrame({"map": ["3m", "3m"], "policy": ["random", "nearest"], "battle_won_mean": [0.0, 0.5]})
+    maps = report.of_maps(runs.assign(label="ippo"), curves.assign(label="ippo"), scripted).set_index("map")
+    assert maps.published.to_dict() == {name: published[name, "ippo"] for name in names}
+    assert maps.scripted["3m"] == 0.5
+    assert np.isnan(maps.scripted["MMM2"])
+    agrees = report.agreement(maps.reset_index()).iloc[0]
+    assert (agrees.maps, agrees.rank_correlation) == (4, 1)  # published: 1, 0.975, 0.94 and 0.72
+    assert agrees.difference == pytest.approx(np.mean([ours[name] - published[name, "ippo"] for name in names]))

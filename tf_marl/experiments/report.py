@@ -12,6 +12,7 @@ import json
 import pathlib
 import shlex
 from collections.abc import Iterable
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ _THRESHOLDS = np.linspace(0.0, 1.0, 21)  # of performance profiles
 _SHARES = np.linspace(0.05, 1.0, 20)  # of each map's env steps, for sample efficiency over maps
 
 
-def write_report(runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path) -> list[pathlib.Path]:
+def write_report(
+    runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path, scripted: pd.DataFrame | None = None
+) -> list[pathlib.Path]:
     """Writes the report on training runs.
 
     Args:
@@ -45,6 +48,8 @@ def write_report(runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path)
         curves: the rows of its table `curves` that belong to them.
         folder: an existing folder, for `report.md`, `maps.csv` and `.tex`, `aggregates.csv` and `.tex`,
             `improvement.csv` and `.tex`, `marl_eval.json` and the plots.
+        scripted: win rates of scripted teams, as `baselines` measures them: columns `map`, `policy` and
+            `battle_won_mean`. None leaves them out.
     Returns:
         The paths of all files.
     Raises:
@@ -54,7 +59,7 @@ def write_report(runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path)
         raise ValueError("there are no such runs")
     runs, curves = _labelled(runs), _labelled(curves)
     curves = curves[curves[WON].notna()]
-    maps = of_maps(runs, curves)
+    maps = of_maps(runs, curves, scripted)
     aggregates, improvement = over_maps(runs), pairs(runs)
     files = []
     for name, table in (("maps", maps), ("aggregates", aggregates), ("improvement", improvement)):
@@ -74,18 +79,35 @@ def write_report(runs: pd.DataFrame, curves: pd.DataFrame, folder: pathlib.Path)
     return files
 
 
-def of_maps(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def published_win_rates() -> pd.Series:
+    """Returns what the authors of MAPPO published of their IPPO and MAPPO in StarCraft II (Yu et al. 2022).
+
+    Returns:
+        Mean win rates by (map, algorithm); of recurrent and feed-forward networks the one that won more, at the
+        largest number of env steps.
+    """
+    with resources.files("tf_marl").joinpath("data/win_rates_smac_published.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file, comment="#").sort_values("env_steps")
+    last = table.groupby(["map", "algorithm", "network"]).battle_won_mean.last()
+    return last.groupby(["map", "algorithm"]).max()
+
+
+def of_maps(runs: pd.DataFrame, curves: pd.DataFrame, scripted: pd.DataFrame | None = None) -> pd.DataFrame:
     """Computes what each algorithm's runs came to on each map.
 
     Args:
         runs: rows of the table `runs`, with the column `label`.
         curves: rows of the table `curves` at evaluations, with the column `label`.
+        scripted: win rates of scripted teams, as `write_report` takes them.
     Returns:
         A row for each map and label: the last evaluation's win rate (median, interquartile mean and its interval) and
-        return, the best policy's win rate in fresh episodes, env steps to some win rates (the median over runs, nan if
+        return, the best policy's win rate in fresh episodes, the published win rate of that algorithm in StarCraft II
+        and the best scripted team's here (nan if not known), env steps to some win rates (the median over runs, nan if
         fewer than half get there), number of seeds, env steps, minutes of training on the cores that a run had, and the
         command of the first run.
     """
+    published = published_win_rates()
+    by_script = pd.Series(dtype=float) if scripted is None else scripted.groupby("map").battle_won_mean.max()
     rows = []
     for (map_name, label), group in runs.groupby(["map", "label"], sort=False):
         won = estimate(statistics.interquartile_mean, [group[WON]])
@@ -105,6 +127,8 @@ def of_maps(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
                 "won_low": won.low,
                 "won_high": won.high,
                 "best_won": group[BEST_WON].median() if BEST_WON in group else np.nan,
+                "published": published.get((map_name, _base(first.algorithm)), np.nan),
+                "scripted": by_script.get(map_name, np.nan),
                 "return_median": group[RETURN].median(),
                 **reached,
                 "minutes": group.seconds.median() / 60.0,
@@ -181,6 +205,30 @@ def marl_eval(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
         name = run["label"].replace(",", "")
         tasks.setdefault(run["map"], {}).setdefault(name, {})[f"seed_{run['seed']}"] = steps
     return {"smac": tasks}
+
+
+def agreement(maps: pd.DataFrame) -> pd.DataFrame:
+    """Compares median win rates with the published ones over maps.
+
+    Args:
+        maps: what `of_maps` returned.
+    Returns:
+        A row for each label with at least three maps whose published win rate is known: the number of these maps,
+        Spearman's rank correlation `rank_correlation` (nan if one side is constant), and the mean of ours minus the
+        published, `difference`.
+    """
+    rows = []
+    for label, group in maps[maps.published.notna()].groupby("algorithm", sort=False):
+        if len(group) >= 3:
+            rho = group.won_median.rank().corr(group.published.rank())
+            difference = (group.won_median - group.published).mean()
+            rows.append({"algorithm": label, "maps": len(group), "rank_correlation": rho, "difference": difference})
+    return pd.DataFrame(rows, columns=["algorithm", "maps", "rank_correlation", "difference"])
+
+
+def _base(algorithm: str) -> str:
+    """Returns the name of the published algorithm that a gin file's belongs to: ippo of paper/ippo and ippo_rnn."""
+    return algorithm.removeprefix("paper/").removesuffix("_rnn")
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
@@ -325,10 +373,13 @@ def _page(
         "",
         "Won is the share of greedy battles won in the last evaluation: the median over seeds, the interquartile mean",
         "(IQM) with its 95% interval (stratified bootstrap). Best is the best policy's share in fresh episodes, the",
-        "median over seeds. Steps to 80% is the median over seeds of the env steps at the first such evaluation.",
+        "median over seeds. Published is StarCraft II's (Yu et al. 2022, the better of recurrent and feed-forward",
+        "networks); scripted is the best scripted team's here. Steps to 80% is the median over seeds of the env steps",
+        "at the first such evaluation.",
         "",
     ]
-    titles = ["map", "algorithm", "seeds", "env steps", "won", "IQM", "best", "return", "steps to 80%", "minutes"]
+    titles = ["map", "algorithm", "seeds", "env steps", "won", "IQM", "best"]
+    titles += ["published", "scripted", "return", "steps to 80%", "minutes"]
     rows = [
         [
             row["map"],
@@ -338,6 +389,8 @@ def _page(
             _share(row["won_median"]),
             _interval(row["won_iqm"], row["won_low"], row["won_high"]),
             _share(row["best_won"]),
+            _share(row["published"]),
+            _share(row["scripted"]),
             f"{row['return_median']:.1f}",
             "" if np.isnan(row["steps_to_0.8"]) else f"{row['steps_to_0.8']:,.0f}",
             f"{row['minutes']:.1f}",
@@ -345,6 +398,18 @@ def _page(
         for row in maps.to_dict("records")
     ]
     lines += [markdown(titles, rows), "", "`maps.csv` has the rest, with the command of each first run.", ""]
+    if len(agrees := agreement(maps)):
+        rows = [
+            [row.algorithm, row.maps, _share(row.rank_correlation), f"{row.difference:+.2f}"]
+            for row in agrees.itertuples()
+        ]
+        lines += [
+            "## Beside published win rates",
+            "",
+            "Over maps: Spearman's rank correlation of ours, the median over",
+        ]
+        lines += ["seeds, with the published ones, and the mean of ours minus theirs.", ""]
+        lines += [markdown(["algorithm", "maps", "rank correlation", "difference"], rows), ""]
     if len(aggregates):
         lines += ["## Over maps", "", f"Over the {aggregates.maps.iloc[0]} maps that all have.", ""]
         table = aggregates.pivot_table(index="algorithm", columns="statistic", values="value", sort=False)
