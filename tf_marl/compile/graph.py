@@ -9,14 +9,30 @@ not to the functions that it calls.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # what TensorFlow's own loops ask; nothing public tells it
 
 function = functools.partial(tf.function, autograph=False)
 
-# Converts the loops and conditions of one function to TensorFlow's, but not those of the functions that it calls.
-converted = functools.partial(tf.autograph.to_graph, recursive=False)
+
+def converted(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function whose loops and conditions are TensorFlow's, but not those of the functions that it calls.
+
+    It is converted at its first call: a conversion takes tenths of a second, and most commands need few of them.
+
+    Args:
+        plain: a Python function, in which a loop or condition depends on a tensor.
+    """
+    convert = functools.cache(lambda: tf.autograph.to_graph(plain, recursive=False))
+
+    @functools.wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return convert()(*args, **kwargs)
+
+    return call
 
 
 def is_for_xla() -> bool:
