@@ -122,7 +122,7 @@ def _factory(backend: str) -> "Callable[..., World]":
     return factory
 
 
-def resolve(map_name: Map, backend: str) -> tuple[str, str]:
+def resolve(map_name: Map, backend: str = "combat") -> tuple[str, str]:
     """Returns the backend and the map's name in it, as `make` understands its arguments of these names.
 
     Args:

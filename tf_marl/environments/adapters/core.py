@@ -24,6 +24,7 @@ from tf_marl.environments.adapters import worker
 from tf_marl.environments.processes import workers
 from tf_marl.environments.processes.world import ProcessWorld
 
+PYTHON = "TF_MARL_PYTHON"  # environment variable: the interpreter that runs environments of others
 _Names = Annotated[
     list[str], pydantic.BeforeValidator(lambda names: list(names) if isinstance(names, tuple) else names)
 ]
@@ -42,7 +43,7 @@ class Settings:
         outcomes: names of booleans in the infos, such as "is_success". They tell how an episode ended; the first one
             ranks policies. An episode has an outcome if the last info of any agent says so.
         envs_per_process: how many environments one process plays; None spreads them over all cores.
-        python: the interpreter that runs the environments; None is this one.
+        python: the interpreter that runs the environments; None is $TF_MARL_PYTHON, or this one.
         launch_seconds: how long a process may take to start and to show its first observations.
         step_seconds: how long a process may take for a step of all its environments. One that takes longer counts as
             hanging, and is ended.
@@ -131,7 +132,7 @@ class Adapted(ProcessWorld):
         patience = workers.Patience(
             settings.launch_seconds, settings.step_seconds, settings.max_failures, settings.pause_seconds
         )
-        super().__init__(num_envs, -(-num_envs // per_process), _program(name, settings.python), of_player, patience)
+        super().__init__(num_envs, -(-num_envs // per_process), _program(name, _python(settings)), of_player, patience)
 
     def tags(self) -> dict[str, str]:
         """Returns the package that the environment is of, with its version."""
@@ -157,7 +158,7 @@ def make(backend: str, known: Sequence[str], name: str, num_envs: int, seed: int
         ValueError: there is no such environment, it cannot be played, or an option is unknown or has a wrong value.
     """
     settings = Settings(**options)
-    about = _describe(json.dumps(_environment(backend, name, settings)), settings.python, settings.launch_seconds)
+    about = _describe(json.dumps(_environment(backend, name, settings)), _python(settings), settings.launch_seconds)
     if error := about.get("error"):
         if about["unknown"]:
             there = f"{backend} has, among others: {', '.join(known)}; pip install 'tf_marl[worlds]' installs these"
@@ -173,9 +174,28 @@ def _environment(backend: str, name: str, settings: Settings) -> dict[str, Any]:
     return {"backend": backend, "name": name, "env_kwargs": settings.env_kwargs}
 
 
+def _python(settings: Settings) -> str | None:
+    """Returns the interpreter that runs the environments; None is this one."""
+    return settings.python or os.environ.get(PYTHON)
+
+
 def _program(name: str, python: str | None) -> workers.Program:
     """Returns what the processes run: the environment's name is for messages, the interpreter as in `Settings`."""
     return workers.Program(worker.__file__, f"{name}: process", python, {"PYGAME_HIDE_SUPPORT_PROMPT": "1"})
+
+
+def imported(backend: str, name: str) -> str | None:
+    """Returns the module that making an environment imports; None where it is one of the packages known here.
+
+    Args:
+        backend: of the environment.
+        name: of the environment, as its backend takes it.
+    """
+    if backend == "gymnasium":
+        return name.rpartition(":")[0] or None
+    if backend != "pettingzoo" or (name.startswith("mpe2.") and ":" not in name):
+        return None
+    return name.partition(":")[0]
 
 
 @functools.lru_cache
@@ -202,7 +222,10 @@ def _describe(environment: str, python: str | None, seconds: float) -> dict[str,
             env=workers.variables(_program("", python)),
         )
     except OSError as error:
-        return {"error": f"environment.python = {python!r} is no interpreter ({error})", "unknown": False}
+        return {
+            "error": f"environment.python or ${PYTHON} = {python!r} does not start ({error})",
+            "unknown": False,
+        }
     except subprocess.TimeoutExpired:
         return {"error": f"it was not made in {seconds:.0f} s (environment.launch_seconds)", "unknown": False}
     try:

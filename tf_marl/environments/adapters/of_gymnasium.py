@@ -10,11 +10,17 @@ def names() -> tuple[str, ...]:
 
     They are level-based foraging and the multi-robot warehouse (Papoudakis et al. 2021, arXiv:2006.07869).
     """
-    foraging = ("8x8-2p-2f-coop", "2s-8x8-2p-2f-coop", "10x10-3p-3f", "2s-10x10-3p-3f")
-    foraging += ("15x15-3p-5f", "15x15-4p-3f", "15x15-4p-5f")
     return (
-        *(f"Foraging-{task}-v3" for task in foraging),
-        *(f"rware-{task}-v2" for task in ("tiny-2ag", "tiny-4ag", "small-4ag")),
+        "Foraging-8x8-2p-2f-coop-v3",
+        "Foraging-2s-8x8-2p-2f-coop-v3",
+        "Foraging-10x10-3p-3f-v3",
+        "Foraging-2s-10x10-3p-3f-v3",
+        "Foraging-15x15-3p-5f-v3",
+        "Foraging-15x15-4p-3f-v3",
+        "Foraging-15x15-4p-5f-v3",
+        "rware-tiny-2ag-v2",
+        "rware-tiny-4ag-v2",
+        "rware-small-4ag-v2",
     )
 
 
