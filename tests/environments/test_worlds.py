@@ -1,6 +1,7 @@
 """What every world promises (`world.py`), asked of each that is registered; StarCraft II's on its stand-in."""
 
 import json
+import pathlib
 import typing
 
 import numpy as np
@@ -18,8 +19,19 @@ from tf_marl.environments.matrix_game import MatrixGame
 
 SEED = (3, 4)
 NUM_ENVS = 2
-MAPS = {"combat": ["3m", "2m_vs_1z"], "sc2": ["3m"]}  # small ones; of others the first two
-OPTIONS = {"sc2": {"any_map": True, "pause_seconds": 0.1}}
+MAPS = {  # small ones; of others the first two
+    "combat": ["3m", "2m_vs_1z"],
+    "sc2": ["3m"],
+    "pettingzoo": ["mpe2.simple_spread_v3", "adapted_games:Errands"],
+    "gymnasium": ["Foraging-8x8-2p-2f-coop-v3"],
+}
+OPTIONS = {
+    "sc2": {"any_map": True, "pause_seconds": 0.1},
+    "pettingzoo": {"outcomes": ["delivered"]},
+    "gymnasium": {"outcomes": ["delivered"]},
+}
+NEEDS = {"mpe2": "mpe2", "adapted_games": "gymnasium", "Foraging": "lbforaging"}  # how a name begins -> a package
+GAMES = pathlib.Path(__file__).parent / "adapters"
 WORLDS = [
     pytest.param((backend, name), id=f"{backend} {name}")
     for backend in environments.backends()
@@ -100,14 +112,18 @@ def record_of(world):
 
 
 @pytest.fixture
-def make(request):
+def make(request, monkeypatch):
     """(backend, map_name, num_envs, **options) -> a world that is closed after the test."""
     made = []
+    monkeypatch.syspath_prepend(str(GAMES))
 
     def world(backend, map_name, num_envs=NUM_ENVS, **options):
         if backend == "sc2" and not made:
             request.getfixturevalue("smac")
             request.getfixturevalue("stand_in")()
+        for beginning, package in NEEDS.items():
+            if map_name.startswith(beginning):
+                pytest.importorskip(package)
         made.append(environments.make(map_name, num_envs, backend, **OPTIONS.get(backend, {}) | options))
         return made[-1]
 

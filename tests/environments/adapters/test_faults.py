@@ -14,7 +14,7 @@ FIRST, MID, LAST = map(int, (ts.StepType.FIRST, ts.StepType.MID, ts.StepType.LAS
 ERRANDS = "adapted_games:Errands"
 FAULTS = {
     "exit": "its process ended by itself",
-    "hang": "no answer in 1 s",
+    "hang": "no answer in 3 s",
     "raise": r"step raised RuntimeError: the carrier fell \(.*adapted_games.py, line \d+\)",
     "nan": "an observation of scout_0 is not finite",
     "inf": "a reward is inf",
@@ -41,7 +41,7 @@ def play(world, num_steps):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_drops_the_episode_and_one_too_many_in_a_row_ends_the_run_with_its_reason(fault, make):
-    hang = {"step_seconds": 1.0} if fault == "hang" else {}
+    hang = {"step_seconds": 3.0} if fault == "hang" else {}
     world = make(ERRANDS, max_failures=1, env_kwargs={"fault": fault}, **hang)
     world.reset()
     assert play(world, 3) == [[MID], [FIRST], [MID]]  # the second step fails
@@ -52,7 +52,7 @@ def test_a_fault_drops_the_episode_and_one_too_many_in_a_row_ends_the_run_with_i
 
 def test_the_others_play_on_while_a_process_starts_again(make, tmp_path):
     faults = {"fault": "raise", "once": str(tmp_path / "was_there")}
-    world = make(ERRANDS, 4, envs_per_process=2, pause_seconds=3.0, env_kwargs=faults)
+    world = make(ERRANDS, 4, envs_per_process=2, pause_seconds=60.0, env_kwargs=faults)
     world.reset()
     types = np.array(play(world, 4))
     broken = [row for row in range(4) if types[1, row] == FIRST]

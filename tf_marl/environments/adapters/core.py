@@ -36,7 +36,8 @@ class Settings:
 
     Args:
         env_kwargs: arguments of the environment: plain values by name.
-        team_reward: how the rewards of the agents become the team's; the mean is over all N, also those that have left.
+        team_reward: how the rewards of the agents that acted become the team's. Where each of them is paid the team's
+            reward, that is their mean.
         episode_limit: env steps after which an episode is cut off; None is the limit that the environment tells.
         truncates_at_limit: whether an episode that ends at the limit was cut off by the time although the environment
             says that it terminated, as level-based foraging and RWARE do.
@@ -85,7 +86,7 @@ class Adapted(ProcessWorld):
     Action:
         int32 [N], each counted from 0. One that is not available becomes the first one that is.
     Reward:
-        the sum or the mean of the agents' rewards.
+        the sum or the mean of the rewards of the agents that acted.
     Episode end:
         all agents have left, or the time limit. The discount stays 1 if an agent was truncated then and not terminated.
 

@@ -328,8 +328,7 @@ class Environment:
             Fault: the environment raised an exception, or what it told is wrong.
         """
         memory, settings = self._memory, self._settings
-        alive, n = memory["alive"], len(self._team.agents)
-        available = memory["avail_actions"]
+        alive, available = memory["alive"], memory["avail_actions"]
         chosen = [
             start + (int(action) if can[action] else int(can.argmax()))
             for action, can, start in zip(memory["action"], available, self._starts, strict=True)
@@ -338,6 +337,7 @@ class Environment:
             told = self._team.step([action if lives else None for action, lives in zip(chosen, alive, strict=True)])
         observations, rewards, terminated, truncated, infos = told
         self._steps += 1
+        acted = int(alive.sum())
         reward = float(sum(rewards))
         if not math.isfinite(reward):
             raise Fault(f"a reward is {reward}")
@@ -348,7 +348,7 @@ class Environment:
         over = late or not (alive & stay & ~cut).any()
         # An agent that only ran out of time together with the episode is still there, and its future would have value.
         alive &= stay if over else stay & ~cut
-        memory["reward"][...] = reward / n if settings["team_reward"] == "mean" else reward
+        memory["reward"][...] = reward / acted if settings["team_reward"] == "mean" else reward
         memory["over"][...] = over
         memory["timeout"][...] = over and alive.any()
         memory["outcomes"][:] = [any(info.get(name, False) for info in infos) for name in settings["outcomes"]]
