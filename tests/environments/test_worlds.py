@@ -1,6 +1,7 @@
 """What every world promises (`world.py`), asked of each that is registered; StarCraft II's on its stand-in."""
 
 import json
+import os
 import pathlib
 import typing
 
@@ -24,11 +25,13 @@ MAPS = {  # small ones; of others the first two
     "sc2": ["3m"],
     "pettingzoo": ["mpe2.simple_spread_v3", "adapted_games:Errands"],
     "gymnasium": ["Foraging-8x8-2p-2f-coop-v3"],
+    "smax": ["3m"],
 }
 OPTIONS = {
     "sc2": {"any_map": True, "pause_seconds": 0.1},
     "pettingzoo": {"outcomes": ["delivered"]},
     "gymnasium": {"outcomes": ["delivered"]},
+    "smax": {"python": os.environ.get("TF_MARL_JAX")},  # an interpreter that has jaxmarl
 }
 NEEDS = {"mpe2": "mpe2", "adapted_games": "gymnasium", "Foraging": "lbforaging"}  # how a name begins -> a package
 GAMES = pathlib.Path(__file__).parent / "adapters"
@@ -121,6 +124,8 @@ def make(request, monkeypatch):
         if backend == "sc2" and not made:
             request.getfixturevalue("smac")
             request.getfixturevalue("stand_in")()
+        if backend == "smax" and not os.environ.get("TF_MARL_JAX"):
+            pytest.skip("TF_MARL_JAX names no interpreter that has jaxmarl")
         for beginning, package in NEEDS.items():
             if map_name.startswith(beginning):
                 pytest.importorskip(package)

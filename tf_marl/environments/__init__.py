@@ -32,6 +32,7 @@ A backend is a family of worlds:
 - `sc2`: the same maps in StarCraft II itself. An episode can break off there, for example when the game crashes.
 - `matrix_game`: small games whose payoffs are a table.
 - `pettingzoo` and `gymnasium`: environments of others or your own, by name or by class. They run in worker processes.
+- `smax`: JaxMARL's SMAX, in a worker process of an interpreter that has JAX.
 
 The name of a map may begin with its backend: `load("pettingzoo:mpe2.simple_spread_v3", num_envs=32)`.
 
@@ -66,6 +67,7 @@ _BACKENDS: dict[str, "str | Callable[..., World]"] = {
     "matrix_game": "tf_marl.environments.matrix_game",
     "pettingzoo": "tf_marl.environments.adapters.of_pettingzoo",
     "gymnasium": "tf_marl.environments.adapters.of_gymnasium",
+    "smax": "tf_marl.environments.smax.core",
 }
 _NAMES: dict[str, Callable[[], tuple[str, ...]]] = {}
 
@@ -155,7 +157,8 @@ def make(
             world ignores it, because each of its calls takes a seed.
         **options: the options of the backend. `combat` takes those of `combat.options.Options`, under SMAC's names;
             `sc2` takes those of `sc2.core.Settings`; `matrix_game` takes those of `matrix_game.Options`; `pettingzoo`
-            and `gymnasium` take those of `adapters.core.Settings`.
+            and `gymnasium` take those of `adapters.core.Settings`; `smax` takes those of
+            `processes.options.ProcessOptions`.
     Returns:
         The world.
     Raises:

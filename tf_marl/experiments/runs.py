@@ -108,6 +108,7 @@ def _check_trust(environment: dict[str, Any]) -> None:
     """
     from tf_marl import environments
     from tf_marl.environments.adapters import core
+    from tf_marl.environments.processes.options import PYTHON
 
     told = {name: environment[name] for name in ("map_name", "backend") if name in environment}
     backend, name = environments.resolve(**told)
@@ -115,8 +116,8 @@ def _check_trust(environment: dict[str, Any]) -> None:
     if module and not settings.is_trusted(module):
         raise ValueError(f"environment.map_name = {name!r} imports {module}; if you trust it, add --plugin={module}")
     python = environment.get("python")
-    if python and python != os.environ.get(core.PYTHON):
-        raise ValueError(f"environment.python = {python!r}: if you trust it, export {core.PYTHON}={python}")
+    if python and python != os.environ.get(PYTHON):
+        raise ValueError(f"environment.python = {python!r}: if you trust it, export {PYTHON}={python}")
 
 
 def algorithm_and_map() -> tuple[str, str]:

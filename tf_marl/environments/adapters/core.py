@@ -5,37 +5,27 @@ there are for each core. If it fails, the episodes of all its environments are d
 """
 
 import dataclasses
-import functools
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
-import tensorflow as tf
-from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts
 
 from tf_marl.config import STRICT, Count
 from tf_marl.environments.adapters import worker
-from tf_marl.environments.processes import workers
+from tf_marl.environments.processes.options import ProcessOptions
 from tf_marl.environments.processes.world import ProcessWorld
+from tf_marl.environments.world import team_specs
 
-PYTHON = "TF_MARL_PYTHON"  # environment variable: the interpreter that runs environments of others
-_Names = Annotated[
-    list[str], pydantic.BeforeValidator(lambda names: list(names) if isinstance(names, tuple) else names)
-]
+Names = Annotated[list[str], pydantic.BeforeValidator(lambda told: list(told) if isinstance(told, tuple) else told)]
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class Settings:
-    """Holds what a user may set.
+class Settings(ProcessOptions):
+    """Holds what a user may set, besides the options of processes.
 
     Args:
-        env_kwargs: arguments of the environment: plain values by name.
         team_reward: how the rewards of the agents that acted become the team's. Where each of them is paid the team's
             reward, that is their mean.
         episode_limit: env steps after which an episode is cut off; None is the limit that the environment tells.
@@ -44,33 +34,13 @@ class Settings:
         outcomes: names of booleans in the infos, such as "is_success". They tell how an episode ended; the first one
             ranks policies. An episode has an outcome if the last info of any agent says so.
         envs_per_process: how many environments one process plays; None spreads them over all cores.
-        python: the interpreter that runs the environments; None is $TF_MARL_PYTHON, or this one.
-        launch_seconds: how long a process may take to start and to show its first observations.
-        step_seconds: how long a process may take for a step of all its environments. One that takes longer counts as
-            hanging, and is ended.
-        max_failures: how many times in a row one process may fail without playing an episode to its end.
-        pause_seconds: the pause before a process that failed is started again. It doubles with each failure in a row,
-            up to a minute.
     """
 
-    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     team_reward: Literal["sum", "mean"] = "sum"
     episode_limit: Count | None = None
     truncates_at_limit: bool = False
-    outcomes: _Names = dataclasses.field(default_factory=list)
+    outcomes: Names = dataclasses.field(default_factory=list)
     envs_per_process: Count | None = None
-    python: str | None = None
-    launch_seconds: pydantic.PositiveFloat = 60.0
-    step_seconds: pydantic.PositiveFloat = 60.0
-    max_failures: Count = 5
-    pause_seconds: pydantic.NonNegativeFloat = 0.1
-
-    @pydantic.field_validator("env_kwargs")
-    @classmethod
-    def _are_plain(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        if json.loads(json.dumps(arguments, default=lambda _: None)) != arguments:
-            raise ValueError("holds numbers, texts, True, False, None, and lists and dicts of them")
-        return arguments
 
 
 class Adapted(ProcessWorld):
@@ -106,16 +76,9 @@ class Adapted(ProcessWorld):
         self.unit_types = _unit_types(about["agents"])
         self.episode_limit = settings.episode_limit or about["episode_limit"]
         self._version = about["version"]
-        n, a = len(about["agents"]), about["num_actions"]
-        self.time_step_spec = ts.time_step_spec(
-            {
-                "obs": tf.TensorSpec([n, about["obs_size"]], tf.float32, "obs"),
-                "state": tf.TensorSpec([about["state_size"]], tf.float32, "state"),
-                "avail_actions": tf.TensorSpec([n, a], tf.bool, "avail_actions"),
-                "alive": tf.TensorSpec([n], tf.bool, "alive"),
-            }
+        self.time_step_spec, self.action_spec = team_specs(
+            len(self.unit_types), about["num_actions"], about["obs_size"], about["state_size"]
         )
-        self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
 
         def of_player(numbers: Sequence[int]) -> dict[str, Any]:
             return {
@@ -130,10 +93,8 @@ class Adapted(ProcessWorld):
             }
 
         per_process = settings.envs_per_process or -(-num_envs // len(os.sched_getaffinity(0)))
-        patience = workers.Patience(
-            settings.launch_seconds, settings.step_seconds, settings.max_failures, settings.pause_seconds
-        )
-        super().__init__(num_envs, -(-num_envs // per_process), _program(name, _python(settings)), of_player, patience)
+        program = settings.program(worker.__file__, name)
+        super().__init__(num_envs, -(-num_envs // per_process), program, of_player, settings.patience)
 
     def tags(self) -> dict[str, str]:
         """Returns the package that the environment is of, with its version."""
@@ -159,11 +120,11 @@ def make(backend: str, known: Sequence[str], name: str, num_envs: int, seed: int
         ValueError: there is no such environment, it cannot be played, or an option is unknown or has a wrong value.
     """
     settings = Settings(**options)
-    about = _describe(json.dumps(_environment(backend, name, settings)), _python(settings), settings.launch_seconds)
+    about = settings.ask(worker.__file__, _environment(backend, name, settings))
+    if about.get("unknown"):
+        there = f"{backend} has, among others: {', '.join(known)}; pip install 'tf_marl[worlds]' installs these"
+        raise ValueError(f"unknown map {name!r} ({about['error']}); {there}")
     if error := about.get("error"):
-        if about["unknown"]:
-            there = f"{backend} has, among others: {', '.join(known)}; pip install 'tf_marl[worlds]' installs these"
-            raise ValueError(f"unknown map {name!r} ({error}); {there}")
         raise ValueError(f"{name}: {error}")
     if not (settings.episode_limit or about["episode_limit"]):
         raise ValueError(f"{name} tells no time limit; set environment.episode_limit, in env steps")
@@ -173,16 +134,6 @@ def make(backend: str, known: Sequence[str], name: str, num_envs: int, seed: int
 def _environment(backend: str, name: str, settings: Settings) -> dict[str, Any]:
     """Returns which environment a worker makes."""
     return {"backend": backend, "name": name, "env_kwargs": settings.env_kwargs}
-
-
-def _python(settings: Settings) -> str | None:
-    """Returns the interpreter that runs the environments; None is this one."""
-    return settings.python or os.environ.get(PYTHON)
-
-
-def _program(name: str, python: str | None) -> workers.Program:
-    """Returns what the processes run: the environment's name is for messages, the interpreter as in `Settings`."""
-    return workers.Program(worker.__file__, f"{name}: process", python, {"PYGAME_HIDE_SUPPORT_PROMPT": "1"})
 
 
 def imported(backend: str, name: str) -> str | None:
@@ -197,43 +148,6 @@ def imported(backend: str, name: str) -> str | None:
     if backend != "pettingzoo" or (name.startswith("mpe2.") and ":" not in name):
         return None
     return name.partition(":")[0]
-
-
-@functools.lru_cache
-def _describe(environment: str, python: str | None, seconds: float) -> dict[str, Any]:
-    """Asks a process of its own what an environment is like.
-
-    Args:
-        environment: `_environment` as JSON.
-        python: the interpreter; None is this one.
-        seconds: how long that may take.
-    Returns:
-        What `worker.describe` tells, or an `error` and whether the environment is `unknown`.
-    """
-    settings = json.loads(environment)
-    if python is None:
-        settings["path"] = workers.import_path()
-    command = [python or sys.executable, worker.__file__, json.dumps(settings)]
-    try:
-        asked = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            env=workers.variables(_program("", python)),
-        )
-    except OSError as error:
-        return {
-            "error": f"environment.python or ${PYTHON} = {python!r} does not start ({error})",
-            "unknown": False,
-        }
-    except subprocess.TimeoutExpired:
-        return {"error": f"it was not made in {seconds:.0f} s (environment.launch_seconds)", "unknown": False}
-    try:
-        return json.loads(asked.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        says = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
-        return {"error": f"its process ended before it was made: {says}", "unknown": False}
 
 
 def _unit_types(agents: Sequence[str]) -> tuple[str, ...]:
