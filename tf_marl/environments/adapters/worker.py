@@ -56,10 +56,8 @@ def make_env(settings: dict[str, Any]) -> Any:
             # Gymnasium's checker refuses a list of rewards.
             factory: Any = functools.partial(gymnasium.make, gymnasium.spec(name), disable_env_checker=True)
         else:
-            module, _, attributes = name.partition(":")
-            factory = importlib.import_module(module)
-            for attribute in (attributes or "parallel_env").split("."):
-                factory = getattr(factory, attribute)
+            module, _, attribute = name.partition(":")
+            factory = getattr(importlib.import_module(module), attribute or "parallel_env")
     except Exception as error:
         raise Unknown(f"{type(error).__name__}: {error}") from error
     return factory(**arguments)
