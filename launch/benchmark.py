@@ -43,12 +43,14 @@ def main() -> int:
     app.import_quietly(keeps_programs=False)  # compiling is timed
     import gin
 
+    from tf_marl import environments
     from tf_marl.experiments import benchmark
 
     num_envs = 1 if FLAGS.what == "smac_api" else FLAGS.num_envs
     bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {num_envs}", *FLAGS.gin_bindings]
     app.read_gin(gin_files, [*bindings, *(benchmark.ONE_PROGRAM if exports else ())])
-    if gin.get_bindings("environment").get("backend", "combat") != "combat":
+    backend, _ = environments.resolve(FLAGS.map, gin.get_bindings("environment").get("backend", "combat"))
+    if backend != "combat":
         raise app.BadInput("environment.backend: only the embedded battle is timed; leave out gin/sc2.gin")
     with app.bad_input():
         subject = benchmark.KINDS["train" if exports else FLAGS.what].make(FLAGS.seed, FLAGS.max_gigabytes)

@@ -10,13 +10,12 @@ import pytest
 import tensorflow as tf
 from tf_agents.drivers import dynamic_step_driver
 from tf_agents.environments import tf_environment
-from tf_agents.policies import tf_policy
-from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.compile import graph
 from tf_marl.environments.matrix_game import MatrixGame
+from tf_marl.environments.random_team import RandomTeam
 
 SEED = (3, 4)
 NUM_ENVS = 2
@@ -42,20 +41,9 @@ WORLDS = [
 ]
 
 
-class RandomLegal(tf_policy.TFPolicy):
-    """Any legal action."""
-
-    def __init__(self, world):
-        super().__init__(world.time_step_spec, world.action_spec)
-
-    def _variables(self):
-        return []
-
-    def _action(self, time_step, policy_state, seed=None):
-        legal = time_step.observation["avail_actions"]
-        chance = tf.random.uniform(tf.shape(legal)) if seed is None else tf.random.stateless_uniform(legal.shape, seed)
-        action = tf.argmax(tf.where(legal, chance, -1.0), axis=-1, output_type=tf.int32)
-        return policy_step.PolicyStep(action, policy_state, ())
+def random_team(world):
+    """Any available action."""
+    return RandomTeam(world.time_step_spec, world.action_spec)
 
 
 class Play:
@@ -270,13 +258,13 @@ def test_tags_are_text(world):
 
 
 def test_a_replay_is_written_by_each_world_that_says_so(world, tmp_path):
-    policy = RandomLegal(world)
+    policy = random_team(world)
     if not world.replay_suffixes:
         refused = refusal_of(world.write_replay, tmp_path / "replay", policy, SEED, 1, "")
         assert refused == f"{world.name} has no replays"
         return
     if not world.compiles:  # it shows what was played
-        world.step(RandomLegal(world).action(world.reset()).action.numpy())
+        world.step(random_team(world).action(world.reset()).action.numpy())
     path = tmp_path / f"replay{world.replay_suffixes[0]}"
     world.write_replay(path, policy, SEED, 1, "any legal action")
     assert path.stat().st_size
@@ -307,7 +295,10 @@ def test_tf_agents_drivers_drive_it(case, make):
     assert environment.time_step_spec() == world.time_step_spec
     seen = []
     driver = dynamic_step_driver.DynamicStepDriver(
-        environment, RandomLegal(world), [lambda row: seen.append(row)], num_steps=4 * NUM_ENVS
+        environment,
+        random_team(world),
+        [lambda row: seen.append(row)],
+        num_steps=4 * NUM_ENVS,
     )
     time_step, _ = driver.run(environment.reset())
     assert seen

@@ -116,7 +116,7 @@ class Worker:
             self._ask(worker.PLAY, self._patience.step_seconds)
 
     def call(self, text: str) -> None:
-        """Asks the player for something else than to play, unless the worker is down.
+        """Asks the player for something else than to play, unless the worker is down or busy.
 
         Args:
             text: the argument of the player's method `call`.
@@ -124,7 +124,7 @@ class Worker:
             WorldFailedError: the worker is gone, and that was one failure too many.
         """
         self.answered = False
-        if self._process is not None:
+        if self._process is not None and not self.asked:
             self.shows["command"][:] = worker.REST
             self._ask(worker.CALL + os.fsencode(text), self._patience.step_seconds)
 

@@ -13,9 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl.environments.processes import worker, workers
+from tf_marl.environments.random_team import RandomTeam
 from tf_marl.environments.world import LiveWorld
 
 
@@ -37,6 +39,7 @@ class ProcessWorld(LiveWorld):
         patience: how long to wait for a worker, and how often to start it again.
     """
 
+    scripts = ("random",)
     metrics_of: ClassVar[str] = "processes"  # the metrics' names begin with this
 
     def __init__(
@@ -79,6 +82,11 @@ class ProcessWorld(LiveWorld):
         other.num_envs, other.one_episode, other.workers = num_envs, True, self._others
         other._begin()
         return other
+
+    def scripted(self, name: str) -> tf_policy.TFPolicy:
+        if name not in self.scripts:
+            super().scripted(name)
+        return RandomTeam(self.time_step_spec, self.action_spec)
 
     def _begin(self) -> None:
         """Distributes the rows among the environments; neighbours go to different workers."""
