@@ -66,7 +66,7 @@ def make_env(settings: dict[str, Any]) -> Any:
 def flattener(space: Any) -> tuple[int, Callable[[Any], np.ndarray]]:
     """Returns how to write elements of a space as numbers: how many, and the function that does it.
 
-    Discrete values become one-hot vectors; the parts of composite spaces follow each other.
+    Discrete values become one-hot vectors; the parts of composite spaces follow each other, without an `action_mask`.
 
     Args:
         space: a space of Gymnasium's.
@@ -95,7 +95,7 @@ def flattener(space: Any) -> tuple[int, Callable[[Any], np.ndarray]]:
         return spaces.flatdim(space), one_hot
     if isinstance(space, spaces.Dict | spaces.Tuple):
         keys = list(space.spaces) if isinstance(space, spaces.Dict) else range(len(space.spaces))
-        parts = [(key, *flattener(space.spaces[key])) for key in keys]
+        parts = [(key, *flattener(space.spaces[key])) for key in keys if key != "action_mask"]
 
         def joined(value: Any) -> np.ndarray:
             return np.concatenate([write(value[key]) for key, _, write in parts])
@@ -298,7 +298,7 @@ class Environment:
         self._settings = settings
         self._memory = memory
         self._seed: int | None = seed
-        self._flatten = [_observed(space) for space in self._team.observation_spaces]
+        self._flatten = [flattener(space) for space in self._team.observation_spaces]
         self._starts = [int(space.start) for space in self._team.action_spaces]
         self._num_actions = [int(space.n) for space in self._team.action_spaces]
         self._steps = 0
@@ -336,8 +336,8 @@ class Environment:
         observations, rewards, terminated, truncated, infos = told
         self._steps += 1
         acted = int(alive.sum())
-        reward = float(sum(rewards))
-        if not math.isfinite(reward):
+        reward = np.float32(sum(rewards))
+        if not np.isfinite(reward):
             raise Fault(f"a reward is {reward}")
         stay, cut = ~np.array(terminated), np.array(truncated)
         late = self._steps >= settings["episode_limit"]
@@ -394,17 +394,6 @@ class Environment:
             raise Fault("the state is not finite")
 
 
-def _observed(space: Any) -> tuple[int, Callable[[Any], np.ndarray]]:
-    """Returns `flattener` of what an agent observes, without its action mask."""
-    parts = dict(getattr(space, "spaces", {})) if hasattr(space, "keys") else {}
-    if parts.pop("action_mask", None) is None:
-        return flattener(space)
-    written = [(key, *flattener(part)) for key, part in parts.items()]
-    return sum(size for _, size, _ in written), lambda value: np.concatenate(
-        [write(value[key]) for key, _, write in written]
-    )
-
-
 class Player:
     """Plays the environments of one worker.
 
@@ -456,7 +445,7 @@ def describe(settings: dict[str, Any]) -> dict[str, Any]:
         Fault: it cannot be played.
     """
     team = make_team(settings)
-    obs_size = max(_observed(space)[0] for space in team.observation_spaces)
+    obs_size = max(flattener(space)[0] for space in team.observation_spaces)
     with _telling("reset"):
         team.reset(0)
     try:
