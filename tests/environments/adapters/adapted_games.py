@@ -70,10 +70,10 @@ class Errands:
     def _is_due(self):
         if self.once is None:
             return True
-        path = pathlib.Path(self.once)
-        if path.exists():
+        try:
+            pathlib.Path(self.once).touch(exist_ok=False)
+        except FileExistsError:
             return False
-        path.touch()
         return True
 
     def _show_fault(self, observations, rewards, terminations, truncations, infos):

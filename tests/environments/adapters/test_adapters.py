@@ -153,7 +153,7 @@ def test_a_backend_before_the_name_wins(make):
         ("no_such_module.v0", "pettingzoo", {}, r"No module named 'no_such_module'.*pip install 'tf_marl\[worlds\]'"),
         ("Nowhere-v0", "gymnasium", {}, "unknown map 'Nowhere-v0'"),
         (ERRANDS, "pettingzoo", {"env_kwargs": {"speed": 1}}, "unexpected keyword argument 'speed'"),
-        (ERRANDS, "pettingzoo", {"env_kwargs": {"speed": object()}}, "env_kwargs: holds numbers, texts"),
+        (ERRANDS, "pettingzoo", {"env_kwargs": {"speed": object()}}, "env_kwargs: should hold numbers, texts"),
         (ERRANDS, "pettingzoo", {"python": "/no/python"}, "environment.python .*'/no/python' does not start"),
         (ERRANDS, "pettingzoo", {"python": "/bin/false"}, "its process ended before it was made"),
     ],

@@ -170,11 +170,11 @@ class Parallel:
             if agent not in told:
                 raise Fault(f"{what} is missing for {agent!r}")
 
-    def state(self) -> Any:
-        """Returns the environment's own state. Raises NotImplementedError if it has none."""
-        if not hasattr(self.env, "state"):
-            raise NotImplementedError
-        return self.env.state()
+    @property
+    def has_state(self) -> bool:
+        """Returns whether the environment has a state of its own, not only PettingZoo's method that refuses."""
+        method = getattr(type(getattr(self.env, "unwrapped", self.env)), "state", None)
+        return method is not None and method.__module__ != "pettingzoo.utils.env"
 
 
 class Gymnasium:
@@ -183,6 +183,8 @@ class Gymnasium:
     Args:
         env: the environment.
     """
+
+    has_state = False  # Gymnasium knows none
 
     def __init__(self, env: Any):
         from gymnasium import spaces
@@ -227,10 +229,6 @@ class Gymnasium:
         if len(masks) != len(self.agents):
             raise Fault(f"there are {len(masks)} action masks for {len(self.agents)} agents")
         return [info | {"action_mask": mask} for mask in masks]
-
-    def state(self) -> Any:
-        """Raises NotImplementedError, because Gymnasium knows no state."""
-        raise NotImplementedError
 
 
 Team = Parallel | Gymnasium
@@ -386,7 +384,7 @@ class Environment:
             state[:] = obs.ravel()
             return
         with _telling("state"):
-            told = np.asarray(self._team.state())
+            told = np.asarray(self._team.env.state())
         if told.size != state.size:
             raise Fault(f"the state has {told.size} numbers instead of {state.size}")
         state[:] = told.ravel()
@@ -446,13 +444,11 @@ def describe(settings: dict[str, Any]) -> dict[str, Any]:
     """
     team = make_team(settings)
     obs_size = max(flattener(space)[0] for space in team.observation_spaces)
+    env = team.env
     with _telling("reset"):
         team.reset(0)
-    try:
-        state_size, has_state = int(np.size(team.state())), True
-    except NotImplementedError:
-        state_size, has_state = obs_size * len(team.agents), False
-    env = team.env
+    with _telling("state"):
+        state_size = int(np.size(env.state())) if team.has_state else obs_size * len(team.agents)
     inner = getattr(env, "unwrapped", env)
     told = [getattr(getattr(env, "spec", None), "max_episode_steps", None)]
     told += [getattr(inner, name, None) for name in LIMITS]
@@ -466,7 +462,7 @@ def describe(settings: dict[str, Any]) -> dict[str, Any]:
         "num_actions": max(int(space.n) for space in team.action_spaces),
         "obs_size": obs_size,
         "state_size": state_size,
-        "has_state": has_state,
+        "has_state": team.has_state,
         "episode_limit": next((int(limit) for limit in told if limit), None),
         "version": version,
     }
