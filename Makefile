@@ -62,7 +62,7 @@ build: $(STAMP)  ## the wheel and the source distribution, in dist/
 
 lock: $(STAMP)  ## after a change of dependencies in pyproject.toml
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--group dev --group docs --extra sc2 pyproject.toml --output-file requirements.lock
+		--group dev --group docs --extra sc2 --extra worlds pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) dist docs/_build docs/api docs/_outside .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 default_role = "code"  # what stands between single backticks in a docstring
 autoclass_content = "both"  # with what __init__ says of its arguments
 autodoc_default_options = {"ignore-module-all": True}  # everything has one place: the module that defines it
+autodoc_mock_imports = ["gymnasium", "jax", "jaxmarl", "pettingzoo"]  # which need not be there
 autodoc_inherit_docstrings = False  # Keras' are long, and not about us
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

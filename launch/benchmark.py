@@ -25,7 +25,7 @@ flags.DEFINE_enum(
     " all of it, and what its parts take; smac_api: one battle in SMAC's own loop; export: no timing, but one iteration"
     " of training as a StableHLO module, for any XLA client (see launch/run_exported.py).",
 )
-flags.DEFINE_string("map", "2s3z", "SMAC map.")
+flags.DEFINE_string("map", "2s3z", "SMAC map; with --what=env also an environment of others, as BACKEND:NAME.")
 flags.DEFINE_integer("num_envs", 128, "Environments side by side; smac_api has one.", lower_bound=1)
 flags.DEFINE_integer("repeats", 7, "Timed repetitions, after one that compiles.", lower_bound=1)
 flags.DEFINE_string("out", None, "With --what=export: the folder to write to.")
@@ -47,13 +47,19 @@ def main() -> int:
     app.import_quietly(keeps_programs=False)  # compiling is timed
     import gin
 
+    from tf_marl import environments
     from tf_marl.experiments import benchmark
 
     num_envs = 1 if FLAGS.what == "smac_api" else FLAGS.num_envs
     bindings = [f'environment.map_name = "{FLAGS.map}"', f"environment.num_envs = {num_envs}", *FLAGS.gin_bindings]
     app.read_gin(gin_files, [*bindings, *(benchmark.ONE_PROGRAM if exports else ())])
-    if gin.get_bindings("environment").get("backend", "combat") != "combat":
-        raise app.BadInput("environment.backend: only the embedded battle is timed; leave out gin/sc2.gin")
+    backend, _ = environments.resolve(FLAGS.map, gin.get_bindings("environment").get("backend", "combat"))
+    others = ("pettingzoo", "gymnasium", "smax") if FLAGS.what == "env" and not FLAGS.profile else ()
+    if backend not in ("combat", *others):
+        raise app.BadInput(
+            "environment.backend: only the embedded battle is timed, and with --what=env environments of others; leave"
+            " out gin/sc2.gin"
+        )
     with app.bad_input():
         subject = benchmark.KINDS["train" if exports else FLAGS.what].make(FLAGS.seed, FLAGS.max_gigabytes)
 

@@ -24,14 +24,17 @@ def test_every_gin_file_parses_and_names_a_map_there_is(path):
     gin.parse_config_files_and_bindings(
         [*map(str, (GIN_FOLDER / "ippo.gin", GIN_FOLDER / "maps" / "3m.gin", path))], []
     )
-    assert gin.query_parameter("environment.map_name") in environments.names(gin.query_parameter("environment.backend"))
+    backend, name = environments.resolve(
+        *(gin.query_parameter(f"environment.{key}") for key in ("map_name", "backend"))
+    )
+    assert name in environments.names(backend)
     assert gin.query_parameter("train.agent").configurable.name
 
 
 ALGORITHM_FILES = [
     path
     for path in GIN_FILES
-    if path.parent != GIN_FOLDER / "maps" and path.stem not in ("common", "ppo", "rnn", "sc2")
+    if path.parent.name not in ("maps", "worlds") and path.stem not in ("common", "ppo", "rnn", "sc2")
 ]
 MAPS = {name: backend for backend in ("combat", "matrix_game") for name in environments.names(backend)}
 

@@ -33,7 +33,7 @@ LEAST_MEMORY_GB = 4.0  # TensorFlow and XLA's compiler, with 128 battles of a sm
 # What tf_marl needs, though its metadata does not say so: pip would refuse the stale pins of tf-agents, and protobuf is
 # a requirement of TensorFlow.
 UNDECLARED = ("tf-agents==0.19.*", "protobuf>=6.31")
-EXTRAS = {"sc2": "backend sc2"}  # extra -> what it is for
+EXTRAS = {"sc2": "backend sc2", "worlds": "the backends pettingzoo and gymnasium"}  # extra -> what it is for
 WHY = {
     "numpy": "tf-agents 0.19 calls int() on a one-element array, which 2.4 refuses",
     "protobuf": "TensorFlow 2.21 needs it",

@@ -184,9 +184,14 @@ def trust(module: str) -> None:
     _TRUSTED.add(module.partition(".")[0])
 
 
+def is_trusted(module: str) -> bool:
+    """Tells whether `trust` was called for a module, or for another one of its package."""
+    return module.partition(".")[0] in _TRUSTED
+
+
 def _is_ours(name: str) -> bool:
     try:
-        return gin.get_configurable(name).__module__.partition(".")[0] in _TRUSTED
+        return is_trusted(gin.get_configurable(name).__module__)
     except (KeyError, ValueError):  # unknown, or ambiguous
         return False
 

@@ -1,6 +1,8 @@
 """What every world promises (`world.py`), asked of each that is registered; StarCraft II's on its stand-in."""
 
 import json
+import os
+import pathlib
 import typing
 
 import numpy as np
@@ -8,18 +10,30 @@ import pytest
 import tensorflow as tf
 from tf_agents.drivers import dynamic_step_driver
 from tf_agents.environments import tf_environment
-from tf_agents.policies import tf_policy
-from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.compile import graph
 from tf_marl.environments.matrix_game import MatrixGame
+from tf_marl.environments.random_team import RandomTeam
 
 SEED = (3, 4)
 NUM_ENVS = 2
-MAPS = {"combat": ["3m", "2m_vs_1z"], "sc2": ["3m"]}  # small ones; of others the first two
-OPTIONS = {"sc2": {"any_map": True, "pause_seconds": 0.1}}
+MAPS = {  # small ones; of others the first two
+    "combat": ["3m", "2m_vs_1z"],
+    "sc2": ["3m"],
+    "pettingzoo": ["mpe2.simple_spread_v3", "adapted_games:Errands"],
+    "gymnasium": ["Foraging-8x8-2p-2f-coop-v3"],
+    "smax": ["3m"],
+}
+OPTIONS = {
+    "sc2": {"any_map": True, "pause_seconds": 0.1},
+    "pettingzoo": {"outcomes": ["delivered"]},
+    "gymnasium": {"outcomes": ["delivered"]},
+    "smax": {"python": os.environ.get("TF_MARL_JAX")},  # an interpreter that has jaxmarl
+}
+NEEDS = {"mpe2": "mpe2", "adapted_games": "gymnasium", "Foraging": "lbforaging"}  # how a name begins -> a package
+GAMES = pathlib.Path(__file__).parent / "adapters"
 WORLDS = [
     pytest.param((backend, name), id=f"{backend} {name}")
     for backend in environments.backends()
@@ -27,20 +41,9 @@ WORLDS = [
 ]
 
 
-class RandomLegal(tf_policy.TFPolicy):
-    """Any legal action."""
-
-    def __init__(self, world):
-        super().__init__(world.time_step_spec, world.action_spec)
-
-    def _variables(self):
-        return []
-
-    def _action(self, time_step, policy_state, seed=None):
-        legal = time_step.observation["avail_actions"]
-        chance = tf.random.uniform(tf.shape(legal)) if seed is None else tf.random.stateless_uniform(legal.shape, seed)
-        action = tf.argmax(tf.where(legal, chance, -1.0), axis=-1, output_type=tf.int32)
-        return policy_step.PolicyStep(action, policy_state, ())
+def random_team(world):
+    """Any available action."""
+    return RandomTeam(world.time_step_spec, world.action_spec)
 
 
 class Play:
@@ -100,14 +103,20 @@ def record_of(world):
 
 
 @pytest.fixture
-def make(request):
+def make(request, monkeypatch):
     """(backend, map_name, num_envs, **options) -> a world that is closed after the test."""
     made = []
+    monkeypatch.syspath_prepend(str(GAMES))
 
     def world(backend, map_name, num_envs=NUM_ENVS, **options):
         if backend == "sc2" and not made:
             request.getfixturevalue("smac")
             request.getfixturevalue("stand_in")()
+        if backend == "smax" and not os.environ.get("TF_MARL_JAX"):
+            pytest.skip("TF_MARL_JAX names no interpreter that has jaxmarl")
+        for beginning, package in NEEDS.items():
+            if map_name.startswith(beginning):
+                pytest.importorskip(package)
         made.append(environments.make(map_name, num_envs, backend, **OPTIONS.get(backend, {}) | options))
         return made[-1]
 
@@ -249,13 +258,13 @@ def test_tags_are_text(world):
 
 
 def test_a_replay_is_written_by_each_world_that_says_so(world, tmp_path):
-    policy = RandomLegal(world)
+    policy = random_team(world)
     if not world.replay_suffixes:
         refused = refusal_of(world.write_replay, tmp_path / "replay", policy, SEED, 1, "")
         assert refused == f"{world.name} has no replays"
         return
     if not world.compiles:  # it shows what was played
-        world.step(RandomLegal(world).action(world.reset()).action.numpy())
+        world.step(random_team(world).action(world.reset()).action.numpy())
     path = tmp_path / f"replay{world.replay_suffixes[0]}"
     world.write_replay(path, policy, SEED, 1, "any legal action")
     assert path.stat().st_size
@@ -286,7 +295,10 @@ def test_tf_agents_drivers_drive_it(case, make):
     assert environment.time_step_spec() == world.time_step_spec
     seen = []
     driver = dynamic_step_driver.DynamicStepDriver(
-        environment, RandomLegal(world), [lambda row: seen.append(row)], num_steps=4 * NUM_ENVS
+        environment,
+        random_team(world),
+        [lambda row: seen.append(row)],
+        num_steps=4 * NUM_ENVS,
     )
     time_step, _ = driver.run(environment.reset())
     assert seen

@@ -32,3 +32,18 @@ def test_a_run_of_an_older_version_is_refused_in_a_line(tmp_path):
         runs.load_run(tmp_path, best=True)
     with pytest.raises(ValueError, match="of an older version"):
         runs.check_unchanged(tmp_path, settings.flat(runs.config_of(tmp_path)), {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ("environment.map_name = 'pettingzoo:os:system'", "imports os; if you trust it, add --plugin=os"),
+        ("environment.map_name = 'pettingzoo:mpe2.simple_v3:os.system'", "imports mpe2.simple_v3; if you trust it"),
+        ("environment.map_name = 'gymnasium:antigravity:Task-v0'", "imports antigravity; if you trust it"),
+        ("environment.map_name = 'smax:3m'\nenvironment.python = '/tmp/x'", "export TF_MARL_PYTHON=/tmp/x"),
+    ],
+)
+def test_a_strangers_run_imports_and_starts_nothing(environment, told, tmp_path, clean_gin):
+    (tmp_path / runs.CONFIG_NAME).write_text(f"train.agent = @ippo\n{environment}\n")
+    with pytest.raises(ValueError, match=told):
+        runs.load_run(tmp_path, best=True)

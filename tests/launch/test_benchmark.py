@@ -67,6 +67,12 @@ def test_speeds_are_put_into_one_table(warm_launch, tmp_path):
     assert f"--table={table}: holds no table of speeds" in refused.stderr
 
 
+def test_environments_of_others_are_timed_too(warm_launch):
+    pytest.importorskip("gymnasium", reason="the extra `worlds` is not there")
+    flags = ("--what=env", "--map=gymnasium:CartPole-v1", "--num_envs=4", "--repeats=1", "--json")
+    assert warm_launch("launch.benchmark", *flags).json()["env_steps_per_second"] > 0
+
+
 def test_a_learner_that_is_not_ppo_is_timed_as_a_whole(warm_launch):
     small = ("--map=3m", "--num_envs=4", "--repeats=1", "--gin_bindings=train.rollout_steps = 8")
     outcome = warm_launch("launch.benchmark", "--what=train", "--gin_file=reinforce.gin", *small, "--json")

@@ -110,3 +110,28 @@ def test_a_plugin_that_is_none_is_named(warm_launch):
     refused = warm_launch("launch.train", "--plugin=no_such_module", "--gin_file=ippo.gin")
     assert refused.code == 2
     assert refused.stderr.startswith("error: --plugin=no_such_module: No module named 'no_such_module'")
+
+
+GAME = (f"--gin_file={EXAMPLES}/my_game.gin", "--root_dir=run", "--tracking_uri=folder:kept", "--json")
+
+
+def test_the_example_of_a_game_goes_through_training_and_evaluation(launch, tmp_path):
+    pytest.importorskip("pettingzoo", reason="the extra `worlds` is not there")
+    small = ["train.num_env_steps = 300", "train.rollout_steps = 12", "train.eval_episodes = 4"]
+    small += ["environment.num_envs = 8", "ppo.hidden = (16,)"]
+    flags = [*GAME, *(f"--gin_bindings={binding}" for binding in small)]
+    trained = launch("launch.train", "--plugin=my_game", *flags, cwd=tmp_path, env=ENV)
+    assert trained.code == 0, trained.stderr
+    assert trained.json()["env_steps"] >= 300
+    evaluate = ("launch.evaluate", "--root_dir=run", "--episodes=4", "--json")
+    assert launch(*evaluate, "--plugin=my_game", cwd=tmp_path, env=ENV).json().keys() >= {"met_mean", "return_mean"}
+    refused = launch(*evaluate, cwd=tmp_path, env=ENV)
+    assert refused.code == 2
+    assert "imports my_game; if you trust it, add --plugin=my_game" in refused.stderr
+
+
+@pytest.mark.slow
+def test_the_walkers_of_the_example_learn_to_meet(launch, tmp_path):
+    pytest.importorskip("pettingzoo", reason="the extra `worlds` is not there")
+    trained = launch("launch.train", "--plugin=my_game", *GAME, cwd=tmp_path, env=ENV)
+    assert trained.json()["eval/met_mean"] >= 0.9

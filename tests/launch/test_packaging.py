@@ -116,7 +116,8 @@ def imported_distributions() -> set[str]:
 def test_what_is_imported_is_required():
     with open(CHECKOUT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)["project"]
-    texts = project["dependencies"] + project["optional-dependencies"]["sc2"]
+    extras = project["optional-dependencies"]
+    texts = project["dependencies"] + extras["sc2"] + extras["worlds"]
     required = {re.split(r"[^\w.-]", text)[0].lower().replace("_", "-") for text in texts}
     assert "tf-agents" not in required  # pip would refuse its pins
     # gym's notices are gym's own; smac is on no package index, and JAX runs what we export on machines without us.

@@ -31,13 +31,17 @@ A backend is a family of worlds:
 - `combat`: the 23 maps of SMAC (the StarCraft Multi-Agent Challenge) in an embedded battle, without StarCraft II.
 - `sc2`: the same maps in StarCraft II itself. An episode can break off there, for example when the game crashes.
 - `matrix_game`: small games whose payoffs are a table.
+- `pettingzoo` and `gymnasium`: environments of others or your own, by name or by class. They run in worker processes.
+- `smax`: JaxMARL's SMAX, in a worker process of an interpreter that has JAX.
+
+The name of a map may begin with its backend: `load("pettingzoo:mpe2.simple_spread_v3", num_envs=32)`.
 
 `register` adds a backend. The protocol that every world follows is in `world.py`.
 """
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gin
 import pydantic
@@ -51,7 +55,9 @@ if TYPE_CHECKING:  # no world's module is imported, nor TensorFlow, before it is
 else:
     World = object  # `checked` evaluates annotations
 
-__all__ = ["backends", "load", "make", "map_names", "names", "register"]
+__all__ = ["backends", "load", "make", "map_names", "names", "register", "resolve"]
+
+Map = str | Callable[..., Any]  # the name of a map, or what makes the environment
 
 # By backend: a function (map_name, num_envs, seed, **options) that returns a world, or the name of a module that has
 # this function as `make` and a function `names` that lists the maps. The module is imported at its first use.
@@ -59,6 +65,9 @@ _BACKENDS: dict[str, "str | Callable[..., World]"] = {
     "combat": "tf_marl.environments.combat.environment",
     "sc2": "tf_marl.environments.sc2.core",
     "matrix_game": "tf_marl.environments.matrix_game",
+    "pettingzoo": "tf_marl.environments.adapters.of_pettingzoo",
+    "gymnasium": "tf_marl.environments.adapters.of_gymnasium",
+    "smax": "tf_marl.environments.smax.core",
 }
 _NAMES: dict[str, Callable[[], tuple[str, ...]]] = {}
 
@@ -115,39 +124,61 @@ def _factory(backend: str) -> "Callable[..., World]":
     return factory
 
 
+def resolve(map_name: Map, backend: str = "combat") -> tuple[str, str]:
+    """Returns the backend and the map's name in it, as `make` understands its arguments of these names.
+
+    Args:
+        map_name: as for `make`.
+        backend: as for `make`.
+    Raises:
+        ValueError: `map_name` is a class or function that a worker process could not import.
+    """
+    if not isinstance(map_name, str):
+        from tf_marl.environments.adapters import core
+
+        return "pettingzoo", core.spelled(map_name)
+    prefix, colon, name = map_name.partition(":")
+    return (prefix, name) if colon and prefix in _BACKENDS else (backend, map_name)
+
+
 @gin.configurable("environment", denylist=["seed"])
 @checked("environment")
 def make(
-    map_name: str, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options
+    map_name: Map, num_envs: Count = 1, backend: str = "combat", seed: pydantic.NonNegativeInt = 0, **options
 ) -> World:
     """Makes a world: B environments side by side, in the form that this project's training takes.
 
     Args:
-        map_name: one of `names(backend)`.
+        map_name: one of `names(backend)`, or `BACKEND:NAME`; or a class or function of a module that makes a
+            PettingZoo ParallelEnv.
         num_envs: B, how many environments run side by side.
-        backend: one of `backends()`.
+        backend: one of `backends()`; ignored if `map_name` tells another.
         seed: the root of the randomness in a world that runs outside of TensorFlow, such as the game itself. A compiled
             world ignores it, because each of its calls takes a seed.
         **options: the options of the backend. `combat` takes those of `combat.options.Options`, under SMAC's names;
-            `sc2` takes those of `sc2.core.Settings`; `matrix_game` takes those of `matrix_game.Options`.
+            `sc2` takes those of `sc2.core.Settings`; `matrix_game` takes those of `matrix_game.Options`; `pettingzoo`
+            and `gymnasium` take those of `adapters.core.Settings`; `smax` takes those of
+            `processes.options.ProcessOptions`.
     Returns:
         The world.
     Raises:
         ValueError: the map, the backend or an option is unknown, or a value has the wrong type or size; the message
             names it.
     """
-    return _factory(backend)(map_name, num_envs, seed, **options)
+    backend, name = resolve(map_name, backend)
+    return _factory(backend)(name, num_envs, seed, **options)
 
 
 def load(
-    map_name: str, num_envs: int = 1, backend: str = "combat", seed: int = 0, **options
+    map_name: Map, num_envs: int = 1, backend: str = "combat", seed: int = 0, **options
 ) -> "tf_environment.TFEnvironment":
     """Makes a TF-Agents environment around a world.
 
     Args:
-        map_name: one of `names(backend)`.
+        map_name: one of `names(backend)`, or `BACKEND:NAME`; or a class or function of a module that makes a
+            PettingZoo ParallelEnv.
         num_envs: B, how many environments run side by side.
-        backend: one of `backends()`.
+        backend: one of `backends()`; ignored if `map_name` tells another.
         seed: the root of all the randomness in the environment. In a compiled world, equal seeds and actions give equal
             episodes.
         **options: the options of the backend; `make` lists them.

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydantic
 import tensorflow as tf
-from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl.config import STRICT, Count
-from tf_marl.environments.world import CompiledWorld
+from tf_marl.environments.world import CompiledWorld, team_specs
 
 # Two agents; the best joint action costs much if only one of them takes it (Claus & Boutilier 1998, the climbing game).
 CLIMBING_GAME = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
@@ -70,15 +69,7 @@ class MatrixGame(CompiledWorld):
         self.time_limit = time_limit
         self.unit_types = ("player",) * self.payoff.ndim
         n, a = self.payoff.ndim, self.payoff.shape[0]
-        self.time_step_spec = ts.time_step_spec(
-            {
-                "obs": tf.TensorSpec([n, 1 + a], tf.float32, "obs"),
-                "state": tf.TensorSpec([1 + n * a], tf.float32, "state"),
-                "avail_actions": tf.TensorSpec([n, a], tf.bool, "avail_actions"),
-                "alive": tf.TensorSpec([n], tf.bool, "alive"),
-            }
-        )
-        self.action_spec = tensor_spec.BoundedTensorSpec([n], tf.int32, 0, a - 1, "action")
+        self.time_step_spec, self.action_spec = team_specs(n, a, obs_size=1 + a, state_size=1 + n * a)
 
     def resize(self, num_envs: int) -> "MatrixGame":
         return MatrixGame(self.payoff, num_envs, self.episode_limit, self.time_limit, self.name)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 from tf_agents.policies import tf_policy
+from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
@@ -29,6 +30,29 @@ State = Any  # a nest of tensors
 
 class WorldFailedError(RuntimeError):
     """Says that a live world cannot go on, and why. What the learner has learned is not affected."""
+
+
+def team_specs(
+    num_agents: int, num_actions: int, obs_size: int, state_size: int
+) -> tuple[ts.TimeStep, tensor_spec.BoundedTensorSpec]:
+    """Returns the specs of one environment, as the package's docstring lists them.
+
+    Args:
+        num_agents: N.
+        num_actions: A.
+        obs_size: O.
+        state_size: S.
+    Returns:
+        The time step's, with `obs` [N, O], `state` [S], `avail_actions` [N, A] and `alive` [N]; and the action's, [N].
+    """
+    observation = {
+        "obs": tf.TensorSpec([num_agents, obs_size], tf.float32, "obs"),
+        "state": tf.TensorSpec([state_size], tf.float32, "state"),
+        "avail_actions": tf.TensorSpec([num_agents, num_actions], tf.bool, "avail_actions"),
+        "alive": tf.TensorSpec([num_agents], tf.bool, "alive"),
+    }
+    action = tensor_spec.BoundedTensorSpec([num_agents], tf.int32, 0, num_actions - 1, "action")
+    return ts.time_step_spec(observation), action
 
 
 class World(abc.ABC):

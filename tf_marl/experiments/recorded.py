@@ -9,6 +9,7 @@
 
 import contextlib
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,8 @@ def open_run(
         f" empty folder begins anew; {unknown}"
     ):
         resumes = trainer.restore()
-    tags |= {"algorithm": algorithm, "map": map_name, "backend": params["environment.backend"].strip("'")}
+    backend, _ = environments.resolve(settings.value("environment.map_name"), params["environment.backend"].strip("'"))
+    tags |= {"algorithm": algorithm, "map": map_name, "backend": backend}
     tags |= {"seed": str(seed), "num_agents": str(trainer.agent.action_spec.shape[0])}
     with prefixed("--tracking_uri: "), prefixed(f"--root_dir={root_dir}: ", (OSError, ValueError)):
         folder = root_dir / runs.TRACKING_NAME
@@ -128,7 +130,7 @@ class RecordedRun:
     @property
     def registered_name(self) -> str:
         """Returns the name that its policies are registered by."""
-        return f"tf_marl.{self.algorithm}.{self.map_name}"
+        return f"tf_marl.{self.algorithm}.{re.sub('[/:]', '.', self.map_name)}"  # MLflow's names hold neither
 
     def has_finished(self, register: bool) -> bool:
         """Tells whether an earlier process came to the end of this run.

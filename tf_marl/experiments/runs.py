@@ -57,6 +57,7 @@ def load_run(root_dir: str | pathlib.Path, best: bool) -> "tuple[World, Learner,
     _check_version(root_dir, settings.flat(config))
     try:
         settings.read_untrusted(config)
+        _check_trust(training_facts(config)["environment"])
         # Its policy is wanted alone, and it may have trained on a larger machine.
         trainer = Trainer(environments.make(), root_dir=root_dir, max_gigabytes=float(sys.maxsize))
     except Exception as error:  # gin's are of many kinds
@@ -109,10 +110,33 @@ def load_export(model: pathlib.Path, name: str) -> "tuple[ServedPolicy, World, d
     try:
         page = export.read_page(model)
         facts = page["training"] | {"env_steps": page["env_steps"]}
+        _check_trust(facts["environment"])
         world = environments.make(**facts["environment"])
         return export.ServedPolicy(world.time_step_spec, world.action_spec, model), world, facts
     except Exception as error:
         raise ValueError(f"{name}: {first_line(error)}") from error
+
+
+def _check_trust(environment: dict[str, Any]) -> None:
+    """Checks that settings, which may be a stranger's, start nothing but what a user of this process has named.
+
+    Args:
+        environment: arguments of `environments.make`.
+    Raises:
+        ValueError: they would import another module, or start another interpreter; names it.
+    """
+    from tf_marl import environments
+    from tf_marl.environments.adapters import core
+    from tf_marl.environments.processes.options import PYTHON
+
+    told = {name: environment[name] for name in ("map_name", "backend") if name in environment}
+    backend, name = environments.resolve(**told)
+    module = core.imported(backend, name)
+    if module and not settings.is_trusted(module):
+        raise ValueError(f"environment.map_name = {name!r} imports {module}; if you trust it, add --plugin={module}")
+    python = environment.get("python")
+    if python and python != os.environ.get(PYTHON):
+        raise ValueError(f"environment.python = {python!r}: if you trust it, export {PYTHON}={python}")
 
 
 def algorithm_and_map() -> tuple[str, str]:
@@ -121,10 +145,12 @@ def algorithm_and_map() -> tuple[str, str]:
     Raises:
         ValueError: `train.agent` is no reference to an algorithm.
     """
+    from tf_marl import environments
+
     agent = settings.value("train.agent")
     if not isinstance(agent, gin.config.ConfigurableReference) or agent.evaluate:  # with parentheses
         raise ValueError(f"train.agent: should be an algorithm such as @ippo, not {agent!r}")
-    return agent.configurable.name, settings.value("environment.map_name")
+    return agent.configurable.name, environments.resolve(settings.value("environment.map_name"))[1]
 
 
 def lock(root_dir: pathlib.Path) -> None:
@@ -217,6 +243,8 @@ def training_facts(config: str) -> dict[str, Any]:
     Raises:
         ValueError: a setting of the environment is no plain value, which nobody could set again without gin.
     """
+    from tf_marl import environments
+
     told = settings.flat(config)
     environment = {}
     for name, value in told.items():
@@ -226,4 +254,8 @@ def training_facts(config: str) -> dict[str, Any]:
             except (ValueError, SyntaxError) as error:
                 raise ValueError(f"{name} = {value}: set it to a plain value; {first_line(error)}") from None
     algorithm = told["train.agent"].removeprefix("@")
-    return {"algorithm": algorithm, "map": environment["map_name"], "environment": environment}
+    return {
+        "algorithm": algorithm,
+        "map": environments.resolve(environment["map_name"])[1],
+        "environment": environment,
+    }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_marl import environments, settings
+from tf_marl import environments
 from tf_marl.config import prefixed
 from tf_marl.experiments import runs
 from tf_marl.training import Evaluator, memory, win_interval
@@ -81,7 +81,7 @@ def scripted(script: str, seed: int) -> Team:
     world = environments.make(seed=seed)
     with prefixed(f"--policy={script}: "):
         policy = world.scripted(script)
-    map_name = settings.value("environment.map_name")
+    map_name = world.name
     return Team(f"{script} on {map_name}", world, policy, {"policy": script, "map": map_name})
 
 

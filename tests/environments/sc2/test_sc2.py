@@ -16,8 +16,10 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
-from tf_marl.environments.sc2 import games, installation, worker
+from tf_marl.environments.processes import workers
+from tf_marl.environments.sc2 import installation
 from tf_marl.environments.smac_api import CombatEnv
+from tf_marl.environments.world import WorldFailedError
 
 STOP, EAST, ATTACK = 1, 4, 6
 
@@ -64,7 +66,7 @@ def test_it_shows_step_by_step_what_the_embedded_battle_shows(map_name, any_smac
             assert world.info()["battle_won"][0] == info["battle_won"]
         assert shown.discount[0] == float("episode_limit" in info)  # a time limit is no defeat
         shown = world.step(actions[None])
-    assert world.counts == games.Counts()
+    assert world.counts == workers.Counts()
 
 
 def test_specs_are_those_of_the_embedded_battle_and_tf_agents_graphs_can_step_it(smac, stand_in, load):
@@ -103,21 +105,21 @@ def test_every_fault_costs_one_episode_and_one_restart(any_smac, stand_in, load,
     books = stand_in(faults=faults)
     world = load("3m", step_seconds=5.0).world
     shown = world.reset()
-    broken, leaders = [], {world.games[0].pid}
+    broken, leaders = [], {world.workers[0].pid}
     for t in range(20):
         before, shown = shown, world.step(stop(shown))
-        leaders.add(world.games[0].pid)
+        leaders.add(world.workers[0].pid)
         if shown.step_type[0] == ts.StepType.FIRST and before.step_type[0] != ts.StepType.LAST:
             broken.append(t)
     assert broken == [3, 6, 11, 14]  # and the steps after each are counted from 0 again
-    assert world.counts == games.Counts(restarts=4, hangs=1, dropped_episodes=4)
+    assert world.counts == workers.Counts(restarts=4, hangs=1, dropped_episodes=4)
     told = books()
     assert told["faults"] == {"die": 1, "drop": 1, "hang": 1, "garble": 1}
     assert (told["launches"], told["at_once"]) == (5, 1)
     world.close()
     time.sleep(0.2)
     assert not [pid for leader in leaders for pid in group(leader)]
-    assert not list(tmp_path.glob("tf_marl_sc2_*"))
+    assert not list(tmp_path.glob("tf_marl_worker_*"))
 
 
 def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
@@ -137,7 +139,7 @@ def test_the_others_play_on_while_a_game_restarts(smac, stand_in, load):
 
 def test_a_game_that_never_starts_ends_the_run_with_its_reason(smac, stand_in, load):
     books = stand_in(faults=[[i, -1, "refuse"] for i in range(9)])
-    with pytest.raises(games.GameError, match=r"game 0 failed 2 times in a row, .*websocket.*max_failures"):
+    with pytest.raises(WorldFailedError, match=r"game 0 failed 2 times in a row, .*websocket.*max_failures"):
         load("3m", max_failures=1).world.reset()
     assert books()["launches"] == 2
 
@@ -147,26 +149,26 @@ def test_a_game_without_units_is_given_up(any_smac, stand_in, load):
     stand_in(faults=[[0, -1, "no_units"], [1, -1, "one_battle"]])
     world = load("3m", step_seconds=5.0).world
     shown = world.reset()
-    assert world.counts == games.Counts(restarts=1)
+    assert world.counts == workers.Counts(restarts=1)
     while shown.step_type[0] != ts.StepType.LAST:
         shown = world.step(stop(shown))
     world.step(stop(shown))
-    assert world.counts == games.Counts(restarts=2, hangs=1)
+    assert world.counts == workers.Counts(restarts=2, hangs=1)
 
 
 def test_a_game_is_at_work_from_being_asked_to_its_answer_or_its_end(smac, stand_in, load, monkeypatch):
     stand_in()
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(games, "time", clock)
-    (game,) = load("3m").world.games
+    monkeypatch.setattr(workers, "time", clock)
+    (game,) = load("3m").world.workers
     assert game.seconds_at_work(100.0) == 0.0
     game.tend()  # is started, and asked for a battle
     assert game.seconds_at_work(105.0) == 5.0
     clock.now = 107.0
-    games.wait([game])
+    workers.wait([game])
     assert game.seconds_at_work(150.0) == 7.0
     clock.now = 200.0
-    game.ask(worker.RESET)
+    game.play(np.array([True]))
     clock.now = 202.0
     game.fail("it is to")
     assert game.seconds_at_work(300.0) == 9.0  # while it waits to be started, too
@@ -184,7 +186,7 @@ def test_a_game_starts_anew_between_episodes_before_its_loops_run_out(any_smac, 
     world.step(stop(shown))
     begun = [before for before, after in itertools.pairwise(types) if after == ts.StepType.FIRST]
     assert begun == [ts.StepType.LAST]
-    assert world.counts == games.Counts(restarts=2)
+    assert world.counts == workers.Counts(restarts=2)
     assert (books()["launches"], books()["at_once"]) == (3, 1)
 
 
@@ -199,18 +201,15 @@ def test_a_reset_in_the_middle_of_an_episode_starts_no_second_game_beside_the_fi
     assert again.step_type[0] == ts.StepType.FIRST
     np.testing.assert_array_equal(again.observation["obs"], first.observation["obs"])  # a new game, of the same seed
     assert (books()["launches"], books()["at_once"]) == (2, 1)
-    assert world.counts == games.Counts(restarts=1)
+    assert world.counts == workers.Counts(restarts=1)
 
 
 LEARNER = """
 import time
-from tf_marl.environments.sc2 import games
-sizes = {"N": 3, "A": 9, "O": 30, "S": 48}
-settings = {"sizes": sizes, "env": {"map_name": "3m", "obs_timestep_number": False}, "max_reward": 365}
-settings |= {"step_mul": 8, "max_loops": 2**19, "sort_enemies": False}
-team = [games.Game(i, settings, games.Patience(60, 60, 1, 1), games.Counts()) for i in range(2)]
-games.wait(team)
-print(*[game.pid for game in team], flush=True)
+from tf_marl import environments
+world = environments.make("3m", num_envs=2, backend="sc2", any_map=True)
+world.reset()
+print(*[game.pid for game in world.workers], flush=True)
 time.sleep(600)
 """
 
@@ -238,9 +237,9 @@ def test_nothing_outlives_a_learner_that_is_killed(smac, stand_in, group, tmp_pa
     for port in ports:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
-    assert list(tmp_path.glob("tf_marl_sc2_*"))
-    games.tidy()
-    assert not list(tmp_path.glob("tf_marl_sc2_*"))
+    assert list(tmp_path.glob("tf_marl_worker_*"))
+    workers.tidy()
+    assert not list(tmp_path.glob("tf_marl_worker_*"))
 
 
 def test_the_game_writes_its_replays(any_smac, stand_in, load, tmp_path):

@@ -10,7 +10,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl import agents
-from tf_marl.environments.sc2 import games
+from tf_marl.environments.processes import workers
 from tf_marl.training.evaluate import Evaluator
 from tf_marl.training.live import without_broken
 from tf_marl.training.train import Trainer
@@ -76,7 +76,7 @@ def test_a_game_that_comes_back_between_two_collections_is_not_busy_for_it(smac,
     trainer = make_trainer(load("3m", num_envs=2, pause_seconds=0.0).world, tmp_path / "run", rollout_steps=4)
     trainer.collector.collect()
     trainer.collector.metrics()
-    (back,) = (game for game in trainer.world.games if game.recovering)
+    (back,) = (game for game in trainer.world.workers if game.recovering)
     connection.wait([back.channel])
     trainer.collector.collect()
     assert 0 < trainer.collector.metrics()["live/busy"] <= 1
@@ -99,7 +99,7 @@ def test_evaluations_play_one_whole_episode_a_row_however_few_the_games(smac, st
     result = Evaluator(world, Standing())(tf.constant([0, 0]))
     assert result["battle_won_mean"] == 0
     assert 20 < result["episode_length_mean"] < 60
-    assert world.counts == games.Counts(restarts=1, dropped_episodes=1)
+    assert world.counts == workers.Counts(restarts=1, dropped_episodes=1)
     assert books()["launches"] == 3
 
 
@@ -118,7 +118,7 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
         before = world.counts.dropped_episodes
         rollout, tally = collect()
         dropped.append(world.counts.dropped_episodes - before)
-        leaders.update(game.pid for game in world.games if game.pid)
+        leaders.update(game.pid for game in world.workers if game.pid)
         types, boundary = rollout.experience.step_type.numpy(), rollout.experience.is_boundary().numpy()
         after = rollout.experience.next_step_type.numpy()
         assert not boundary.all()
@@ -142,14 +142,14 @@ def test_a_long_run_on_games_that_fail_all_the_time(whole_episodes, any_smac, st
     print(whole_episodes, any_smac, result, told, world.counts)
     faults = sum(told["faults"].values())
     assert 30 < faults < 120
-    assert world.counts == games.Counts(
+    assert world.counts == workers.Counts(
         restarts=told["launches"] - 4, hangs=told["faults"]["hang"], dropped_episodes=faults
     )
     assert told["at_once"] == 1
     assert sum(dropped) > 0
     world.close()
     assert not [pid for leader in leaders for pid in group(leader)]
-    assert not list(tmp_path.glob("tf_marl_sc2_*"))
+    assert not list(tmp_path.glob("tf_marl_worker_*"))
 
 
 @pytest.mark.slow

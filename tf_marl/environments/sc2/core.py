@@ -1,23 +1,17 @@
 """StarCraft II is a live world here: SMAC's own environment runs in worker processes, with one game each.
 
-The B rows of the batch are battles. An episode breaks off when its game dies or hangs. A row waits while its game is
-not there yet, or while its game plays another row's episode. A waiting row shows FIRST steps in which all agents are
-dead.
-
-If there are more rows than games, each game plays the episodes of several rows in turn.
+`processes/world.py` says how rows, episodes and games that fail go together.
 """
 
-import copy
 import dataclasses
 import functools
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pydantic
-import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step as ts
 
@@ -26,8 +20,10 @@ from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import Options
 from tf_marl.environments.combat.scenarios import Scenario
-from tf_marl.environments.sc2 import games, installation, worker
-from tf_marl.environments.world import LiveWorld
+from tf_marl.environments.processes import workers
+from tf_marl.environments.processes.world import ProcessWorld
+from tf_marl.environments.sc2 import installation, worker
+from tf_marl.environments.world import WorldFailedError
 
 _OURS = ("shuffle_enemies", "profile", "enemy")  # options that only the embedded battle has
 
@@ -70,13 +66,11 @@ class Settings(Options):
         return self
 
 
-class StarCraft2(LiveWorld):
+class StarCraft2(ProcessWorld):
     """Plays SMAC's maps in the game itself: B rows of battles, on as many games as the world was made with.
 
-    Observation, action, reward and episode end are SMAC's, as in `combat.environment.Combat`.
-
-    The games start at the first `reset`. If one of them fails, it is restarted while the others go on. All worlds that
-    `resize` makes share a second set of as many games. So an evaluation does not disturb the episodes of training.
+    Observation, action, reward and episode end are SMAC's, as in `combat.environment.Combat`. An unavailable action
+    becomes stop.
 
     Args:
         battle: the map.
@@ -87,74 +81,37 @@ class StarCraft2(LiveWorld):
 
     outcomes = ("battle_won",)
     replay_suffixes = (".SC2Replay",)
+    metrics_of = "sc2"
 
     def __init__(self, battle: Scenario, num_envs: int, settings: Settings, seed: int):
         smacs = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Options)}
         model = Combat(battle, num_envs, Options(**smacs))  # gives the specs and sizes; it plays nothing
         self.name = battle.name
-        self.num_envs = num_envs
         self.options = settings
         self.time_step_spec = model.time_step_spec
         self.action_spec = model.action_spec
         self.unit_types = model.unit_types
         self.episode_limit = model.episode_limit
-        self.counts = games.Counts()
         for name in _OURS:
             del smacs[name]
         names = {"map_name": battle.name, "difficulty": settings.difficulty, "game_version": settings.game_version}
-        patience = games.Patience(
+
+        def of_game(numbers: Sequence[int]) -> dict[str, Any]:
+            return {
+                "env": {**smacs, **names, "seed": (seed + numbers[0]) % 2**32},
+                "step_mul": settings.step_mul,
+                "max_reward": model.task.max_reward,
+                "max_loops": settings.max_loops,
+                "sort_enemies": settings.sort_enemies,
+            }
+
+        program = workers.Program(
+            worker.__file__, "StarCraft II: game", installation.python(), installation.variables()
+        )
+        patience = workers.Patience(
             settings.launch_seconds, settings.step_seconds, settings.max_failures, settings.pause_seconds
         )
-        sizes = {"N": battle.num_agents, "A": battle.num_actions}
-        sizes |= {"O": model.task.obs_size, "S": model.task.state_size}
-
-        def make_games(first: int) -> list[games.Game]:
-            return [
-                games.Game(
-                    first + i,
-                    {
-                        "sizes": sizes,
-                        "env": {**smacs, **names, "seed": (seed + first + i) % 2**32},
-                        "step_mul": settings.step_mul,
-                        "max_reward": model.task.max_reward,
-                        "max_loops": settings.max_loops,
-                        "sort_enemies": settings.sort_enemies,
-                    },
-                    patience,
-                    self.counts,
-                )
-                for i in range(num_envs)
-            ]
-
-        games.tidy()
-        self.games = make_games(0)  # play the rows of this world
-        self._others = make_games(num_envs)  # play the rows of the worlds that `resize` makes
-        self._begin()
-
-    def resize(self, num_envs: int) -> "StarCraft2":
-        """Returns a world of another size for a batch of episodes, in which each row rests after its first episode.
-
-        It plays on the second set of games, which all worlds made by `resize` share.
-
-        Args:
-            num_envs: the new B.
-        """
-        other = copy.copy(self)
-        other.num_envs, other.one_episode, other.games = num_envs, True, self._others
-        other._begin()
-        return other
-
-    def _begin(self) -> None:
-        """Distributes the rows among the games."""
-        self._queues = [list(range(i, self.num_envs, len(self.games))) for i in range(len(self.games))]
-        blank = tf.nest.map_structure(
-            lambda spec: np.zeros([self.num_envs, *spec.shape], spec.dtype.as_numpy_dtype), self.time_step_spec
-        )
-        blank.observation["avail_actions"][..., 0] = True  # the no-op, which the dead may take
-        blank.discount[:] = 1.0
-        self._shown = blank._replace(step_type=np.full(self.num_envs, ts.StepType.FIRST))
-        self._blank = tf.nest.map_structure(np.copy, self._shown)
-        self._won = np.zeros(self.num_envs, bool)
+        super().__init__(num_envs, num_envs, program, of_game, patience)
 
     def reset(self) -> ts.TimeStep:
         """Starts B fresh episodes, of which as many begin at once as there are games.
@@ -163,84 +120,10 @@ class StarCraft2(LiveWorld):
             What the rows show: a time step of NumPy arrays [B, ...].
         Raises:
             installation.Missing: the game, the map or smac is not installed; the message says what to do.
-            games.GameError: a game failed too often in a row.
+            WorldFailedError: a game failed too often in a row.
         """
         assert self.installed
-        self._begin()
-        for game in self.games:
-            game.playing = False  # drops the episode that it is playing
-        return self.step(np.zeros([self.num_envs, *self.action_spec.shape], np.int32))
-
-    def step(self, action: np.ndarray) -> ts.TimeStep:
-        """Plays one env step in all games at once, and waits for all of them. An unavailable action becomes stop.
-
-        Args:
-            action: [B, N] int32.
-        Returns:
-            What the rows show: a time step of NumPy arrays [B, ...].
-        Raises:
-            games.GameError: a game failed too often in a row.
-        """
-        before = self._shown
-        for queue in self._queues:
-            if queue and before.step_type[queue[0]] == ts.StepType.LAST:
-                done = queue.pop(0)
-                if not self.one_episode:
-                    queue.append(done)
-        active = [(game, queue[0]) for game, queue in zip(self.games, self._queues, strict=True) if queue]
-        for game, row in active:
-            if game.playing:
-                game.shows["action"][:] = action[row]
-                game.ask(worker.STEP)
-            elif game.asked is None:  # else it is being reset already
-                game.ask(worker.RESET)
-        games.wait([game for game, _ in active])
-
-        rests = self.one_episode & (before.step_type == ts.StepType.LAST)
-        shown = tf.nest.map_structure(
-            lambda old, blank: np.where(rests.reshape([-1] + [1] * (old.ndim - 1)), old, blank), before, self._blank
-        )
-        shown.reward[:] = 0.0
-        self._won = self._won & rests
-        for game, row in active:
-            if game.answered:
-                self._show(shown, game, row)
-        self._shown = shown
-        return shown
-
-    def _show(self, shown: ts.TimeStep, game: games.Game, row: int) -> None:
-        """Copies what a game has answered to its row."""
-        shows = game.shows
-        over = game.answered == worker.STEP and shows["terminated"]
-        step_type = ts.StepType.FIRST if game.answered == worker.RESET else ts.StepType.MID
-        shown.step_type[row] = ts.StepType.LAST if over else step_type
-        shown.reward[row] = shows["reward"]
-        shown.discount[row] = 0.0 if over and not shows["timeout"] else 1.0
-        for name, leaf in shown.observation.items():
-            leaf[row] = shows[name]
-        self._won[row] = shows["battle_won"]
-        game.answered = None
-
-    def info(self) -> dict[str, np.ndarray]:
-        """Returns `battle_won`, [B] bool: whether the last step won the battle."""
-        return {"battle_won": self._won.copy()}
-
-    def seconds_at_work(self, now: float) -> float:
-        """Returns for how many seconds a game has been busy so far, on average over the games.
-
-        A game is busy from the moment it is asked for something, or started, until it answers or is ended.
-
-        Args:
-            now: seconds, as `time.monotonic` tells them.
-        """
-        return float(np.mean([game.seconds_at_work(now) for game in self.games]))
-
-    def metrics(self) -> dict[str, float]:
-        """Returns how often something went wrong so far, in all games of this process, by name.
-
-        The names are `sc2/restarts`, `sc2/hangs` and `sc2/dropped_episodes`.
-        """
-        return {f"sc2/{name}": float(count) for name, count in vars(self.counts).items()}
+        return super().reset()
 
     @functools.cached_property
     def installed(self) -> installation.Game:
@@ -276,22 +159,16 @@ class StarCraft2(LiveWorld):
             num_episodes: not used.
             title: not used.
         Raises:
-            games.GameError: the game was lost before it had written the file, or it failed too often in a row.
+            WorldFailedError: the game was lost before it had written the file, or it failed too often in a row.
         """
-        game = self.games[0]
+        game = self.workers[0]
         with tempfile.TemporaryDirectory() as folder:
-            game.ask(worker.REPLAY + str(folder).encode())
-            games.wait([game])
+            game.call(folder)
+            workers.wait([game])
             replays = list(pathlib.Path(folder).iterdir())
             if not replays:
-                raise games.GameError("the game was lost before it had written its replay; try again")
+                raise WorldFailedError("the game was lost before it had written its replay; try again")
             path.write_bytes(replays[0].read_bytes())
-        game.answered = None
-
-    def close(self) -> None:
-        """Ends all games, also those of the worlds that `resize` made."""
-        for game in self.games + self._others:
-            game.stop()
 
 
 def names() -> tuple[str, ...]:

@@ -82,13 +82,12 @@ def python() -> str:
     return os.environ.get("SC2_PYTHON") or sys.executable
 
 
-def environment() -> dict[str, str]:
-    """Returns the environment variables of processes that run smac.
+def variables() -> dict[str, str]:
+    """Returns the environment variables that processes need to run smac, besides this process's own.
 
     The game's protocol needs an old protobuf. Beside TensorFlow's new one, it needs protobuf's slow implementation.
     """
-    slow = {} if os.environ.get("SC2_PYTHON") else {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
-    return os.environ | slow | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {} if os.environ.get("SC2_PYTHON") else {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 
 
 def check_smac() -> None:
@@ -100,7 +99,9 @@ def check_smac() -> None:
     where = f"{python()} " if os.environ.get("SC2_PYTHON") else ""
     fix = f"install smac there from {SMAC_REPOSITORY}" if where else INSTALL
     try:
-        asked = subprocess.run([python(), "-c", _ASK], capture_output=True, text=True, env=environment(), timeout=120)
+        asked = subprocess.run(
+            [python(), "-c", _ASK], capture_output=True, text=True, env=os.environ | variables(), timeout=120
+        )
         told = json.loads(asked.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, IndexError, ValueError) as error:
         raise Missing(f"SC2_PYTHON={python()} runs no Python ({error})", "name an interpreter that has smac") from None

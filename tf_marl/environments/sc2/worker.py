@@ -1,16 +1,6 @@
-"""A worker is a process that runs one game of StarCraft II under smac.
+"""A player is what a worker process runs for StarCraft II: one game under smac. `processes/worker.py` loads this file.
 
-It is started so::
-
-    python worker.py CHANNEL MEMORY PARENT SETTINGS
-
-It is a script for any interpreter that has smac and NumPy, and it imports nothing else of this project. So the game's
-old protobuf never meets TensorFlow's.
-
-- CHANNEL is the file descriptor of a socket. Commands come in, and one answer to each goes out.
-- MEMORY is the file descriptor of memory that both sides map. Actions come in, and their results go out.
-- PARENT is the id of the learner's process. The worker ends when that process ends.
-- SETTINGS is a JSON object.
+It imports nothing else of this project. So the game's old protobuf never meets TensorFlow's.
 
 SMAC's environment needs some care, and this module alone takes it. The environment is never reset twice in a row. Its
 `max_reward`, which is wrong after some resets, is set from the map's table. A step without `info` means that the game
@@ -18,89 +8,20 @@ is lost. So does every restart that smac would make by itself, because what it t
 learner ends the worker of a lost game and starts another one.
 """
 
-import ctypes
-import json
-import mmap
-import os
-import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-RESET, STEP, REPLAY = b"r", b"s", b"v"  # commands; after REPLAY comes a folder
-DONE, LOST = b"d", b"l"  # answers; after LOST comes the reason
 STOP = 1  # SMAC's action; the dead may only take 0, the no-op
-MAX_MESSAGE = 4096  # bytes
 LOOPS_PER_GAME = 2**19  # the game ends by itself after so many game loops
 LOOPS_PER_RESET = 64  # game loops at most, in which units die and appear again
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 class GameLost(Exception):
     """Says that the game is gone, or that what it shows no longer belongs to a battle."""
-
-
-def memory_layout(sizes: dict[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Returns what the shared memory holds, in its order: NumPy type and shape by name.
-
-    Args:
-        sizes: the numbers N, A, O and S, by these letters.
-    """
-    n, a = sizes["N"], sizes["A"]
-    return {
-        "obs": ("f4", (n, sizes["O"])),
-        "state": ("f4", (sizes["S"],)),
-        "reward": ("f4", ()),
-        "action": ("i4", (n,)),
-        "avail_actions": ("?", (n, a)),
-        "alive": ("?", (n,)),
-        "terminated": ("?", ()),
-        "timeout": ("?", ()),  # whether it terminated only because the time was up
-        "battle_won": ("?", ()),
-        "relaunched": ("?", ()),  # whether the last reset restarted the game, as `Battle._must_relaunch` asks for
-    }
-
-
-def memory_size(sizes: dict[str, int]) -> int:
-    """Returns the size of the shared memory in bytes.
-
-    Args:
-        sizes: the numbers N, A, O and S, by these letters.
-    """
-    return sum(np.dtype(kind).itemsize * int(np.prod(shape)) for kind, shape in memory_layout(sizes).values())
-
-
-def map_memory(descriptor: int, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    """Maps the shared memory as arrays. Both sides see what either of them writes.
-
-    Args:
-        descriptor: the file descriptor of the memory.
-        sizes: the numbers N, A, O and S, by these letters.
-    Returns:
-        The arrays by name, with the types and shapes that `memory_layout` gives.
-    """
-    buffer = mmap.mmap(descriptor, memory_size(sizes))
-    arrays, offset = {}, 0
-    for name, (kind, shape) in memory_layout(sizes).items():
-        arrays[name] = np.ndarray(shape, kind, buffer, offset)
-        offset += arrays[name].nbytes
-    return arrays
-
-
-def die_with(parent: int | None = None) -> None:
-    """Makes the kernel kill this process when its parent ends, however that happens.
-
-    Args:
-        parent: the parent's process id. If the parent has ended already, this process ends at once. None skips that
-            check.
-    """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent is not None and os.getppid() != parent:  # the parent had ended before the call above
-        os._exit(1)
 
 
 def make_env(settings: dict[str, Any]) -> Any:
@@ -113,6 +34,8 @@ def make_env(settings: dict[str, Any]) -> Any:
     """
     from pysc2.lib import sc_process
     from smac.env import StarCraft2Env
+
+    from __main__ import die_with  # type: ignore[attr-defined] # the script that loads this file
 
     def launch(self: Any, run_config: Any, args: list[str], **_: Any) -> subprocess.Popen:
         return subprocess.Popen(args, cwd=run_config.cwd, env=run_config.env, preexec_fn=die_with)
@@ -127,12 +50,12 @@ def make_env(settings: dict[str, Any]) -> Any:
     return Env(continuing_episode=True, **settings["env"])
 
 
-class Battle:
+class Player:
     """Plays SMAC's environment with the care that it needs, and writes what it shows to the shared memory.
 
     Args:
         settings: the worker's settings.
-        memory: the arrays of `map_memory`.
+        memory: the arrays that both sides see, of one environment.
     """
 
     def __init__(self, settings: dict[str, Any], memory: dict[str, np.ndarray]):
@@ -142,6 +65,20 @@ class Battle:
         self._episodes = 0  # how many this game has finished
         self._steps: int | None = None  # of the current episode; None between episodes
         self._loops = 0  # game loops that this game has played
+
+    def play(self, begin: Sequence[int], go_on: Sequence[int]) -> None:
+        """Starts an episode or plays a step.
+
+        Args:
+            begin: not empty if an episode is to start.
+            go_on: not empty if a step is to be played.
+        Raises:
+            GameLost: smac tells nothing about the step.
+        """
+        if begin:
+            self.reset()
+        if go_on:
+            self.step()
 
     def reset(self) -> None:
         """Starts an episode, unless one has just started, and writes how it begins to the shared memory."""
@@ -179,7 +116,7 @@ class Battle:
         Raises:
             GameLost: smac tells nothing about the step.
         """
-        chosen, available = self._memory["action"].tolist(), self._memory["avail_actions"]
+        chosen, available = self._memory["action"][0].tolist(), self._memory["avail_actions"][0]
         actions = [action if can[action] else int(can[STOP]) for action, can in zip(chosen, available, strict=True)]
         reward, terminated, info = self._env.step(actions)
         if "battle_won" not in info:
@@ -199,11 +136,11 @@ class Battle:
         memory["avail_actions"][...] = env.get_avail_actions()
         memory["alive"][...] = [env.get_unit_by_id(i).health > 0 for i in range(env.n_agents)]
         memory["reward"][...] = reward
-        memory["terminated"][...] = terminated
+        memory["over"][...] = terminated
         memory["timeout"][...] = info.get("episode_limit", False)
-        memory["battle_won"][...] = info.get("battle_won", False)
+        memory["outcomes"][...] = info.get("battle_won", False)
 
-    def save_replay(self, folder: str) -> None:
+    def call(self, folder: str) -> None:
         """Makes the game write all that it has played so far as a `.SC2Replay`.
 
         Args:
@@ -211,37 +148,3 @@ class Battle:
         """
         self._env.replay_dir = folder
         self._env.save_replay()
-
-
-def main(channel_descriptor: str, memory_descriptor: str, parent: str, text: str) -> None:
-    """Answers commands until the parent closes its end of the socket.
-
-    Args:
-        channel_descriptor: the file descriptor of the socket.
-        memory_descriptor: the file descriptor of the shared memory.
-        parent: the process id of the learner.
-        text: the settings as JSON.
-    """
-    die_with(int(parent))
-    settings = json.loads(text)
-    sys.argv = sys.argv[:1]  # pysc2 reads flags from it
-    channel = socket.socket(fileno=int(channel_descriptor))
-    memory = map_memory(int(memory_descriptor), settings["sizes"])
-    battle = Battle(settings, memory)
-    while command := channel.recv(MAX_MESSAGE):  # empty when the parent has closed its end
-        try:
-            if command == RESET:
-                battle.reset()
-            elif command == STEP:
-                battle.step()
-            else:
-                battle.save_replay(os.fsdecode(command[len(REPLAY) :]))
-            answer = DONE
-        except Exception as error:
-            cause = f" ({error.__cause__})" if error.__cause__ else ""
-            answer = LOST + f"{type(error).__name__}: {error}{cause}".encode()[: MAX_MESSAGE - len(LOST)]
-        channel.send(answer)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
