@@ -78,6 +78,7 @@ def test_policy_loss_and_gradient_are_those_of_tf_agents(rng, algorithm, num_age
             advantage=advantage[:, None, None],
             returns=nothing,
             learns=observation["alive"][:, None],
+            alive=observation["alive"][:, None],
         )
         return ours.losses(batch)["loss/policy"]
 

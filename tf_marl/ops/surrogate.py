@@ -57,7 +57,7 @@ def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | t
 
     Args:
         ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
-        advantage: shaped like `ratio`; a constant for the gradient.
+        advantage: shaped like `ratio`, or [..., 1] for one advantage of the team; a constant for the gradient.
         epsilon: half-width of the clip range, dimensionless: a number, or a tensor that broadcasts against `ratio`.
             None does not clip.
     Returns:

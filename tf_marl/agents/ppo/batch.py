@@ -12,7 +12,7 @@ from tf_marl.ops import categorical, masked
 class Batch(NamedTuple):
     """Holds S sequences of L steps; every field except `state` is [S, L, ...].
 
-    K is N, or 1 where the ratio, the value and the advantage are the team's.
+    K is N, or 1 where the value and the advantage are the team's.
     """
 
     observation: dict[str, tf.Tensor]
@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     advantage: tf.Tensor  # [S, L, K], normalised over the entries that count
     returns: tf.Tensor  # [S, L, K]
     learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
+    alive: tf.Tensor  # [S, L, N] bool, of the whole team, also in a batch of one agent: clip ranges may depend on it
 
     def rows(self, rows: tf.Tensor) -> "Batch":
         """Returns some of the sequences as a batch of their own.
@@ -69,6 +70,7 @@ def cut(
         advantage=masked.normalise(advantage, per_value(learns, advantage.shape[-1])),
         returns=advantage + value,
         learns=learns,
+        alive=experience.observation["alive"],
     )
     batch = tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, length, *leaf.shape[2:]]), batch)
     return batch._replace(state=state)
