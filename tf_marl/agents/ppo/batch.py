@@ -6,6 +6,7 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
+from tf_marl.networks.actor import OF_AGENTS
 from tf_marl.ops import categorical, masked
 
 
@@ -35,6 +36,27 @@ class Batch(NamedTuple):
             A batch whose fields are [R, L, ...], and `state` [R, N, H].
         """
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self)
+
+    def of_agent(self, agent: tf.Tensor) -> "Batch":
+        """Returns what one agent learns from, as the batch of a team of one.
+
+        Args:
+            agent: scalar int32, its index.
+        Returns:
+            A batch whose agent axes have size 1, but for that of `alive`. It holds nothing of the critic.
+        """
+
+        def own(leaf: tf.Tensor, axis: int = 2) -> tf.Tensor:
+            return leaf if leaf.shape[axis] == 1 else tf.gather(leaf, agent[None], axis=axis)
+
+        return self._replace(
+            observation={name: own(self.observation[name]) for name in OF_AGENTS},
+            state={"actor": own(self.state["actor"], axis=1), "critic": ()} if self.state else (),
+            action=own(self.action),
+            old_log_prob=own(self.old_log_prob),
+            advantage=own(self.advantage),
+            learns=own(self.learns),
+        )
 
 
 def cut(

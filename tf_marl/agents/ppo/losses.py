@@ -92,6 +92,21 @@ class Losses:
         gain = surrogate.clipped_surrogate(ratio, batch.advantage, self._epsilon(batch.alive))
         return gain, share if gain.shape[-1] == share.shape[-1] else agent_share
 
+    def logits(self, batch: Batch) -> tf.Tensor:
+        """Computes the masked logits of the present policy.
+
+        Args:
+            batch: S sequences of L steps, [S, L, ...].
+        Returns:
+            Logits, [S, L, N, A]. Of decisions that do not count they may all be 0.
+        """
+        decisions = self.networks.decisions(batch.learns)
+        if decisions is None:
+            team, *_ = self.networks(batch.observation, batch.step_type, batch.state)
+            return categorical.agent_distribution(team).logits_parameter()
+        agents, _ = self.networks.of_decisions(decisions, batch.observation)
+        return spread(agents.logits_parameter(), decisions, batch.learns.shape)
+
     def _evaluated(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Returns the actions' log-probabilities and the entropies, [S, L, N] each, and the values, [S, L, K] or None.
 
