@@ -26,10 +26,11 @@ class ActorCritic(tf.Module):
         super().__init__("actor_critic")
         self.actor, self.critic = actor, critic
         self.shares_torso = critic is not None and actor.torso is critic.torso
-        has_own_torso = critic is not None and not self.shares_torso
         self.state_spec: Any = ()
         if actor.state_spec:
-            self.state_spec = {"actor": actor.state_spec, "critic": critic.state_spec if has_own_torso else ()}
+            self.state_spec = {"actor": actor.state_spec, "critic": ()}
+            if critic is not None and not self.shares_torso:
+                self.state_spec["critic"] = critic.state_spec
         torsos = [network.torso for network in (actor, critic) if network is not None]
         self._can_skip = not actor.state_spec and all(torso.shares_weights for torso in torsos)
         for network in (actor, critic):
@@ -64,14 +65,14 @@ class ActorCritic(tf.Module):
             being N or 1; and the recurrent states after the last step, shaped like `state`.
         """
         actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
-        if self.shares_torso:
+        critic, value = self.critic, None
+        if critic is not None and self.shares_torso:
             features, actor_state = self.actor.torso(observation, step_type, actor_state)
-            team, value = self.actor.policy(features, observation), self.critic.value(features, observation)
+            team, value = self.actor.policy(features, observation), critic.value(features, observation)
         else:
             team, actor_state = self.actor(observation, step_type, actor_state)
-            value = None
-            if self.critic is not None:
-                value, critic_state = self.critic(observation, step_type, critic_state)
+            if critic is not None:
+                value, critic_state = critic(observation, step_type, critic_state)
         return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
 
     def of_decisions(
@@ -88,9 +89,11 @@ class ActorCritic(tf.Module):
         """
         features, _ = self.actor.torso(observation, decisions=decisions)
         agents = self.actor.policies_of(decisions, features, observation)
+        if self.critic is None:
+            return agents, None
         if self.shares_torso:
             return agents, self.critic.value(features, observation, decisions)
-        return agents, None if self.critic is None else self.critic(observation, decisions=decisions)[0]
+        return agents, self.critic(observation, decisions=decisions)[0]
 
 
 def training_flops(networks: tf.Module) -> int:

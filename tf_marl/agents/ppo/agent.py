@@ -82,6 +82,7 @@ class PPOAgent(Learner):
         self.config = config
         self._own_settings = dict(own_settings or {})
         self.networks = networks
+        assert networks.critic is not None
         self.actor, self.critic = networks.actor, networks.critic
         self.ratio = ratio
         self.clip_range = config.clip_range

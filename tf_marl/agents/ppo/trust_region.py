@@ -13,7 +13,7 @@ the gin scope `ppo`; those that would have no effect are refused where they matt
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -24,14 +24,14 @@ from tf_marl.agents.ppo import natural_gradient as trpos
 from tf_marl.agents.ppo.agent import PPOAgent
 from tf_marl.agents.ppo.epochs import clipped_epochs
 from tf_marl.agents.ppo.natural_gradient import LargestJointTV, Limit, MeanKL, StepRules
-from tf_marl.agents.ppo.turns import TurnRules, in_turns
+from tf_marl.agents.ppo.turns import Order, TurnRules, in_turns
 from tf_marl.agents.ppo.variants import GIVEN_IN_CODE, Algorithm, ppo
 from tf_marl.config import fields, naming
 from tf_marl.ops import surrogate
 
 # TRPO's step clips nothing and maximises the surrogate alone.
-_OF_TRPO: Mapping[str, Any] = {"clip_range": None, "entropy_coefficient": 0.0}
-_OWN_WEIGHTS: Mapping[str, Any] = {"parameter_sharing": "none"}
+_OF_TRPO: dict[str, Any] = {"clip_range": None, "entropy_coefficient": 0.0}
+_OWN_WEIGHTS: dict[str, Any] = {"parameter_sharing": "none"}
 
 
 @gin.configurable
@@ -52,7 +52,7 @@ def happo(
     time_step_spec: ts.TimeStep,
     action_spec: types.NestedTensorSpec,
     unit_types: Sequence[str] | None = None,
-    order: str = "random",
+    order: Order = "random",
     **options: Any,
 ) -> PPOAgent:
     """Makes an agent of HAPPO (Kuba et al. 2022).
@@ -86,7 +86,7 @@ def a2po(
     time_step_spec: ts.TimeStep,
     action_spec: types.NestedTensorSpec,
     unit_types: Sequence[str] | None = None,
-    order: str = "semi_greedy",
+    order: Order = "semi_greedy",
     corrects_advantage: bool = True,
     others_clip: float | None = 0.1,
     first_clip_share: float = 0.5,
@@ -121,7 +121,7 @@ def hatrpo(
     time_step_spec: ts.TimeStep,
     action_spec: types.NestedTensorSpec,
     unit_types: Sequence[str] | None = None,
-    order: str = "random",
+    order: Order = "random",
     step: StepRules | None = None,
     **options: Any,
 ) -> PPOAgent:

@@ -28,13 +28,15 @@ from tf_marl.config import STRICT
 from tf_marl.networks import Actor, ActorCritic
 from tf_marl.ops import categorical, masked
 
+Order = Literal["random", "semi_greedy"]
+
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class TurnRules:
     """Holds how agents take turns; the defaults are HAPPO's."""
 
     # Whose turn is next: anybody's, or in turn the agent with the largest mean |A| and anybody (A2PO's semi-greedy).
-    order: Literal["random", "semi_greedy"] = "random"
+    order: Order = "random"
     corrects_advantage: bool = False  # whether A is estimated anew for the team so far
     # Half-width of M's own clip range; the agent's clip range is around M r_k then. None clips r_k alone.
     others_clip: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None

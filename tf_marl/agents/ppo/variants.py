@@ -173,7 +173,7 @@ def ppo(
     if options.get("critic_input") is None:
         options["critic_input"] = algorithm.critic_inputs[0]
     with naming("ppo"):
-        config = PPOConfig(**algorithm.defaults | options)
+        config = PPOConfig(**{**algorithm.defaults, **options})
     _check(algorithm, config, options)
     num_agents = action_spec.shape[0]
     if config.parameter_sharing == "unit_type":
