@@ -101,8 +101,7 @@ class Turns(tf.Module):
 
     @graph.converted
     def __call__(self, batch, seed, around, memories):
-        seeds = tf.random.experimental.stateless_split(seed, self.num_rounds + 1)
-        chance = tf.random.stateless_uniform([self.num_rounds], seeds[-1])
+        chance = tf.random.stateless_uniform([self.num_rounds], tf.random.experimental.stateless_fold_in(seed, -1))
         totals = dict.fromkeys(self._step.names, tf.constant(0.0))
         waits = tf.ones([self.num_rounds], tf.bool)
         log_mass = tf.zeros_like(batch.old_log_prob[..., :1])  # log M, [S, L, 1]
@@ -113,7 +112,8 @@ class Turns(tf.Module):
                 told_of = batch._replace(advantage=around.advantages(tf.exp(tf.minimum(log_mass[..., 0], 0.0))))
             agent = self._next(turn, waits, chance, told_of)
             self._clip_share.assign(self._clip_share_of(turn))
-            told, log_mass, waits = self._turn(told_of, seeds[turn], around, agent, log_mass, waits)
+            own_seed = seed + tf.stack([0, turn])  # a team of one takes the same step as without turns
+            told, log_mass, waits = self._turn(told_of, own_seed, around, agent, log_mass, waits)
             totals = {name: total + told[name] for name, total in totals.items()}
             turns += 1
             memories, stops = around.after_round(turns, memories)
