@@ -111,7 +111,12 @@ def a2po(
         ValueError: an option is unknown or its value does not fit; the message names it.
     """
     with naming("a2po"):
-        rules = TurnRules(order, corrects_advantage, others_clip, first_clip_share)
+        rules = TurnRules(
+            order=order,
+            corrects_advantage=corrects_advantage,
+            others_clip=others_clip,
+            first_clip_share=first_clip_share,
+        )
     algorithm = Algorithm("a2po", make_step=in_turns(rules, clipped_epochs), settings=fields("a2po", rules))
     return ppo(algorithm, time_step_spec, action_spec, unit_types, **options)
 

@@ -63,7 +63,7 @@ class Turns(tf.Module):
     def __init__(self, agent: Learning, actor: Actor, losses: Losses, rules: TurnRules, make_step: Maker):
         super().__init__("turns")
         self.num_rounds = num_agents = actor.torso.num_agents
-        self._rules = rules
+        self._team, self._rules = actor, rules
         self._clip_share = tf.Variable(1.0, trainable=False, name="clip_share")
 
         def epsilon(alive: tf.Tensor) -> tf.Tensor | None:
@@ -79,20 +79,12 @@ class Turns(tf.Module):
         self.num_minibatches = self._step.num_minibatches
         self._on_rows = shards.on_rows if agent.jit_compile else lambda function, *rows: function(*rows)
         self._log_ratios = graph.function(self._log_ratios_of_rows, jit_compile=agent.jit_compile)
-        # Pairs of variables: the team's, [N, ...] or [...] for all agents, and the one that learns in a turn, [...].
-        self._own: list[tuple[tf.Variable, tf.Variable]] = []
-        self._shared: list[tuple[tf.Variable, tf.Variable]] = []
+        self._moments = []
         if self._has_own_weights:
             self._moments = [
                 tf.Variable(tf.stack([variable] * num_agents), trainable=False)
                 for variable in self._step.optimizer_variables
             ]
-            self._own = [
-                *zip(actor.trainable_variables, self._learner.trainable_variables, strict=True),
-                *zip(self._moments, self._step.optimizer_variables, strict=True),
-            ]
-            of_all = zip(actor.non_trainable_variables, self._learner.non_trainable_variables, strict=True)
-            self._shared = list(of_all)  # statistics of the observations
 
     @property
     def optimizer_variables(self) -> list[tf.Variable]:
@@ -112,7 +104,9 @@ class Turns(tf.Module):
                 told_of = batch._replace(advantage=around.advantages(tf.exp(tf.minimum(log_mass[..., 0], 0.0))))
             agent = self._next(turn, waits, chance, told_of)
             self._clip_share.assign(self._clip_share_of(turn))
-            own_seed = seed + tf.stack([0, turn])  # a team of one takes the same step as without turns
+            own_seed = seed + tf.cast(
+                tf.stack([0, turn]), seed.dtype
+            )  # a team of one takes the same step as without turns
             told, log_mass, waits = self._turn(told_of, own_seed, around, agent, log_mass, waits)
             totals = {name: total + told[name] for name, total in totals.items()}
             turns += 1
@@ -129,22 +123,18 @@ class Turns(tf.Module):
         return self._step.flops() * (self.num_rounds if self._has_own_weights else 1)
 
     def _turn(self, batch, seed, around, agent, log_mass, waits):
-        """Lets an agent learn; returns the step's metrics, log M for the next agent, and who still waits."""
+        """Lets an agent learn.
+
+        Returns:
+            The step's metrics, log M for the next agent, [S, L, 1], and who still waits, [N] bool.
+        """
         is_agent = tf.range(self.num_rounds) == agent
         quiet = Surroundings(around.agent, around.change)
         if self._has_own_weights:
-            for team, learner in self._own:
-                mine = team if team.shape == learner.shape else tf.gather(team, agent)  # equal for a team of one
-                learner.assign(tf.reshape(mine, learner.shape))
-            for team, learner in self._shared:
-                learner.assign(team)
+            self._load(agent)
             own = batch.of_agent(agent)
             told, *_ = self._step(self._weighted(own, log_mass), seed, quiet, ())
-            for team, learner in self._own:
-                if team.shape == learner.shape:
-                    team.assign(learner)
-                else:
-                    team.scatter_update(tf.IndexedSlices(tf.reshape(learner, [1, *team.shape[1:]]), agent[None]))
+            self._store(agent)
             return told, log_mass + self._on_rows(self._log_ratios, own), waits & ~is_agent
 
         def prepare(rows: Batch) -> Batch:
@@ -155,6 +145,32 @@ class Turns(tf.Module):
         told, *_ = self._step(own, seed, quiet._replace(prepare=prepare), ())
         waits &= ~is_agent
         return told, self._on_rows(self._log_ratios, batch._replace(learns=batch.learns & ~waits)), waits
+
+    def _pairs(self) -> list[tuple[tf.Variable, tf.Variable]]:
+        """Returns the variables of which each agent has its own: the team's, [N, ...], and the learner's, [...].
+
+        In a team of one, weights of both have the same shape.
+        """
+        return [
+            *zip(self._team.trainable_variables, self._learner.trainable_variables, strict=True),
+            *zip(self._moments, self._step.optimizer_variables, strict=True),
+        ]
+
+    def _load(self, agent: tf.Tensor) -> None:
+        for team, learner in self._pairs():
+            own = team if team.shape == learner.shape else tf.gather(team, agent)
+            learner.assign(tf.reshape(own, learner.shape))
+        # Statistics of the observations are everybody's.
+        statistics = self._team.non_trainable_variables, self._learner.non_trainable_variables
+        for team, learner in zip(*statistics, strict=True):
+            learner.assign(team)
+
+    def _store(self, agent: tf.Tensor) -> None:
+        for team, learner in self._pairs():
+            if team.shape == learner.shape:
+                team.assign(learner)
+            else:
+                team.scatter_update(tf.IndexedSlices(tf.reshape(learner, [1, *team.shape[1:]]), agent[None]))
 
     def _weighted(self, batch: Batch, log_mass: tf.Tensor) -> Batch:
         """Brings M into the surrogate of a batch, [S, L, ...], by an equal one: M min(r A, ..) = min(r M A, ..)."""

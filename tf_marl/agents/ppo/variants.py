@@ -140,7 +140,7 @@ def coppo(
         ValueError: an option is unknown or its value does not fit; the message names it.
     """
     with naming("coppo"):
-        inner_clip = _InnerClip(inner_clip).inner_clip
+        inner_clip = _InnerClip(inner_clip=inner_clip).inner_clip
     ratio = functools.partial(surrogate.coordinated_ratio, inner_epsilon=inner_clip)
     algorithm = Algorithm("coppo", ratio=ratio, settings={"coppo.inner_clip": inner_clip})
     return ppo(algorithm, time_step_spec, action_spec, unit_types, **options)
