@@ -9,7 +9,7 @@
     PS-TRPO     TRPO's                  shared     the state       each agent's       mean KL of the joint policy
 
 The turns are explained in `turns.py`, TRPO's step and its limits in `natural_gradient.py`. All other settings are in
-the gin scope `ppo`; those that would have no effect are refused where they matter.
+the gin scope `ppo`. TRPO's step clips nothing and adds no entropy bonus, so settings of these are refused.
 """
 
 import dataclasses
@@ -29,7 +29,6 @@ from tf_marl.agents.ppo.variants import GIVEN_IN_CODE, Algorithm, ppo
 from tf_marl.config import fields, naming
 from tf_marl.ops import surrogate
 
-# TRPO's step clips nothing and maximises the surrogate alone.
 _OF_TRPO: dict[str, Any] = {"clip_range": None, "entropy_coefficient": 0.0}
 _OWN_WEIGHTS: dict[str, Any] = {"parameter_sharing": "none"}
 

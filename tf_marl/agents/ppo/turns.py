@@ -104,9 +104,8 @@ class Turns(tf.Module):
                 told_of = batch._replace(advantage=around.advantages(tf.exp(tf.minimum(log_mass[..., 0], 0.0))))
             agent = self._next(turn, waits, chance, told_of)
             self._clip_share.assign(self._clip_share_of(turn))
-            own_seed = seed + tf.cast(
-                tf.stack([0, turn]), seed.dtype
-            )  # a team of one takes the same step as without turns
+            # The first turn has the update's seed, so that a team of one learns as it would without turns.
+            own_seed = seed + tf.cast(tf.stack([0, turn]), seed.dtype)
             told, log_mass, waits = self._turn(told_of, own_seed, around, agent, log_mass, waits)
             totals = {name: total + told[name] for name, total in totals.items()}
             turns += 1
