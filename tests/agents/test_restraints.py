@@ -86,6 +86,8 @@ VARIANTS = {
     "jr_ppo": {"algorithm": agents.jr_ppo},
     "shared torso": {"share_torso": True},
     "own weights": {"parameter_sharing": "none"},
+    "happo": {"algorithm": agents.happo},
+    "a2po": {"algorithm": agents.a2po},
     "the critic first": {"order": "critic_first", "num_critic_epochs": 1},
     "gru": RECURRENT,
     "gru, shared torso": RECURRENT | {"share_torso": True, "sequence_length": 4},

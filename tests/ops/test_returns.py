@@ -148,3 +148,26 @@ def test_values_may_have_any_trailing_axes(rng, agents):
         reward, discount, value.reshape(2, 4, -1), bootstrap_value.reshape(2, -1), GAMMA, LAMBDA, np.zeros((2, 4), bool)
     )
     np.testing.assert_allclose(actual, flat.reshape(value.shape))
+
+
+def test_weights_of_the_trace_match_a_plain_sum(rng):
+    """Of one episode: A_t = sum_l (gamma lambda)^l c_t+1 .. c_t+l delta_t+l."""
+    reward, trace = (rng.normal(size=(1, 6)).astype(np.float32) for _ in range(2))
+    value = rng.normal(size=(1, 6, 1)).astype(np.float32)
+    bootstrap_value, discount = np.ones((1, 1), np.float32), np.ones((1, 6), np.float32)
+    actual = returns.gae(reward, discount, value, bootstrap_value, GAMMA, LAMBDA, trace=tf.constant(trace))
+    next_value = np.append(value[0, 1:, 0], bootstrap_value[0])
+    delta = reward[0] + GAMMA * next_value - value[0, :, 0]
+    expected = [
+        sum((GAMMA * LAMBDA) ** i * trace[0, t + 1 : t + 1 + i].prod() * delta[t + i] for i in range(6 - t))
+        for t in range(6)
+    ]
+    np.testing.assert_allclose(actual[0, :, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("weight", "lambda_"), [(1.0, LAMBDA), (0.0, 0.0)])
+def test_a_whole_trace_is_gae_and_none_the_one_step_difference(rng, weight, lambda_):
+    reward, discount, value, bootstrap_value, boundary = random_rollout(rng, 4, 20, 2)
+    rows = reward, discount, value, bootstrap_value, GAMMA
+    actual = returns.gae(*rows, LAMBDA, boundary, trace=tf.fill(reward.shape, weight))
+    np.testing.assert_allclose(actual, returns.gae(*rows, lambda_, boundary), rtol=1e-6, atol=1e-6)

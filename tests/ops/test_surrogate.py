@@ -1,5 +1,6 @@
 """Ratios and objectives: closed forms, and where gradients go."""
 
+import functools
 import itertools
 
 import hypothesis
@@ -56,7 +57,33 @@ def test_an_agent_without_change_adds_nothing_even_where_ratios_overflow():
     assert terms[-1] == 0.0
 
 
-@pytest.mark.parametrize("ratio", [surrogate.independent_ratio, surrogate.joint_ratio])
+def coordinated(inner_epsilon):
+    return functools.partial(surrogate.coordinated_ratio, inner_epsilon=inner_epsilon)
+
+
+def test_coordinated_ratio_lies_between_the_agents_own_and_the_joint_one(rng):
+    old = rng.normal(size=(6, 4)).astype(np.float32)
+    new = old + 0.05 * rng.normal(size=old.shape).astype(np.float32)
+    np.testing.assert_allclose(coordinated(0.0)(new, old), surrogate.independent_ratio(new, old), rtol=1e-6)
+    joint = tf.repeat(surrogate.joint_ratio(new, old)[:, None], 4, axis=1)  # no product leaves the wide range
+    np.testing.assert_allclose(coordinated(0.9)(new, old), joint, rtol=1e-5)
+
+
+def test_coordinated_ratio_clips_the_product_of_the_others():
+    log_prob = tf.math.log([[1.0, 1.2, 1.5]])  # the others': 1.8, 1.5, 1.2
+    np.testing.assert_allclose(coordinated(0.3)(log_prob, tf.zeros([1, 3])), [[1.3, 1.2 * 1.3, 1.5 * 1.2]], rtol=1e-6)
+
+
+def test_coordinated_ratio_moves_team_mates_where_their_product_is_in_range():
+    log_prob = tf.Variable(tf.math.log([[1.0, 1.2, 1.5]]))
+    with tf.GradientTape(persistent=True) as tape:
+        ratio = coordinated(0.3)(log_prob, tf.zeros([1, 3]))[0]
+        first, last = ratio[0], ratio[2]
+    np.testing.assert_allclose(tape.gradient(first, log_prob), [[1.3, 0.0, 0.0]], rtol=1e-6)  # 1.8 is out of range
+    np.testing.assert_allclose(tape.gradient(last, log_prob), [[1.8, 1.8, 1.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [surrogate.independent_ratio, surrogate.joint_ratio, coordinated(0.9)])
 def test_gradient_reaches_new_log_prob_only(rng, ratio):
     log_prob, old_log_prob, advantage = normal(rng, 4, 3), normal(rng, 4, 3), normal(rng, 4, 3)
     advantage = advantage if ratio is surrogate.independent_ratio else advantage[:, 0]

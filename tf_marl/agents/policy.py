@@ -93,6 +93,7 @@ class RecordingPolicy(TeamPolicy):
         self._networks = networks
         self._record = record
         avail_actions = time_step_spec.observation["avail_actions"]
+        assert networks.critic is not None
         num_values = networks.critic.num_values
         specs = {
             "logits": tf.TensorSpec(avail_actions.shape, tf.float32, "logits"),

@@ -13,6 +13,9 @@ from tf_marl.networks.head import Head
 from tf_marl.networks.torso import Torso
 from tf_marl.ops import categorical
 
+# Entries of an observation that have an axis of agents.
+OF_AGENTS = ("obs", "avail_actions", "alive")
+
 
 class Actor(network.Network):
     """Computes decentralised policies: agent i's actions depend only on its own observations and its id.
@@ -36,7 +39,7 @@ class Actor(network.Network):
         torso = Torso(observation_spec, ["obs"], groups, architecture, seeds)
         super().__init__(input_tensor_spec=observation_spec, state_spec=torso.state_spec, name=name)
         num_actions = observation_spec["avail_actions"].shape[-1]
-        self.torso = torso
+        self.torso, self._architecture = torso, architecture
         self._head = Head(groups, num_actions, architecture.actor_gain, architecture, seeds)
 
     def call(self, observation, step_type=None, network_state=(), training=False):
@@ -53,6 +56,16 @@ class Actor(network.Network):
         """
         features, network_state = self.torso(observation, step_type, network_state)
         return self.policy(features, observation), network_state
+
+    def alone(self) -> "Actor":
+        """Returns an actor of one agent, with layers like this one's.
+
+        Its variables are those of one agent here, in the same order: `[...]` where the variable of this network is
+        [G, ...], or [N, ...] for the ids. Its own initial weights are of no use.
+        """
+        spec = self.input_tensor_spec
+        one = {name: tf.TensorSpec([1, *spec[name].shape[1:]], spec[name].dtype, name) for name in OF_AGENTS}
+        return Actor(one, [0], self._architecture, seed=0, name="ActorAlone")
 
     def policy(
         self, features: tf.Tensor, observation: types.NestedTensor, agents: tf.Tensor | None = None

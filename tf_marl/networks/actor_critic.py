@@ -19,19 +19,23 @@ class ActorCritic(tf.Module):
 
     Args:
         actor: network of the team policy.
-        critic: network of the values; its torso may be the actor's.
+        critic: network of the values; its torso may be the actor's. None leaves the values out: they are None then.
     """
 
-    def __init__(self, actor: Actor, critic: Critic):
+    def __init__(self, actor: Actor, critic: Critic | None = None):
         super().__init__("actor_critic")
         self.actor, self.critic = actor, critic
-        self.shares_torso = actor.torso is critic.torso
+        self.shares_torso = critic is not None and actor.torso is critic.torso
         self.state_spec: Any = ()
         if actor.state_spec:
-            self.state_spec = {"actor": actor.state_spec, "critic": () if self.shares_torso else critic.state_spec}
-        self._can_skip = not actor.state_spec and actor.torso.shares_weights and critic.torso.shares_weights
-        actor.create_variables()
-        critic.create_variables()
+            self.state_spec = {"actor": actor.state_spec, "critic": ()}
+            if critic is not None and not self.shares_torso:
+                self.state_spec["critic"] = critic.state_spec
+        torsos = [network.torso for network in (actor, critic) if network is not None]
+        self._can_skip = not actor.state_spec and all(torso.shares_weights for torso in torsos)
+        for network in (actor, critic):
+            if network is not None:
+                network.create_variables()
 
     def decisions(self, mask: tf.Tensor) -> tf.Tensor | None:
         """Returns the decisions to compute if only some count; in a battle a third do not.
@@ -49,7 +53,7 @@ class ActorCritic(tf.Module):
 
     def __call__(
         self, observation: types.NestedTensor, step_type: tf.Tensor, state: types.NestedTensor
-    ) -> tuple[tfd.Independent, tf.Tensor, types.NestedTensor]:
+    ) -> tuple[tfd.Independent, tf.Tensor | None, types.NestedTensor]:
         """Evaluates both networks on one step, [B, ...], or on sequences, [B, T, ...].
 
         Args:
@@ -61,15 +65,19 @@ class ActorCritic(tf.Module):
             being N or 1; and the recurrent states after the last step, shaped like `state`.
         """
         actor_state, critic_state = (state["actor"], state["critic"]) if self.state_spec else ((), ())
-        if self.shares_torso:
+        critic, value = self.critic, None
+        if critic is not None and self.shares_torso:
             features, actor_state = self.actor.torso(observation, step_type, actor_state)
-            team, value = self.actor.policy(features, observation), self.critic.value(features, observation)
+            team, value = self.actor.policy(features, observation), critic.value(features, observation)
         else:
             team, actor_state = self.actor(observation, step_type, actor_state)
-            value, critic_state = self.critic(observation, step_type, critic_state)
+            if critic is not None:
+                value, critic_state = critic(observation, step_type, critic_state)
         return team, value, {"actor": actor_state, "critic": critic_state} if self.state_spec else ()
 
-    def of_decisions(self, decisions: tf.Tensor, observation: types.NestedTensor) -> tuple[tfd.Categorical, tf.Tensor]:
+    def of_decisions(
+        self, decisions: tf.Tensor, observation: types.NestedTensor
+    ) -> tuple[tfd.Categorical, tf.Tensor | None]:
         """Evaluates both networks for some decisions alone.
 
         Args:
@@ -81,6 +89,8 @@ class ActorCritic(tf.Module):
         """
         features, _ = self.actor.torso(observation, decisions=decisions)
         agents = self.actor.policies_of(decisions, features, observation)
+        if self.critic is None:
+            return agents, None
         if self.shares_torso:
             return agents, self.critic.value(features, observation, decisions)
         return agents, self.critic(observation, decisions=decisions)[0]

@@ -18,7 +18,8 @@ _OBSERVATION_CLIP = 10.0  # standard deviations
 class Torso(tf.keras.layers.Layer):
     """Computes features of each agent, [..., N, H], from its observations and its id.
 
-    `state_spec` is [N, H] for a recurrent torso, else (). `shares_weights` tells whether all agents share weights.
+    `state_spec` is [N, H] for a recurrent torso, else (). `shares_weights` tells whether all agents share weights,
+    `has_own_weights` whether none shares any.
 
     Args:
         observation_spec: dict of specs of one environment's observation.
@@ -38,7 +39,8 @@ class Torso(tf.keras.layers.Layer):
         name: str = "torso",
     ):
         super().__init__(name=name)
-        self._groups, self.shares_weights = groups, max(groups) == 0
+        self._groups, self.num_agents = groups, len(groups)
+        self.shares_weights, self.has_own_weights = max(groups) == 0, len(set(groups)) == len(groups)
         hidden = initializer(architecture, architecture.hidden_gain, seeds)
         first, *rest = architecture.hidden
         self.inputs = {name: observation_spec[name] for name in inputs}

@@ -18,11 +18,15 @@ def gae(
     gamma: float,
     lambda_: float,
     boundary: tf.Tensor | None = None,
+    trace: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Computes generalised advantage estimates.
 
         delta_t = r_t + gamma d_t V(s_t+1) - V(s_t)             Schulman et al. 2016, eq. 16
-        A_t = delta_t + gamma lambda d_t A_t+1,   A_T = 0, and A_t = 0 at boundaries
+        A_t = delta_t + gamma lambda d_t c_t+1 A_t+1,   A_T = 0, and A_t = 0 at boundaries
+
+    The weights c of the trace are 1 in plain GAE. If a row's actions are less probable under a policy of interest than
+    under the one that acted, a weight below 1 lets what came of them count for less, as in V-trace.
 
     Args:
         reward: [B, T], of the transition from row t.
@@ -32,6 +36,7 @@ def gae(
         gamma: discount factor per env step.
         lambda_: trace decay per env step.
         boundary: [B, T] bool, True at rows that hold the last observation of an episode; None means there are none.
+        trace: [B, T], the weights c_t, shared by the agents; None means 1.
     Returns:
         Advantages, shaped like `value`. The returns to train a critic on are advantage + value.
     """
@@ -51,9 +56,12 @@ def gae(
     within = per_value(tf.cast(~boundary, value.dtype))
     decay = gamma * per_value(discount)
     delta = within * (per_value(reward) + decay * next_value - values)
+    carry = within * decay * lambda_
+    if trace is not None:  # that of the last row is not used, because nothing comes after it
+        carry *= per_value(tf.concat([trace[:, 1:], tf.ones_like(trace[:, :1])], axis=1))
     advantage = tf.scan(
         lambda later, row: row[0] + row[1] * later,
-        (delta, within * decay * lambda_),
+        (delta, carry),
         initializer=tf.zeros_like(bootstrap_value),
         reverse=True,
     )

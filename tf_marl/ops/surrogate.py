@@ -1,7 +1,8 @@
 """PPO's losses are built from ratios of new to old action probabilities (Schulman et al. 2017).
 
 IPPO and MAPPO clip the ratio of each agent by itself (the independent ratio). Joint-ratio PPO clips the product of the
-agents' ratios. All functions are pure and return one term per entry; the caller masks and averages the terms.
+agents' ratios, and CoPPO clips something in between (the coordinated ratio). All functions are pure and return one term
+per entry; the caller masks and averages the terms.
 """
 
 import tensorflow as tf
@@ -33,6 +34,26 @@ def joint_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor) -> tf.Tensor:
     return tf.exp(tf.reduce_sum(log_prob - tf.stop_gradient(old_log_prob), axis=-1))
 
 
+def coordinated_ratio(log_prob: tf.Tensor, old_log_prob: tf.Tensor, inner_epsilon: float) -> tf.Tensor:
+    """Computes each agent's ratio times the clipped product of its team mates' ratios.
+
+        clip(prod_{j != k} r_j, 1 - eps2, 1 + eps2) r_k                 CoPPO, Wu et al. 2021
+
+    With eps2 = 0 it is the independent ratio, without a bound on eps2 the joint one. Gradients reach the team mates
+    through the product where it is inside its range.
+
+    Args:
+        log_prob: [..., N], under the current weights.
+        old_log_prob: [..., N], under the policy that acted; a constant for the gradient.
+        inner_epsilon: eps2, half-width of the product's clip range, in [0, 1).
+    Returns:
+        Coordinated ratios, [..., N].
+    """
+    log_ratio = log_prob - tf.stop_gradient(old_log_prob)
+    others = tf.exp(tf.reduce_sum(log_ratio, axis=-1, keepdims=True) - log_ratio)
+    return tf.clip_by_value(others, 1.0 - inner_epsilon, 1.0 + inner_epsilon) * tf.exp(log_ratio)
+
+
 def sequential_surrogates(ratio: tf.Tensor, advantage: tf.Tensor) -> tf.Tensor:
     """Computes what each agent's change adds to the joint surrogate if the agents change one after another.
 
@@ -57,7 +78,7 @@ def clipped_surrogate(ratio: tf.Tensor, advantage: tf.Tensor, epsilon: float | t
 
     Args:
         ratio: [B, T, N] for independent ratios, [B, T] for the joint one.
-        advantage: shaped like `ratio`; a constant for the gradient.
+        advantage: shaped like `ratio`, or [..., 1] for one advantage of the team; a constant for the gradient.
         epsilon: half-width of the clip range, dimensionless: a number, or a tensor that broadcasts against `ratio`.
             None does not clip.
     Returns:

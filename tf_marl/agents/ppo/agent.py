@@ -1,11 +1,12 @@
 """The PPO agent acts, computes advantages, takes policy steps and measures how far the policy moved.
 
-One class serves the whole PPO family. An agent is an actor, a critic and an optimiser for each. IPPO, MAPPO and JR-PPO
-differ in what the critic sees and in how the ratio is formed (`variants.py`).
+One class serves the whole family of trust regions. An agent is an actor, a critic and the steps of an update
+(`step.py`). The algorithms differ in what the critic sees, how the ratio is formed, and how the actor is moved
+(`variants.py`, `trust_region.py`).
 
 Shapes: B environments, T steps, N agents, A actions. A rollout is cut into S sequences of L steps: single rows for
-feed-forward networks, whole rollouts or chunks of them for recurrent ones. K is N, or 1 where the ratio, the value and
-the advantage are the team's.
+feed-forward networks, whole rollouts or chunks of them for recurrent ones. K is N, or 1 where the value and the
+advantage are the team's.
 """
 
 import functools
@@ -24,12 +25,13 @@ from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
 from tf_marl.agents.ppo import optimizers
 from tf_marl.agents.ppo.batch import Batch, cut, per_value, states_before
 from tf_marl.agents.ppo.config import PPOConfig
-from tf_marl.agents.ppo.epochs import Epochs, Step
+from tf_marl.agents.ppo.epochs import Epochs, clipped_epochs
 from tf_marl.agents.ppo.hooks import Hook, Watch
 from tf_marl.agents.ppo.losses import Losses
+from tf_marl.agents.ppo.step import Maker, Step, Surroundings
 from tf_marl.compile import graph, shards
 from tf_marl.config import fields
-from tf_marl.networks import ActorCritic
+from tf_marl.networks import Actor, ActorCritic
 from tf_marl.networks.layers import spread
 from tf_marl.ops import categorical, returns
 
@@ -44,7 +46,7 @@ class Update(NamedTuple):
 
     metrics: Metrics
     advantage: tf.Tensor  # [B, T, K], in units of reward: what the actor learned from, before normalisation
-    history: Any  # measurements of `watch`, [num_epochs + 1, ...] each, NaN after an early stop; () without `watch`
+    history: Any  # measurements of `watch`, [num_rounds + 1, ...] each, NaN after an early stop; () without `watch`
 
 
 class PPOAgent(Learner):
@@ -58,10 +60,12 @@ class PPOAgent(Learner):
         time_step_spec: of one environment.
         action_spec: int32 [N].
         networks: actor and critic.
-        ratio: `surrogate.independent_ratio` or `joint_ratio`: (log_prob, old_log_prob), [..., N] each, to ratios
-            [..., N] or, for the team, [...].
-        config: all settings.
+        ratio: one of `surrogate`: (log_prob, old_log_prob), [..., N] each, to ratios [..., N] or, for the team, [...].
+        config: the settings of all algorithms.
         full: measures some of the updates in detail.
+        make_step: makes the step that moves the actor by itself; None moves it by clipped epochs, in which the critic
+            may learn too.
+        own_settings: settings of the algorithm alone, as `settings` tells them.
     """
 
     def __init__(
@@ -72,9 +76,13 @@ class PPOAgent(Learner):
         ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         config: PPOConfig,
         full: diagnostics.Full | None = None,
+        make_step: Maker | None = None,
+        own_settings: Mapping[str, Any] | None = None,
     ):
         self.config = config
+        self._own_settings = dict(own_settings or {})
         self.networks = networks
+        assert networks.critic is not None
         self.actor, self.critic = networks.actor, networks.critic
         self.ratio = ratio
         self.clip_range = config.clip_range
@@ -92,54 +100,60 @@ class PPOAgent(Learner):
             weights={"actor": self.actor, "critic": self.critic},
             watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
         )
-        self._jit_compile = jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
+        self.jit_compile = jit_compile = config.rnn != "none" if config.jit_compile is None else config.jit_compile
         self._on_rows = shards.on_rows if jit_compile else lambda function, *rows: function(*rows)
         compiled = graph.function(jit_compile=jit_compile)
         self._compiled_values, self._compiled_logits = compiled(self._values), compiled(self._logits)
         self.losses = Losses(networks, ratio, self.epsilon, config)
-        self._parts = self._make_parts()
-        self._steps = self._make_steps(jit_compile)
+        self._steps = self._make_steps(make_step)
 
-    def _make_parts(self) -> list[optimizers.Part]:
-        """Makes the actor's part and the critic's part, or one part for both if they share a torso."""
-        config, actor, critic = self.config, self.actor, self.critic
+    def actor_part(self, actor: Actor) -> optimizers.Part:
+        """Returns an actor's weights with an optimiser that maximises the surrogate and the entropy bonus.
 
-        def policy(losses: Metrics) -> tf.Tensor:
-            left = self._left(config.entropy_schedule)
-            return losses["loss/policy"] - config.entropy_coefficient * left * losses["loss/entropy"]
+        Args:
+            actor: the team's, or one of a single agent.
+        """
+        config, variables = self.config, actor.trainable_variables
+        optimizer = self._optimizer(config.actor_learning_rate, variables)
+        return optimizers.Part("actor", variables, optimizer, self._policy_objective, _ACTOR_LOSSES, actor, True)
 
-        def value(losses: Metrics) -> tf.Tensor:
-            return losses["loss/value"]
+    def _critic_part(self) -> optimizers.Part:
+        config, variables = self.config, self.critic.trainable_variables
+        optimizer = self._optimizer(config.critic_learning_rate, variables)
+        return optimizers.Part("critic", variables, optimizer, _value_objective, _CRITIC_LOSSES, self.critic, False)
 
-        def part(name, variables, rate, objective, losses, network, moves_actor=True) -> optimizers.Part:
-            optimizer = optimizers.make(config, lambda: rate * self._left(config.learning_rate_schedule), variables)
-            return optimizers.Part(name, variables, optimizer, objective, losses, network, moves_actor)
+    def _shared_part(self) -> optimizers.Part:
+        """Returns actor and critic, which share a torso, as one part."""
+        config, variables = self.config, self.actor_weights
 
-        actors, critics = actor.trainable_variables, critic.trainable_variables
+        def objective(losses: Metrics) -> tf.Tensor:
+            return self._policy_objective(losses) + config.value_coefficient * _value_objective(losses)
+
+        optimizer, losses = self._optimizer(config.actor_learning_rate, variables), _ACTOR_LOSSES + _CRITIC_LOSSES
+        return optimizers.Part("actor_critic", variables, optimizer, objective, losses, self.networks, True)
+
+    def _optimizer(self, rate: float, variables: list[tf.Variable]) -> Any:
+        config = self.config
+        return optimizers.make(config, lambda: rate * self._left(config.learning_rate_schedule), variables)
+
+    def _policy_objective(self, losses: Metrics) -> tf.Tensor:
+        left = self._left(self.config.entropy_schedule)
+        return losses["loss/policy"] - self.config.entropy_coefficient * left * losses["loss/entropy"]
+
+    def _make_steps(self, make_step: Maker | None) -> list[Step]:
+        """Makes the steps of an update."""
+        config, num_critic_epochs = self.config, self.config.num_critic_epochs or self.config.num_epochs
+
+        def epochs(parts: list[optimizers.Part], num_epochs: int) -> Epochs:
+            return Epochs(parts, self.losses, num_epochs, config, self.jit_compile)
+
         if self.networks.shares_torso:
-            own = [variable for variable in critics if not any(variable is shared for shared in actors)]
-
-            def both(losses: Metrics) -> tf.Tensor:
-                return policy(losses) + config.value_coefficient * value(losses)
-
-            losses, rate = _ACTOR_LOSSES + _CRITIC_LOSSES, config.actor_learning_rate
-            return [part("actor_critic", [*actors, *own], rate, both, losses, self.networks)]
-        return [
-            part("actor", actors, config.actor_learning_rate, policy, _ACTOR_LOSSES, actor),
-            part("critic", critics, config.critic_learning_rate, value, _CRITIC_LOSSES, critic, moves_actor=False),
-        ]
-
-    def _make_steps(self, jit_compile: bool) -> list[Step]:
-        """Makes the steps of an update; before each of them, advantages are computed anew."""
-        config, parts = self.config, self._parts
-        if config.order == "together":
-            return [Epochs(parts, self.losses, config.num_epochs, config, jit_compile)]
-        actor, critic = parts
-        num_critic_epochs = config.num_critic_epochs or config.num_epochs
-        return [
-            Epochs([critic], self.losses, num_critic_epochs, config, jit_compile),
-            Epochs([actor], self.losses, config.num_epochs, config, jit_compile),
-        ]
+            return [epochs([self._shared_part()], config.num_epochs)]
+        if make_step is None and config.order == "together":
+            return [epochs([self.actor_part(self.actor), self._critic_part()], config.num_epochs)]
+        critic = epochs([self._critic_part()], num_critic_epochs)
+        actor = (make_step or clipped_epochs)(self, self.actor, self.losses)
+        return [critic, actor] if config.order == "critic_first" else [actor, critic]
 
     # Learning.
 
@@ -189,36 +203,43 @@ class PPOAgent(Learner):
         Args:
             experience: [B, T, ...]; its `policy_info` is the collect policy's.
             final_time_step: [B, ...], of the environments after the last row.
-            watch: measures the policy before each of the actor's epochs and after the update: (epochs so far, scalar
-                int32; the change so far) -> a nest of float tensors. None measures nothing.
+            watch: measures the policy before each round of the actor's step and after the update: (rounds so far,
+                scalar int32; the change so far) -> a nest of float tensors. None measures nothing. Rounds are the
+                actor's epochs, or the turns of agents that learn one after another.
         Returns:
             An `Update`, whose metrics are these scalars.
 
             - `loss/policy`, `loss/value`, `loss/entropy` (nats): means over the gradient steps.
             - `grad_norm/actor` and `grad_norm/critic`, or `grad_norm/actor_critic` with a shared torso: the gradients'
               norms before clipping, means over the gradient steps.
-            - `trust_region/epochs`: how many epochs the actor learned for.
+            - `trust_region/epochs`: how many rounds the actor learned for.
+            - What the step that moves the actor tells of itself.
             - With restraints, `trust_region/alpha`, the smallest of their alphas, and the metrics that they record.
         Raises:
             ValueError: the rollout cannot be cut into sequences or minibatches.
         """
         restraints, config = self.config.enforce, self.config
-        hooks: list[Hook] = [*restraints, *([Watch(watch, config.num_epochs)] if watch else [])]
+        num_rounds = max(step.num_rounds for step in self._steps if step.moves_actor)
+        hooks: list[Hook] = [*restraints, *([Watch(watch, num_rounds)] if watch else [])]
         change = functools.partial(self.policy_change, experience)
         memories = tuple(hook.begin(self, change) for hook in hooks)
         seed = tf.random.experimental.stateless_fold_in([config.seed, 1], self.train_step_counter)
         learns = self.learning_mask(experience)
         metrics: Metrics = {}
         for i, step in enumerate(self._steps):
-            advantage, value = self.advantages(experience, final_time_step, critic_is_new=i > 0)
-            batch = self._cut(experience, advantage, value)
+            if i == 0 or self._steps[i - 1].moves_critic:
+                values = self._estimates(experience, final_time_step, critic_is_new=i > 0)
+                advantage = self._gae(experience, *values)
+                batch = self._cut(experience, advantage, values[0])
             if i == 0:
-                self.critic.observe_returns(batch.returns, per_value(batch.learns, value.shape[-1]))
+                self.critic.observe_returns(batch.returns, per_value(batch.learns, batch.returns.shape[-1]))
             if step.moves_actor:
-                learned, epochs, memories = step(batch, seed, self, change, hooks, memories)
+                anew = functools.partial(self._advantages_anew, experience, *values)
+                around = Surroundings(self, change, hooks, anew)
+                learned, epochs, memories = step(batch, seed, around, memories)
                 learned["trust_region/epochs"] = tf.cast(epochs, tf.float32)
             else:
-                learned, *_ = step(batch, seed, self, change, (), ())
+                learned, *_ = step(batch, seed, Surroundings(self, change), ())
             metrics |= learned
         ends = [hook.end(self, change, epochs, memory) for hook, memory in zip(hooks, memories, strict=True)]
         for _, told in ends:
@@ -266,13 +287,28 @@ class PPOAgent(Learner):
         Returns:
             Advantages and values, [B, T, K] each, in units of reward.
         """
+        value, bootstrap_value = self._estimates(experience, final_time_step, critic_is_new)
+        return self._gae(experience, value, bootstrap_value), value
+
+    def _estimates(
+        self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep, critic_is_new: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the values, [B, T, K], and those of the observations after the last row, [B, K]."""
         if critic_is_new or "value" not in experience.policy_info:
-            value, bootstrap_value = self._on_rows(self._compiled_values, experience, final_time_step)
-        else:
-            last = tf.nest.map_structure(lambda leaf: leaf[:, -1:], experience)
-            _, bootstrap_value = self._compiled_values(last, final_time_step)
-            value = experience.policy_info["value"]
-        advantage = returns.gae(
+            return self._on_rows(self._compiled_values, experience, final_time_step)
+        last = tf.nest.map_structure(lambda leaf: leaf[:, -1:], experience)
+        _, bootstrap_value = self._compiled_values(last, final_time_step)
+        return experience.policy_info["value"], bootstrap_value
+
+    def _gae(
+        self,
+        experience: trajectory.Trajectory,
+        value: tf.Tensor,
+        bootstrap_value: tf.Tensor,
+        trace: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns generalised advantage estimates, [B, T, K]."""
+        return returns.gae(
             experience.reward,
             experience.discount,
             value,
@@ -280,8 +316,15 @@ class PPOAgent(Learner):
             self.config.gamma,
             self.config.lambda_,
             boundary=experience.is_boundary(),
+            trace=trace,
         )
-        return advantage, value
+
+    def _advantages_anew(
+        self, experience: trajectory.Trajectory, value: tf.Tensor, bootstrap_value: tf.Tensor, trace: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the normalised advantages, [S, L, K], of traces that are weighted row by row, [S, L]."""
+        advantage = self._gae(experience, value, bootstrap_value, tf.reshape(trace, experience.reward.shape))
+        return self._cut(experience, advantage, value).advantage
 
     def check(self, num_envs: int, num_steps: int) -> None:
         self.num_sequences(num_envs, num_steps)
@@ -362,7 +405,11 @@ class PPOAgent(Learner):
     @property
     def actor_weights(self) -> list[tf.Variable]:
         """Returns the weights that an update of the actor moves; with a shared torso they include the critic's head."""
-        return [variable for part in self._parts if part.moves_actor for variable in part.moved]
+        actors = self.actor.trainable_variables
+        if not self.networks.shares_torso:
+            return actors
+        critics = self.critic.trainable_variables
+        return [*actors, *(variable for variable in critics if not any(variable is shared for shared in actors))]
 
     def _values(self, experience: trajectory.Trajectory, final_time_step: ts.TimeStep) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the critic's values, [B, T, K], and those of the observations after the last row, [B, K]."""
@@ -395,7 +442,7 @@ class PPOAgent(Learner):
     @property
     def optimizer_variables(self) -> list[tf.Variable]:
         """Returns the optimisers' own variables: step counts and moments."""
-        return [variable for part in self._parts for variable in part.optimizer.variables()]
+        return [variable for step in self._steps for variable in step.optimizer_variables]
 
     @property
     def learning_variables(self) -> list[tf.Variable]:
@@ -404,11 +451,11 @@ class PPOAgent(Learner):
     def settings(self) -> dict[str, Any]:
         options = fields("ppo", self.config)
         del options["ppo.seed"]  # recorded as the run's seed
-        return options
+        return options | self._own_settings
 
     def memory_per_row(self) -> float:
         widths = [weight.shape[-1] for weight in self.collect_policy.variables() if weight.shape.rank > 1]
-        return _HELD_OUTPUTS[self.config.rnn] * sum(widths) / self.config.num_minibatches
+        return _HELD_OUTPUTS[self.config.rnn] * sum(widths) / min(step.num_minibatches for step in self._steps)
 
     def training_flops(self, experience: trajectory.Trajectory) -> float:
         """Returns the floating-point operations of the matrix products with which an update learns from a rollout.
@@ -417,7 +464,7 @@ class PPOAgent(Learner):
             experience: [B, T, ...].
         """
         learns = self.learning_mask(experience)
-        leaves_out = not self._jit_compile and self.networks.decisions(learns) is not None
+        leaves_out = not self.jit_compile and self.networks.decisions(learns) is not None
         share = float(tf.reduce_mean(tf.cast(learns, tf.float32))) if leaves_out else 1.0
         return share * experience.reward.shape.num_elements() * sum(step.flops() for step in self._steps)
 
@@ -442,3 +489,7 @@ class PPOAgent(Learner):
 
         updates = [metrics for metrics in history if "trust_region/joint_tv_max" in metrics]
         return {"trust_region.png": plots.trust_region(pd.DataFrame(updates), title)} if updates else {}
+
+
+def _value_objective(losses: Metrics) -> tf.Tensor:
+    return losses["loss/value"]

@@ -6,13 +6,14 @@ import tensorflow as tf
 from tf_agents.trajectories import trajectory
 from tf_agents.typing import types
 
+from tf_marl.networks.actor import OF_AGENTS
 from tf_marl.ops import categorical, masked
 
 
 class Batch(NamedTuple):
     """Holds S sequences of L steps; every field except `state` is [S, L, ...].
 
-    K is N, or 1 where the ratio, the value and the advantage are the team's.
+    K is N, or 1 where the value and the advantage are the team's.
     """
 
     observation: dict[str, tf.Tensor]
@@ -24,6 +25,7 @@ class Batch(NamedTuple):
     advantage: tf.Tensor  # [S, L, K], normalised over the entries that count
     returns: tf.Tensor  # [S, L, K]
     learns: tf.Tensor  # [S, L, N] bool: a living agent, not at the boundary of two episodes
+    alive: tf.Tensor  # [S, L, N] bool, of the whole team, also in a batch of one agent: clip ranges may depend on it
 
     def rows(self, rows: tf.Tensor) -> "Batch":
         """Returns some of the sequences as a batch of their own.
@@ -34,6 +36,27 @@ class Batch(NamedTuple):
             A batch whose fields are [R, L, ...], and `state` [R, N, H].
         """
         return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), self)
+
+    def of_agent(self, agent: tf.Tensor) -> "Batch":
+        """Returns what one agent learns from, as the batch of a team of one.
+
+        Args:
+            agent: scalar int32, its index.
+        Returns:
+            A batch whose agent axes have size 1, but for that of `alive`. It holds nothing of the critic.
+        """
+
+        def own(leaf: tf.Tensor, axis: int = 2) -> tf.Tensor:
+            return leaf if leaf.shape[axis] == 1 else tf.gather(leaf, agent[None], axis=axis)
+
+        return self._replace(
+            observation={name: own(self.observation[name]) for name in OF_AGENTS},
+            state={"actor": own(self.state["actor"], axis=1), "critic": ()} if self.state else (),
+            action=own(self.action),
+            old_log_prob=own(self.old_log_prob),
+            advantage=own(self.advantage),
+            learns=own(self.learns),
+        )
 
 
 def cut(
@@ -69,6 +92,7 @@ def cut(
         advantage=masked.normalise(advantage, per_value(learns, advantage.shape[-1])),
         returns=advantage + value,
         learns=learns,
+        alive=experience.observation["alive"],
     )
     batch = tf.nest.map_structure(lambda leaf: tf.reshape(leaf, [-1, length, *leaf.shape[2:]]), batch)
     return batch._replace(state=state)

@@ -1,4 +1,8 @@
-"""Hooks watch or restrain an update; they are called before the first epoch, after each one and at the end."""
+"""Hooks watch or restrain an update; they are called before the first epoch, after each one and at the end.
+
+Where the actor is moved in another way, something else takes the place of an epoch: an agent's turn, or the one step
+along the natural gradient.
+"""
 
 import math
 from collections.abc import Callable

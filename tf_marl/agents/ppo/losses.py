@@ -15,12 +15,11 @@ from tf_marl.ops import categorical, surrogate
 class Losses:
     """Computes the losses of a batch, as means over the decisions in it that count.
 
-    Shapes: S sequences of L steps, N agents; K is N, or 1 where the ratio, the value and the advantage are the team's.
+    Shapes: S sequences of L steps, N agents; K is N, or 1 where the value and the advantage are the team's.
 
     Args:
-        networks: actor and critic.
-        ratio: `surrogate.independent_ratio` or `joint_ratio`: (log_prob, old_log_prob), [..., N] each, to ratios
-            [..., N] or, for the team, [...].
+        networks: actor and critic; without a critic there is no value loss.
+        ratio: one of `surrogate`: (log_prob, old_log_prob), [..., N] each, to ratios [..., N] or, for the team, [...].
         epsilon: from alive [..., N] bool to the half-width of the clip range, scalar or [..., 1], or None for no
             clipping.
         config: the other settings.
@@ -33,8 +32,7 @@ class Losses:
         epsilon: Callable[[tf.Tensor], tf.Tensor | None],
         config: PPOConfig,
     ):
-        self._networks = networks
-        self._ratio = ratio
+        self.networks, self.ratio = networks, ratio
         self._epsilon = epsilon
         self._config = config
 
@@ -72,33 +70,62 @@ class Losses:
             Scalars `loss/policy`, `loss/value` and `loss/entropy` (nats).
         """
         log_prob, entropy, value = self._evaluated(batch)
-        ratio = self._ratio(log_prob, batch.old_log_prob)
-        ratio = tf.reshape(ratio, tf.shape(batch.advantage))  # the team's is [S, L]
-        gain = surrogate.clipped_surrogate(ratio, batch.advantage, self._epsilon(batch.observation["alive"]))
-        return {
-            "loss/policy": -_sum(gain, share),
-            "loss/value": _sum(self._value_loss(value, batch), share),
-            "loss/entropy": _sum(entropy, agent_share),
-        }
+        gain, policy_share = self.gains(log_prob, batch, share, agent_share)
+        losses = {"loss/policy": -_sum(gain, policy_share), "loss/entropy": _sum(entropy, agent_share)}
+        return losses if value is None else losses | {"loss/value": _sum(self._value_loss(value, batch), share)}
 
-    def _evaluated(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the actions' log-probabilities and the entropies, [S, L, N] each, and the values, [S, L, K].
+    def gains(
+        self, log_prob: tf.Tensor, batch: Batch, share: tf.Tensor, agent_share: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the terms of the surrogate, and their weights in its mean.
+
+        Args:
+            log_prob: [S, L, N], of the actions under the present policy.
+            batch: the sequences, [S, L, ...].
+            share: [S, L, K], weight of each value in the whole batch's means.
+            agent_share: [S, L, N], weight of each agent's decision in the whole batch's means.
+        Returns:
+            Terms and weights, [S, L, N] each, or [S, L, 1] where the ratio is the team's.
+        """
+        ratio = self.ratio(log_prob, batch.old_log_prob)
+        ratio = ratio if len(ratio.shape) == len(log_prob.shape) else ratio[..., None]  # the team's is [S, L]
+        gain = surrogate.clipped_surrogate(ratio, batch.advantage, self._epsilon(batch.alive))
+        return gain, share if gain.shape[-1] == share.shape[-1] else agent_share
+
+    def logits(self, batch: Batch) -> tf.Tensor:
+        """Computes the masked logits of the present policy.
+
+        Args:
+            batch: S sequences of L steps, [S, L, ...].
+        Returns:
+            Logits, [S, L, N, A]. Of decisions that do not count they may all be 0.
+        """
+        decisions = self.networks.decisions(batch.learns)
+        if decisions is None:
+            team, *_ = self.networks(batch.observation, batch.step_type, batch.state)
+            return categorical.agent_distribution(team).logits_parameter()
+        agents, _ = self.networks.of_decisions(decisions, batch.observation)
+        return spread(agents.logits_parameter(), decisions, batch.learns.shape)
+
+    def _evaluated(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Returns the actions' log-probabilities and the entropies, [S, L, N] each, and the values, [S, L, K] or None.
 
         Those of decisions that do not count may be 0, or wrong values.
         """
-        decisions = self._networks.decisions(batch.learns)
+        decisions = self.networks.decisions(batch.learns)
         if decisions is None:
-            team, value, _ = self._networks(batch.observation, batch.step_type, batch.state)
+            team, value, _ = self.networks(batch.observation, batch.step_type, batch.state)
             agents = categorical.agent_distribution(team)
             return agents.log_prob(batch.action), agents.entropy(), value
-        agents, value = self._networks.of_decisions(decisions, batch.observation)
+        agents, value = self.networks.of_decisions(decisions, batch.observation)
         log_prob = agents.log_prob(tf.gather(tf.reshape(batch.action, [-1]), decisions))
         shape = batch.learns.shape
         return spread(log_prob, decisions, shape), spread(agents.entropy(), decisions, shape), value
 
     def _value_loss(self, value: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Computes the value losses, [S, L, K], in the squared units that the critic's head learns."""
-        config, normalise = self._config, self._networks.critic.normalise
+        assert self.networks.critic is not None
+        config, normalise = self._config, self.networks.critic.normalise
         value, old_value, target = map(normalise, (value, batch.old_value, batch.returns))
 
         def loss(value: tf.Tensor) -> tf.Tensor:

@@ -36,7 +36,7 @@ from tf_marl.ops import total_variation
 
 Quantity = Literal["sum_bound", "product_bound", "hellinger_bound", "upper_bound", "joint_tv"]
 
-_QUANTITIES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+QUANTITIES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "sum_bound": total_variation.joint_tv_sum_bound,
     "product_bound": total_variation.joint_tv_product_bound,
     "hellinger_bound": lambda old, new: total_variation.joint_tv_hellinger_bounds(old, new).upper,
@@ -68,7 +68,7 @@ class Restraint(Hook):
         Returns:
             A scalar; infinity where the policy has become NaN.
         """
-        tv = tf.reduce_max(_QUANTITIES[self.quantity](*change().teams()))
+        tv = tf.reduce_max(QUANTITIES[self.quantity](*change().teams()))
         return tf.where(tf.math.is_nan(tv), math.inf, tv)
 
 
