@@ -64,7 +64,7 @@ def make_env(settings: dict[str, Any]) -> Any:
 
 
 def flattener(space: Any) -> tuple[int, Callable[[Any], np.ndarray]]:
-    """Returns how to write elements of a space as numbers: how many, and the function that does it.
+    """Returns how to write elements of a space as numbers: how many, O, and the function that gives them, [O].
 
     Discrete values become one-hot vectors; the parts of composite spaces follow each other, without an `action_mask`.
 
