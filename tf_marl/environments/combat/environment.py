@@ -49,7 +49,7 @@ class State(NamedTuple):
     # What only some scenarios and options need; () where they do not.
     kinds: Any = ()  # [U, B] int32: which of the scenario's types each unit is, where they are drawn
     max_reward: Any = ()  # [B]: the return by which rewards are scaled, where types are drawn
-    enemy_target: Any = ()  # [M, B] int32: the agent that an enemy was ordered to attack, or NOBODY, where types are drawn
+    enemy_target: Any = ()  # [M, B] int32: whom an enemy was ordered to attack, or NOBODY, where types are drawn
     look: Any = ()  # [N, B] int32: the direction in which an agent looks, with `conic_fov`
     last_orders: Any = ()  # physics.Orders, each field [N, B]: what the agents' units were told last, where that counts
     sightings: Any = ()  # task.Sightings, with `prob_obs_enemy` below 1 or `wipe_rows`
@@ -63,18 +63,18 @@ class Combat(CompiledWorld):
         them.
     Action:
         int32 [N]: 0 is the no-op (for the dead), 1 is stop, 2 to 5 move north, south, east and west, and 6 + j attacks
-        enemy j (a healer heals agent j). With `conic_fov`, actions that look come before the attacks. An unavailable action is replaced by stop, for the dead by the no-op, and
-        counted in `illegal_actions`.
+        enemy j (a healer heals agent j). With `conic_fov`, actions that look come before the attacks. An unavailable
+        action is replaced by stop, for the dead by the no-op, and counted in `illegal_actions`.
     Reward:
         SMAC's shaped reward of the team. A clean win returns 20, on SMACv2's scenarios about 20. Options change it.
     Episode end:
-        one side is dead (on maps with medivacs, all but its healers), and the discount is 0. Or the map's time limit is reached,
-        and the discount stays 1.
+        one side is dead (on maps with medivacs, all but its healers), and the discount is 0. Or the map's time limit is
+        reached, and the discount stays 1.
 
     Args:
         scenario: the map.
         num_envs: B, how many battles run side by side.
-        options: SMAC's options and three of ours.
+        options: SMAC's, SMACv2's and our options.
     """
 
     outcomes = ("battle_won",)
@@ -327,11 +327,11 @@ class Combat(CompiledWorld):
             state = state._replace(look=begin(0, state.look))
         n, m = self.scenario.num_agents, self.scenario.num_enemies
         if self.task.orders_last:
-            none = physics.Orders.none([n, self.num_envs])
-            state = state._replace(last_orders=tf.nest.map_structure(begin, none, state.last_orders))
+            nothing = physics.Orders.none([n, self.num_envs])
+            state = state._replace(last_orders=tf.nest.map_structure(begin, nothing, state.last_orders))
         if self.task.has_sightings:
-            none = Sightings.none(n, m, self.num_envs)
-            state = state._replace(sightings=tf.nest.map_structure(begin, none, state.sightings))
+            unseen = Sightings.none(n, m, self.num_envs)
+            state = state._replace(sightings=tf.nest.map_structure(begin, unseen, state.sightings))
         return state
 
     def _looked(self, state: State, draws: Draws) -> State:

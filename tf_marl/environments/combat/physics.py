@@ -41,8 +41,10 @@ hit that becomes due within a loop lands in the next loop, and a target that die
 The bonus of banelings against structures is left out, because no map has both.
 """
 
+import functools
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +52,7 @@ import tensorflow as tf
 from tf_marl.environments.combat.roster import Roster
 from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, Scenario
 from tf_marl.environments.combat.terrain import Paths, is_rectangle
-from tf_marl.environments.combat.units import LOOPS_PER_SECOND, UnitType, Weapon
+from tf_marl.environments.combat.units import LOOPS_PER_SECOND, Line, UnitType, Weapon
 
 COOLDOWN_JITTER = (-1.0, 2.0)  # game loops, uniform; added to each attack's period
 MIN_HIT = 0.5  # hit points; armour never takes a hit below this
@@ -189,14 +191,14 @@ class _Strikes:
 
     def __init__(self, attackers: Roster, targets: Roster, hits: Callable[[UnitType], bool]):
         # Units of one type deal equal hits, so counting them per type is exact and needs no order among them.
-        kinds = [kind for kind in attackers.types if attackers.some(lambda unit: unit is kind)]  # noqa: B023 - used at once
+        kinds = [kind for kind in attackers.types if attackers.some(functools.partial(operator.is_, kind))]
         self._types = [
             (
-                attackers.column(lambda unit, kind=kind: float(unit is kind))[None] if len(kinds) > 1 else None,
+                attackers.column(functools.partial(_same, kind))[None] if len(kinds) > 1 else None,
                 targets.column(kind.weapon.damage_to),
             )
             for kind in kinds
-            if hits(kind)
+            if kind.weapon and hits(kind)
         ]
         self._armor = targets.column(lambda unit: unit.armor)
 
@@ -261,7 +263,7 @@ class Physics:
         self._turn_sin = units.column(lambda unit: np.sin(_turn_per_loop(unit)))
         self._fires = units.column(_fires)
         self._loops_per_missile_unit = units.column(
-            lambda unit: np.float32(LOOPS_PER_SECOND) / np.float32(unit.weapon.missile_speed) if _fires(unit) else 0.0
+            lambda unit: LOOPS_PER_SECOND / np.float32(_missile_speed(unit)) if _fires(unit) else 0.0
         )
         self._muzzle = units.column(lambda unit: unit.radius)  # map units from the centre; missiles start there
         is_agent = self._ids < self._n
@@ -276,9 +278,7 @@ class Physics:
 
         self._max_energy = units.column(lambda unit: unit.heal.energy_max if unit.heal else 0.0)
         self._energy_start = units.column(lambda unit: unit.heal.energy_start if unit.heal else 0.0)
-        self._energy_regen = units.column(
-            lambda unit: unit.heal.energy_regen / LOOPS_PER_SECOND if unit.heal else 0.0
-        )
+        self._energy_regen = units.column(lambda unit: unit.heal.energy_regen / LOOPS_PER_SECOND if unit.heal else 0.0)
         self._health_regen = units.column(lambda unit: unit.health_regen / LOOPS_PER_SECOND)
         self._shield_regen = units.column(lambda unit: unit.shield_regen / LOOPS_PER_SECOND)
         self._regen_delay = units.column(lambda unit: unit.shield_regen_delay * LOOPS_PER_SECOND)
@@ -293,15 +293,12 @@ class Physics:
 
         self._pathable = scenario.pathable
         grounds = {unit: self._ground(unit, scenario) for unit in units.types}
-        cells = {unit: np.argwhere(ground) for unit, ground in grounds.items()}
-        self._low_x, self._low_y = (
-            units.column(lambda unit, axis=axis: np.float32(cells[unit][:, axis].min()) + np.float32(_EDGE))
-            for axis in (0, 1)
-        )
-        self._high_x, self._high_y = (
-            units.column(lambda unit, axis=axis: np.float32(cells[unit][:, axis].max() + 1) - np.float32(_EDGE))
-            for axis in (0, 1)
-        )
+        corners = {unit: np.argwhere(ground).min(0).astype(np.float32) for unit, ground in grounds.items()}
+        far_corners = {unit: np.argwhere(ground).max(0).astype(np.float32) + 1 for unit, ground in grounds.items()}
+        self._low_x = units.column(lambda unit: corners[unit][0] + np.float32(_EDGE))
+        self._low_y = units.column(lambda unit: corners[unit][1] + np.float32(_EDGE))
+        self._high_x = units.column(lambda unit: far_corners[unit][0] - np.float32(_EDGE))
+        self._high_y = units.column(lambda unit: far_corners[unit][1] - np.float32(_EDGE))
         # Ground that is one full rectangle needs no look-up: staying inside its bounds is enough.
         self._rectangular = not units.some(lambda unit: not is_rectangle(grounds[unit]))
         if not self._rectangular:
@@ -669,13 +666,13 @@ class Physics:
         """
         hits = struck[attackers][None] == self._ids[targets][:, None]
         attacking, attacked = self.roster[attackers], self.roster[targets]
-        if not attacking.some(_sweeps):
+        if not attacking.some(_line):
             return hits
-        half_length = attacking.column(lambda unit: unit.weapon.line.half_length if _sweeps(unit) else 0.0)[None]
+        half_length = attacking.column(lambda unit: line.half_length if (line := _line(unit)) else 0.0)[None]
         within = attacked.pairs(
             attacking,
             lambda target, unit: (
-                target.radius + unit.weapon.line.scan_radius if _sweeps(unit) and unit.can_hit(target) else -1.0
+                target.radius + line.scan_radius if (line := _line(unit)) and unit.can_hit(target) else -1.0
             ),
         )
         x, y = units.x[targets][:, None], units.y[targets][:, None]  # [J, 1, B]
@@ -714,7 +711,7 @@ class Physics:
             within = targets.pairs(
                 bursting,
                 lambda target, unit: (
-                    unit.weapon.burst_radius + target.radius if _bursts(unit) and unit.can_hit(target) else 0.0
+                    _burst_radius(unit) + target.radius if _bursts(unit) and unit.can_hit(target) else 0.0
                 ),
             )
             ids = [others.start + row for row in rows]
@@ -762,7 +759,9 @@ class Physics:
             def of_healers(values: tf.Tensor, me=me) -> tf.Tensor:
                 return tf.gather(values, me)
 
-            patient = alive[side][None] & healers.pairs(friends, lambda unit, friend: unit.can_heal(friend))  # [H, K, B]
+            patient = alive[side][None] & healers.pairs(
+                friends, lambda unit, friend: unit.can_heal(friend)
+            )  # [H, K, B]
             distance = squared_distance(of_healers(units.x), of_healers(units.y), units.x[side], units.y[side])
             to_edges = healers.pairs(friends, lambda unit, friend: unit.radius + friend.radius)
             my_energy = of_healers(energy)
@@ -1037,7 +1036,7 @@ def _where(condition: np.ndarray, value: float, values: "np.ndarray | tf.Tensor"
     return np.where(condition, np.float32(value), values)
 
 
-def _of_weapons(units: Roster, value: Callable[[Weapon], float]) -> "np.ndarray | tf.Tensor":
+def _of_weapons(units: Roster, value: Callable[[Weapon], Any]) -> "np.ndarray | tf.Tensor":
     """Returns the number that `value` gives for each unit's weapon, as `Roster.column`; 0 for units without one."""
     return units.column(lambda unit: value(unit.weapon) if unit.weapon else 0.0)
 
@@ -1063,21 +1062,33 @@ def _turns(unit: UnitType) -> bool:
     return bool(_turn_per_loop(unit) > 0)
 
 
+def _missile_speed(unit: UnitType) -> float:
+    return (unit.weapon.missile_speed or 0.0) if unit.weapon else 0.0
+
+
 def _fires(unit: UnitType) -> bool:
-    return bool(unit.weapon and unit.weapon.missile_speed)
+    return _missile_speed(unit) > 0
+
+
+def _burst_radius(unit: UnitType) -> float:
+    return (unit.weapon.burst_radius or 0.0) if unit.weapon else 0.0
 
 
 def _bursts(unit: UnitType) -> bool:
-    return bool(unit.weapon and unit.weapon.burst_radius)
+    return _burst_radius(unit) > 0
 
 
 def _strikes(unit: UnitType) -> bool:
-    return unit.weapon is not None and not _bursts(unit)
+    return not _bursts(unit)
 
 
-def _sweeps(unit: UnitType) -> bool:
-    return bool(unit.weapon and unit.weapon.line)
+def _line(unit: UnitType) -> Line | None:
+    return unit.weapon.line if unit.weapon else None
 
 
 def _heals(unit: UnitType) -> bool:
     return unit.heal is not None
+
+
+def _same(unit: UnitType, other: UnitType) -> float:
+    return float(unit is other)

@@ -109,7 +109,7 @@ def _numbers(values: list) -> np.ndarray:
     return array if array.dtype == bool else array.astype(np.float32)
 
 
-def choose(kinds: tf.Tensor, values: Sequence[Any]) -> tf.Tensor:
+def choose(kinds: tf.Tensor, values: "Sequence[Any] | np.ndarray") -> tf.Tensor:
     """Returns a value for each kind. Comparisons are faster here than a look-up.
 
     Args:

@@ -209,7 +209,7 @@ def _lattice() -> np.ndarray:
 
 
 def _steps() -> np.ndarray:
-    """Returns how far the places of the lattice are from the spawn point, [P, 2] diameters, in the order of `_lattice`."""
+    """Returns the places of the lattice as diameters from the spawn point, [P, 2], in the order of `_lattice`."""
     lattice = _lattice()
     return np.where(np.abs(lattice).sum(1, keepdims=True) == 1, _SPAWN_CROSS, _SPAWN_STEP) * lattice
 

@@ -131,7 +131,9 @@ class Script:
         """Returns the healers' actions, int32 [K, B]: heal the weakest hurt unit in reach, or follow the others."""
         own = self._side.own
         health = units.health[own]
-        hurt = available[:, self._first_attack : self._first_attack + health.shape[0]] & (health < self._max_health)[None]
+        hurt = (
+            available[:, self._first_attack : self._first_attack + health.shape[0]] & (health < self._max_health)[None]
+        )
         patient = _cheapest(tf.where(hurt, health[None], np.inf))
         distance = tf.sqrt(squared_distance(units.x[own], units.y[own], units.x[own], units.y[own]))
         distance = tf.where(units.alive[own][None] & ~self._side.heals[None], distance, np.inf)
@@ -170,7 +172,7 @@ def reach(unit: UnitType, other: UnitType) -> float:
 def _too_near(unit: UnitType, other: UnitType) -> float:
     """Returns the distance within which `unit` backs off from `other`, in map units; 0 if it does not outrange it."""
     own, theirs = np.float32(reach(unit, other)), np.float32(reach(other, unit))
-    return theirs + _DANGER if own >= theirs + _OUTRANGES else 0.0
+    return float(theirs + _DANGER) if own >= theirs + _OUTRANGES else 0.0
 
 
 def _cheapest(cost: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ The letters in all shapes: N agents, M enemies, U = N + M units, A actions, O ob
 battles. B is the last axis, as in `physics.py`. Only `observation` returns B first.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_ATTACK = range(7)
 DIRECTIONS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # of NORTH, SOUTH, EAST, WEST
 _ATTACK_DISTANCE = 6.0  # map units, centre to centre, inclusive
 _SIGHT = 9.0  # map units, centre to centre, exclusive
-_TINY = 1e-7  # map units; SMACv2 divides by no less than this where it takes an angle
+TINY = 1e-7  # map units; SMACv2 divides by no less than this where it takes an angle
 # Offsets of the 8 points whose pathability agents can observe, in move amounts from the agent's cell.
 PATHING_POINTS = np.array([[0, 2], [0, -2], [2, 0], [-2, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]])
 
@@ -104,7 +105,11 @@ def _chosen(option: bool | None, by_default: bool) -> bool:
 
 def _type_bits(roster: Roster, bits: tuple[str, ...]) -> list:
     """Returns a column for each type that `bits` names: [I, 1] or [I, B], 1 where a unit is of it and else 0."""
-    return [roster.column(lambda unit, name=name: float(unit.name == name)) for name in bits]
+
+    def is_called(name: str, unit: UnitType) -> float:
+        return float(unit.name == name)
+
+    return [roster.column(functools.partial(is_called, name)) for name in bits]
 
 
 def _flatten_rows(columns: list[tf.Tensor]) -> tf.Tensor:
@@ -162,8 +167,8 @@ class Task:
         self.has_sightings = options.prob_obs_enemy < 1 or options.wipe_rows
         # An agent whose action is no order to its unit leaves it the last one.
         self.orders_last = options.conic_fov or not options.action_mask
-        looks = 2 * np.pi * np.arange(max(self.num_looks, 1)) / max(self.num_looks, 1)
-        self._look_x, self._look_y = np.cos(looks), np.sin(looks)
+        looks = 2 * np.pi * np.arange(self.num_looks) / max(self.num_looks, 1)
+        self.look_directions = np.stack([np.cos(looks), np.sin(looks)], axis=1)  # [looks, 2], of length 1
         self._attack_distance = roster.column(lambda unit: attack_distance(unit, options, self.is_drawn))
         self._sight = roster[:n].column(lambda unit: sight_range(unit, options, self.is_drawn))
         # A side that has only healers left has lost on some maps; on the others, every unit counts.
@@ -200,6 +205,7 @@ class Task:
         Args:
             kinds: [U, B] int32, which of the scenario's types each unit is.
         """
+        assert self.scenario.lottery is not None, f"{self.scenario.name} draws no types"
         roster = Roster(self.scenario.lottery.types, kinds)
         return Task(self.scenario, self.options, self.physics.of_roster(roster))
 
@@ -207,6 +213,11 @@ class Task:
     def sees_own_health(self) -> bool:
         """Returns whether agents observe their own health; `obs_all_health` implies it."""
         return self.options.obs_own_health or self.options.obs_all_health
+
+    @property
+    def has_unit_ranges(self) -> bool:
+        """Returns whether each type of unit has a sight range and an attack distance of its own."""
+        return _chosen(self.options.use_unit_ranges, self.is_drawn)
 
     @property
     def sees_own_place(self) -> bool:
@@ -293,10 +304,11 @@ class Task:
             dy: [K, J, B] map units.
             look: [K, B] int32, the direction in which the unit looks.
         """
-        angle = tf.atan(dy / tf.where(dx > 0, tf.maximum(dx, _TINY), tf.minimum(dx, -_TINY)))
+        angle = tf.atan(dy / tf.where(dx > 0, tf.maximum(dx, TINY), tf.minimum(dx, -TINY)))
         # The cone's own angle depends on the side on which the other is, because SMACv2 moves its x to that side.
-        to_the_east = np.arctan(self._look_y / np.maximum(self._look_x, _TINY)).astype(np.float32)
-        to_the_west = np.arctan(self._look_y / np.minimum(self._look_x, -_TINY)).astype(np.float32)
+        x, y = self.look_directions.T
+        to_the_east = np.arctan(y / np.maximum(x, TINY)).astype(np.float32)
+        to_the_west = np.arctan(y / np.minimum(x, -TINY)).astype(np.float32)
         middle = tf.where(dx > 0, tf.gather(to_the_east, look)[:, None], tf.gather(to_the_west, look)[:, None])
         return tf.abs(angle - middle) < np.pi / self.num_looks
 
@@ -580,7 +592,7 @@ class Task:
 
     def _look_columns(self, look: tf.Tensor | None) -> list[tf.Tensor]:
         """Returns x and y of the directions in which the agents look, [N, B] each; nothing without a field of view."""
-        return [] if look is None else [tf.gather(a.astype(np.float32), look) for a in (self._look_x, self._look_y)]
+        return [] if look is None else [tf.gather(a.astype(np.float32), look) for a in self.look_directions.T]
 
     def _may_be_seen(self, sightings: Sightings, order: tf.Tensor | None) -> tf.Tensor:
         """Returns which enemies agents may see if they are in their sight, [N, M, B] bool, in the map's order."""
@@ -647,7 +659,7 @@ class Task:
         return tf.concat(sides, axis=0)
 
     def _state_rows(self, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the rows about the agents and the enemies in the global state, [N, columns, B] and [M, columns, B]."""
+        """Returns the global state's rows about agents and enemies, [N, columns, B] and [M, columns, B]."""
         agent_end = self._n * self.agent_state_columns
         enemy_end = agent_end + self._m * self.enemy_state_columns
         return (
