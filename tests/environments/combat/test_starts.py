@@ -67,7 +67,10 @@ def test_any_weights_and_exceptions_can_be_drawn():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"weights": (0.5, 0.6, 0.1)}, "add up to 1"), ({"exceptions": ("marine", "marauder", "medivac")}, "no exception")],
+    [
+        ({"weights": (0.5, 0.6, 0.1)}, "add up to 1"),
+        ({"exceptions": ("marine", "marauder", "medivac")}, "no exception"),
+    ],
 )
 def test_impossible_draws_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -121,7 +124,9 @@ def test_nobody_of_a_group_stands_in_another_or_off_the_map(name):
     scenario = scenarios.scenario(name)
     n = scenario.num_agents
     start = draw(name.split("_")[0], n, scenario.num_enemies, surrounded=1.0)
-    assert (start.x >= 0).all() and (start.x <= SIZE).all() and (start.y >= 0).all() and (start.y <= SIZE).all()
+    places = np.stack([start.x, start.y])
+    assert places.min() >= 0
+    assert places.max() <= SIZE
     radius = np.array([unit.separation_radius for unit in scenario.lottery.types])[start.kinds[:n, :200]]
     x, y = start.x[:n, :200], start.y[:n, :200]
     gap = np.hypot(x[:, None] - x, y[:, None] - y) - radius[:, None] - radius
@@ -141,7 +146,5 @@ def test_agents_are_sorted_by_type_x_and_y(race, order, surrounded):
     start = draw(race, 6, 6, surrounded=surrounded)
     names = [unit.name for unit in scenarios.drawn(race, 6, 6).lottery.types]
     for battle in range(200):
-        keys = [
-            (order.index(names[start.kinds[i, battle]]), start.x[i, battle], start.y[i, battle]) for i in range(6)
-        ]
+        keys = [(order.index(names[start.kinds[i, battle]]), start.x[i, battle], start.y[i, battle]) for i in range(6)]
         assert keys == sorted(keys)
