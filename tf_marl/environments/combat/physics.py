@@ -325,17 +325,17 @@ class Physics:
         """Places all units at the start of a battle.
 
         Args:
-            jitter: [U, B] in [-1, 1], shifts units in y by this many `SPAWN_JITTER`.
+            jitter: [U, B] in [-1, 1], shifts units in y by this many `SPAWN_JITTER` from the map's own places.
             places: x and y of each unit, [U, B] map units, where battles draw them; None for the map's own.
         Returns:
             All units, each field [U, B].
         """
-        x, y = (self._spawn[:, :1], self._spawn[:, 1:]) if places is None else places
+        x, y = places or (self._spawn[:, :1], self._spawn[:, 1:] + SPAWN_JITTER * jitter)
         zero = tf.zeros_like(jitter)
         nobody = tf.fill(tf.shape(jitter), NOBODY)
         return Units(
             x=zero + x,
-            y=y + SPAWN_JITTER * jitter,
+            y=y,
             health=zero + self.max_health,
             shield=zero + self.max_shield,
             energy=zero + self._energy_start,
