@@ -44,7 +44,7 @@ def numbers(map_name):
     """n, m, actions, shield columns and type bits of agents and enemies."""
     battle = scenario(map_name)
     shields = int(battle.agent_shields), int(battle.enemy_shields)
-    return battle.num_agents, battle.num_enemies, battle.num_actions, *shields, len(battle.agent_type_bits)
+    return battle.num_agents, battle.num_enemies, 6 + battle.num_enemies, *shields, len(battle.agent_type_bits)
 
 
 # Sizes and contents of observation and state

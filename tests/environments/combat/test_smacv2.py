@@ -11,6 +11,8 @@ from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.compile import graph
+from tf_marl.environments.combat import scenarios
+from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.physics import NOBODY
 from tf_marl.environments.combat.scripts import random_legal
 from tf_marl.environments.combat.task import FIRST_ATTACK, STOP, Sightings
@@ -367,6 +369,36 @@ def test_an_order_lasts_where_the_next_action_is_none():
         np.testing.assert_allclose(x[0], places[:5, 0] + stride, atol=1e-4)
         np.testing.assert_allclose(x[1], x[0] + stride, atol=1e-4)
         np.testing.assert_allclose(x[3], x[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["protoss_5_vs_5", "terran_5_vs_5", "terran_10_vs_11"])
+@pytest.mark.parametrize("script", ["nearest", "focus_fire"])
+def test_scripted_teams_play_the_types_at_hand(name, script):
+    world, state, _ = scene(name, 6)
+    time_step = world.time_step(state)
+    action = world.scripted(script).action(time_step, seed=tf.constant([0, 0])).action.numpy()
+    available = time_step.observation["avail_actions"].numpy()
+    assert np.take_along_axis(available, action[..., None], axis=-1).all()
+    attacks = action >= FIRST_ATTACK
+    for battle, agent in np.argwhere(attacks).tolist():
+        plain = Plain(world, state, battle)
+        if plain.types[agent].name != "medivac":
+            target = plain.n + action[battle, agent] - FIRST_ATTACK
+            assert plain.types[agent].can_hit(plain.types[target])  # no zealot attacks what flies
+    assert attacks.any()
+
+
+def test_more_agents_than_enemies_leave_a_medivac_an_action_for_each_agent():
+    world = Combat(scenarios.drawn("terran", 5, 2), 4)
+    state = world.reset([0, 0])
+    observation = world.time_step(state).observation
+    assert observation["avail_actions"].shape == (4, 5, 6 + 5)
+    assert observation["obs"].shape[-1] == world.time_step_spec.observation["obs"].shape[-1]
+    medivacs = tf.concat([tf.fill([1, 4], 2), tf.zeros([6, 4], tf.int32)], axis=0)
+    rules = world.task.of_kinds(medivacs)
+    available = rules.available(state.units._replace(x=state.units.x * 0, y=state.units.y * 0), rules.agents).numpy()
+    np.testing.assert_array_equal(available[0, FIRST_ATTACK:, 0], [False, True, True, True, True])
+    np.testing.assert_array_equal(available[1, FIRST_ATTACK:, 0], [True, True, False, False, False])
 
 
 def test_only_scripts_that_know_what_they_need_play():

@@ -18,7 +18,9 @@ A game loop has these steps, each for all units at once. (StarCraft II updates t
    first of these that exists: its target, if that attacks it; the nearest agent in reach of its weapon that attacks it;
    its target, if that is in reach; the nearest agent that attacks it or hit it last; the nearest agent that it notices.
    Without any, it walks to its attack-move point in formation. So two agents who shoot in turn keep a zealot running
-   between them, as they do in the game. Nobody attacks what its weapon cannot hit; an agent with such an order stands.
+   between them, as they do in the game. In SMACv2's scenarios, an enemy that idles is ordered to attack the closest
+   agent, wherever that is, and attacks nobody else while that agent lives. Nobody attacks what its weapon cannot hit;
+   an agent with such an order stands.
 3. Attacks. A weapon that is ready, with its target in reach and its turret pointing there, starts an attack. Its first
    hit is due after the weapon's damage point. A new target ends the attack that is running: before its first hit the
    attack is taken back, after it the later hits are lost.

@@ -142,9 +142,6 @@ class Task:
         scenario: the map.
         options: SMAC's options.
         laws: the physics of the same scenario.
-    Raises:
-        ValueError: the agents have a healer, and there are more agents than enemies. The healer would then have too few
-            actions to heal everyone.
     """
 
     def __init__(self, scenario: Scenario, options: Options, laws: physics.Physics):
@@ -157,13 +154,11 @@ class Task:
         self._heals = roster.column(lambda unit: unit.heal is not None)
         self.agents = self._side(roster, slice(0, n), slice(n, n + m))
         self.enemies = self._side(roster, slice(n, n + m), slice(0, n))
-        if self.agents.num_targets != m:
-            raise ValueError(f"{scenario.name}: healers need as many enemies as agents, for action slots to heal by")
         # Actions: no-op, stop, four moves, `num_looks` directions to look in, and an attack on each enemy. A healer
-        # heals agent j with the action that attacks enemy j.
+        # heals agent j with the action that attacks enemy j; where there are more agents than enemies, with one more.
         self.num_looks = options.num_fov_actions if options.conic_fov else 0
         self.first_attack = FIRST_ATTACK + self.num_looks
-        self.num_actions = self.first_attack + m
+        self.num_actions = self.first_attack + self.agents.num_targets
         self.has_sightings = options.prob_obs_enemy < 1 or options.wipe_rows
         # An agent whose action is no order to its unit leaves it the last one.
         self.orders_last = options.conic_fov or not options.action_mask
@@ -256,8 +251,8 @@ class Task:
         targets = self.targets(units, side, order, look, anywhere=is_agents and not self.options.action_mask)
         living = alive[:, None]
         # Scripted enemies never look: they see everything.
-        looks = tf.repeat(living & is_agents, self.num_looks, axis=1)
-        return tf.concat([~living, living, living & moves, looks, living & targets], axis=1)
+        looks = [tf.tile(living & is_agents, [1, self.num_looks, 1])] if self.num_looks else []
+        return tf.concat([~living, living, living & moves, *looks, living & targets], axis=1)
 
     def targets(
         self,
@@ -284,7 +279,7 @@ class Task:
         def near(them: slice) -> tf.Tensor:
             alive = units.alive[them][None]
             if anywhere:
-                return tf.repeat(alive, x.shape[0], axis=0)
+                return tf.tile(alive, [x.shape[0], 1, 1])
             near = physics.squared_distance(x, y, units.x[them], units.y[them]) <= within
             if look is not None:
                 near &= self._in_cone(units.x[them][None] - x[:, None], units.y[them][None] - y[:, None], look)
@@ -562,7 +557,7 @@ class Task:
         attackable = available[:, self.first_attack :]
         if not options.action_mask:
             attackable = alive[:n][:, None] & self.targets(units, self.agents, order, look)
-        attackable = tf.cast(attackable, tf.float32)
+        attackable = tf.cast(attackable[:, : self._m], tf.float32)
         enemy_rows = _flatten_rows(rows(slice(n, None), attackable, scenario.enemy_shields, self._enemy_bits, order))
         agent_columns = rows(slice(0, n), None, scenario.agent_shields, self._agent_bits, None)
         if options.obs_last_action:
