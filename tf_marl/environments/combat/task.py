@@ -67,7 +67,13 @@ class Sightings(NamedTuple):
 
     @classmethod
     def none(cls, num_agents: int, num_enemies: int, num_battles: int) -> "Sightings":
-        """Returns the sightings before anybody has looked."""
+        """Returns the sightings before anybody has looked.
+
+        Args:
+            num_agents: N.
+            num_enemies: M.
+            num_battles: B.
+        """
         nobody = tf.zeros([num_agents, num_enemies, num_battles], tf.bool)
         return cls(tf.fill([num_enemies, num_battles], NOBODY), nobody, nobody)
 

@@ -203,7 +203,7 @@ class Units(Battle):
         return may
 
     def get_capabilities_agent(self, agent_id: int) -> np.ndarray:
-        """Returns the one-hot vector of an agent's type, float32; empty on maps without type bits.
+        """Returns the one-hot vector of an agent's type, float32 [type bits]; empty on maps without type bits.
 
         Args:
             agent_id: 0 to N - 1.
@@ -213,7 +213,7 @@ class Units(Battle):
         return np.eye(size, dtype=np.float32)[kind] if size else np.zeros(0, np.float32)
 
     def get_capabilities(self) -> np.ndarray:
-        """Returns the one-hot vectors of all agents' types, one after the other, float32."""
+        """Returns the one-hot vectors of all agents' types, one after the other, float32 [N * type bits]."""
         return np.concatenate([self.get_capabilities_agent(agent) for agent in range(self.n_agents)])
 
     def unit_max_cooldown(self, unit: Unit) -> float:
