@@ -170,7 +170,9 @@ def test_drawing_and_replays_point_to_the_launcher():
 @pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(Options)])
 def test_every_option_of_the_battle_can_be_set(option):
     default = getattr(Options(), option)
-    if option in (only := {"profile": "smax", "enemy": "nearest", "obs_terrain_height": False}):
+    only = {"profile": "smax", "enemy": "nearest", "obs_terrain_height": False, "obs_own_pos": True}
+    only |= {"use_unit_ranges": True, "prob_obs_enemy": 0.5, "reward_scale_of": "episode"}
+    if option in only:
         other = only[option]
     else:
         other = not default if isinstance(default, bool) else default + 1
