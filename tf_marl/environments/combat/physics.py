@@ -551,9 +551,9 @@ class Physics:
             columns: [U, B] int32, the other unit.
         """
         pair = self._ids * self._u + columns
-        if values.shape[2] == 1:
-            return tf.gather(tf.reshape(tf.constant(values), [-1]), pair)
-        return gather(tf.reshape(values, [self._u**2, -1]), pair)
+        if tf.is_tensor(values):
+            return gather(tf.reshape(values, [self._u**2, -1]), pair)
+        return tf.gather(tf.constant(values.reshape(-1)), pair)
 
     def _fire(self, units: Units, lands: tf.Tensor, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Launches the missiles that are due and lands those that arrive; every tensor is [U, B].
