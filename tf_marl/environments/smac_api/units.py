@@ -90,7 +90,10 @@ class Units(Battle):
         n = self.n_agents
         sight = np.array([[self.unit_sight_range(agent)] for agent in range(n)])
         near = np.square(x[:n, None] - x) + np.square(y[:n, None] - y) < sight**2
-        return near & (health[:n, None] > 0) & (health > 0) & ~np.eye(n, len(x), dtype=bool)
+        seen = near & (health[:n, None] > 0) & (health > 0)
+        # Of two agents, the one with the lower id decides for both, as in SMAC. Sight ranges differ in SMACv2.
+        pairs = np.triu(seen[:, :n], 1)
+        return np.concatenate([pairs | pairs.T, seen[:, n:]], axis=1)
 
     def get_unit_type_id(self, unit: Unit, ally: bool) -> int:
         """Returns which type bit of its side a unit has; 0 on maps without type bits.
