@@ -53,7 +53,7 @@ def test_an_algorithms_file_makes_a_trainer(path, tmp_path):
 
 def test_every_map_has_a_gin_file_of_its_name():
     there_are = {path.stem for path in (GIN_FOLDER / "maps").glob("*.gin")}
-    assert set(environments.map_names()) <= there_are <= set(MAPS)
+    assert set(environments.names("combat")) <= there_are <= set(MAPS)
 
 
 @pytest.mark.parametrize("map_name", [name for name in MAPS if (GIN_FOLDER / "maps" / f"{name}.gin").exists()])

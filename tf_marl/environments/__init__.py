@@ -28,8 +28,9 @@ can bootstrap from that observation where only the time was up.
 
 A backend is a family of worlds:
 
-- `combat`: the 23 maps of SMAC (the StarCraft Multi-Agent Challenge) in an embedded battle, without StarCraft II.
-- `sc2`: the same maps in StarCraft II itself. An episode can break off there, for example when the game crashes.
+- `combat`: the 23 maps of SMAC (the StarCraft Multi-Agent Challenge) and the 15 scenarios of SMACv2 in an embedded
+  battle, without StarCraft II.
+- `sc2`: SMAC's maps in StarCraft II itself. An episode can break off there, for example when the game crashes.
 - `matrix_game`: small games whose payoffs are a table.
 - `pettingzoo` and `gymnasium`: environments of others or your own, by name or by class. They run in worker processes.
 - `smax`: JaxMARL's SMAX, in a worker process of an interpreter that has JAX.
@@ -110,7 +111,9 @@ def names(backend: str = "combat") -> tuple[str, ...]:
 
 def map_names() -> tuple[str, ...]:
     """Returns the names of SMAC's 23 maps, in SMAC's order."""
-    return names("combat")
+    from tf_marl.environments.combat import scenarios
+
+    return scenarios.map_names()
 
 
 def _factory(backend: str) -> "Callable[..., World]":

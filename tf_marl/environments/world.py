@@ -68,7 +68,7 @@ class World(abc.ABC):
     num_envs: int  # B
     time_step_spec: ts.TimeStep  # of one environment, see the package's docstring
     action_spec: types.NestedTensorSpec  # of one environment: int32 [N]
-    unit_types: tuple[str, ...]  # [N] the name of each agent's type, such as "marine"
+    unit_types: tuple[str, ...] | None  # [N] the name of each agent's type, such as "marine"; None where they change
     episode_limit: int  # env steps; no episode is longer
 
     outcomes: tuple[str, ...] = ()  # names in `info` that tell how an episode ended; the first one ranks policies

@@ -44,7 +44,7 @@ def numbers(map_name):
     """n, m, actions, shield columns and type bits of agents and enemies."""
     battle = scenario(map_name)
     shields = int(battle.agent_shields), int(battle.enemy_shields)
-    return battle.num_agents, battle.num_enemies, battle.num_actions, *shields, len(battle.agent_type_bits)
+    return battle.num_agents, battle.num_enemies, 6 + battle.num_enemies, *shields, len(battle.agent_type_bits)
 
 
 # Sizes and contents of observation and state
@@ -409,7 +409,7 @@ def test_refusals_say_what_would_do():
     assert "'1'" not in refusal(reward_sparse=1)
 
 
-def test_defaults_are_smacs():
+def test_defaults_are_smacs_and_smacv2s():
     smac = {
         "step_mul": 8, "move_amount": 2, "obs_all_health": True, "obs_own_health": True, "obs_last_action": False,
         "obs_pathing_grid": False, "obs_terrain_height": False, "obs_instead_of_state": False,
@@ -417,8 +417,13 @@ def test_defaults_are_smacs():
         "reward_sparse": False, "reward_only_positive": True, "reward_death_value": 10, "reward_win": 200,
         "reward_defeat": 0, "reward_negative_scale": 0.5, "reward_scale": True, "reward_scale_rate": 20,
     }  # fmt: skip
+    smacv2 = {
+        "obs_own_pos": None, "use_unit_ranges": None, "min_attack_range": 2, "conic_fov": False, "num_fov_actions": 12,
+        "prob_obs_enemy": 1, "action_mask": True,
+    }  # fmt: skip
     ours = {"shuffle_enemies": False, "profile": "liberty", "enemy": "game"}
-    assert dataclasses.asdict(Options()) == smac | ours
+    ours |= {"reward_scale_of": "first_episode", "wipe_rows": False}
+    assert dataclasses.asdict(Options()) == smac | smacv2 | ours
 
 
 @pytest.mark.usefixtures("clean_gin")

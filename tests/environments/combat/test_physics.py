@@ -240,7 +240,7 @@ def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
     preference, pressed = None, []
     for t in range(40):
         if t % persistence == 0:
-            preference = rng.random([world.num_envs, n, battle.num_actions])
+            preference = rng.random([world.num_envs, n, world.task.num_actions])
         available = np.moveaxis(state.available.numpy(), -1, 0)
         after = play(state, np.where(available, preference, -1).argmax(-1).astype(np.int32), tf.constant([seed, t]))
         going = state.step_type.numpy() != 2

@@ -183,6 +183,31 @@ def test_a_healer_aims_at_the_patient_that_dies(episodes):
     assert episode.aims(0) == [2, 5, -1, -1, -1, -1]
 
 
+def test_each_episode_shows_the_types_of_its_own_battle(episodes):
+    battle = episodes[0].battle
+    medivac = battle.agents[0]._replace(name="medivac", max_energy=200.0, sight=11.0)
+    other = battle._replace(agents=(*battle.agents[:2], medivac))
+    data = data_of(replay.page([episodes[0], episodes[1]._replace(battle=other)]))
+    assert [kind["name"] for kind in data["types"]] == ["marine", "medivac"]
+    first, second = (episode["units"] for episode in data["episodes"])
+    assert [unit["type"] for unit in first] == [0] * 6
+    assert [unit["type"] for unit in second] == [0, 0, 1, 0, 0, 0]
+    assert (second[2]["sight"], second[2]["energy"], second[1]["sight"]) == (11, 200, 9)
+
+
+@pytest.mark.slow
+def test_drawn_battles_are_recorded_with_their_types():
+    world = Combat(scenario("protoss_5_vs_5"), 4)
+    episodes = replay.record(world, random_policy(world), SEED, 4)
+    start = graph.function(world.reset, jit_compile=True)(tf.constant(SEED))
+    names = [unit.name for unit in world.scenario.lottery.types]
+    for i, episode in enumerate(episodes):
+        assert [unit.name for unit in episode.battle.units] == [names[kind] for kind in start.kinds.numpy()[:, i]]
+        full = np.array([unit.max_health for unit in episode.battle.units])
+        np.testing.assert_array_equal(episode.health[0], full)
+    assert len({tuple(unit.name for unit in episode.battle.units) for episode in episodes}) > 1
+
+
 def test_shuffled_enemies_are_named_by_their_slots():
     world = Combat(scenario("3m"), 8, Options(shuffle_enemies=True))
     episodes = replay.record(world, random_policy(world), SEED, 8)
@@ -216,9 +241,9 @@ def test_a_page_holds_the_episodes(episodes, page):
     assert data["map"] == "3m"
     assert data["title"] == "the team </script> of $&"
     assert data["seed"] == SEED
-    assert [data["types"][unit["type"]]["name"] for unit in data["units"]] == ["marine"] * 6
     assert data["terrain"] == ["".join("#."[int(free)] for free in row) for row in scenario("3m").pathable.T]
     for kept, episode in zip(data["episodes"], episodes, strict=True):
+        assert [data["types"][unit["type"]]["name"] for unit in kept["units"]] == ["marine"] * 6
         np.testing.assert_allclose(kept["x"], episode.x, atol=0.005001)
         np.testing.assert_allclose(kept["health"], episode.health, atol=0.05001)
         np.testing.assert_allclose(kept["reward"], episode.reward, atol=0.00005001)

@@ -63,8 +63,6 @@ def address(tmp_path_factory):
         terrain=np.where(np.arange(32)[:, None] + np.zeros(32) > 1, ".", "#"),
         agents=(replay.Unit("stalker", 0.625, 80.0, 80.0, 0.0), replay.Unit("medivac", 0.75, 150.0, 0.0, 200.0)),
         enemies=(replay.Unit("marine", 0.375, 45.0, 0.0, 0.0),),
-        sight=9.0,
-        attack_distance=6.0,
         seed=(0, 4),
     )
     path = tmp_path_factory.mktemp("page") / "replay.html"

@@ -51,12 +51,12 @@ def test_sizes_equal_smacs(map_name):
         battle.num_agents,
         battle.num_enemies,
         battle.episode_limit,
-        battle.num_actions,
+        world.task.num_actions,
         observation["obs"].shape[1],
         observation["state"].shape[0],
         world.task.max_reward,
     ) == SIZES[map_name]
-    assert observation["avail_actions"].shape == (battle.num_agents, battle.num_actions)
+    assert observation["avail_actions"].shape == (battle.num_agents, world.task.num_actions)
     assert observation["alive"].shape == (battle.num_agents,)
     # What the world makes has the sizes it promises.
     made = world.time_step(world.reset([0, 0])).observation

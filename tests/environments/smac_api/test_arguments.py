@@ -170,10 +170,10 @@ def test_drawing_and_replays_point_to_the_launcher():
 @pytest.mark.parametrize("option", [field.name for field in dataclasses.fields(Options)])
 def test_every_option_of_the_battle_can_be_set(option):
     default = getattr(Options(), option)
-    if option in (only := {"profile": "smax", "enemy": "nearest", "obs_terrain_height": False}):
-        other = only[option]
-    else:
-        other = not default if isinstance(default, bool) else default + 1
+    only = {"profile": "smax", "enemy": "nearest", "obs_terrain_height": False, "obs_own_pos": True}
+    only |= {"use_unit_ranges": True, "prob_obs_enemy": 0.5, "reward_scale_of": "episode"}
+    changed = not default if isinstance(default, bool) or option in only else default + 1
+    other = only.get(option, changed)
     env = StarCraft2Env("3m", **{option: other})
     if option == "obs_instead_of_state":  # done by the API itself
         assert env.get_state_size() == env.n_agents * env.get_obs_size()

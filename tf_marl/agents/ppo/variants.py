@@ -61,7 +61,8 @@ def ippo(
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`. None where each
+            battle draws its own.
         **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` can only be "obs".
     Raises:
         ValueError: an option is unknown or its value does not fit; the message names it.
@@ -83,7 +84,8 @@ def mappo(
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`. None where each
+            battle draws its own.
         **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` is "state" by default,
             or "state+obs".
     Raises:
@@ -106,7 +108,8 @@ def jr_ppo(
     Args:
         time_step_spec: of one environment.
         action_spec: int32 [N].
-        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`.
+        unit_types: [N] names of the agents' unit types; needed for `parameter_sharing = "unit_type"`. None where each
+            battle draws its own.
         **options: fields of `PPOConfig`; they override what gin sets for `ppo`. `critic_input` is "state" by default,
             or "state+obs".
     Raises:
@@ -178,7 +181,10 @@ def ppo(
     num_agents = action_spec.shape[0]
     if config.parameter_sharing == "unit_type":
         if unit_types is None:
-            raise ValueError('ppo.parameter_sharing: "unit_type" needs the argument unit_types, a name per agent')
+            raise ValueError(
+                'ppo.parameter_sharing: "unit_type" needs unit_types, a name per agent, which no map has that draws'
+                ' its units for each battle; use "all"'
+            )
         groups = [sorted(set(unit_types)).index(unit_type) for unit_type in unit_types]
     else:
         groups = [0] * num_agents if config.parameter_sharing == "all" else list(range(num_agents))

@@ -1,13 +1,15 @@
-"""This package plays SMAC's 23 maps without StarCraft II.
+"""This package plays SMAC's 23 maps and SMACv2's 15 scenarios without StarCraft II.
 
-SMAC is the StarCraft Multi-Agent Challenge: a team of agents fights a battle against enemies that the game leads. Here
-the battle consists of TensorFlow operations alone. So B battles run at once, and they compile into one XLA program with
-the policy that plays.
+SMAC is the StarCraft Multi-Agent Challenge: a team of agents fights a battle against enemies that the game leads. In
+SMACv2, each battle draws its units and their places. Here the battle consists of TensorFlow operations alone. So B
+battles run at once, and they compile into one XLA program with the policy that plays.
 
 The modules:
 
 - `units`: what each type of unit can do, as numbers.
 - `scenarios`: the maps, with who fights whom, from where, on which ground and for how long.
+- `starts`: how SMACv2's scenarios draw types and places.
+- `roster`: the types of the units in a battle, as numbers for the rules.
 - `terrain`: the ground and the paths across it.
 - `physics`: how units move, fight, heal and die, one game loop (1/16 game second) at a time.
 - `task`: SMAC's rules around the battle, with actions, observations, state, reward and episode end.
@@ -16,8 +18,9 @@ The modules:
 - `environment`: the world that joins all of these.
 - `replay`: recorded battles as a web page, a GIF or a film.
 
-**What is exact.** Sizes, actions, observations, state, reward and episode end are those of SMAC's code. Unit values,
-rosters, spawn points, enemy orders, time limits and cliff levels are those of the game's own files.
+**What is exact.** Sizes, actions, observations, state, reward and episode end are those of SMAC's and SMACv2's code,
+and so are SMACv2's draws. Unit values, rosters, spawn points, enemy orders, time limits and cliff levels are those of
+the game's own files.
 
 **What is not.** Nobody has published all the rules by which StarCraft II resolves a battle. The tables below list
 everything that is not known for certain, what happens here instead, and which evidence supports it:
@@ -41,6 +44,8 @@ at their spawn point         point. The nearest places are taken first,     refl
                              up to 0.05 map units, at random.
 when the agents observe for  At the spawn itself. In the game some loops    None.
 the first time               have passed by then.
+where units stand that       On that lattice round their point, with steps as  None.
+SMACv2 puts at one point     wide as the widest of them.
 the order of the enemies in  It is always the map's. The option             Games: an order drawn for each battle fits.
 SMAC's list                  `shuffle_enemies` draws an order for each
                              episode.

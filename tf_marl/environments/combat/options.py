@@ -1,6 +1,6 @@
-"""This module holds SMAC's options under SMAC's own names, and three options that SMAC does not have."""
+"""This module holds SMAC's and SMACv2's options under their own names, and some options that neither has."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -11,7 +11,7 @@ NonNegative = pydantic.NonNegativeFloat
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Options:
-    """Holds the options that change the task on a map. The defaults are SMAC's.
+    """Holds the options that change the task on a map. The defaults are SMAC's, and on SMACv2's scenarios SMACv2's.
 
     Args:
         step_mul: game loops per env step.
@@ -44,6 +44,23 @@ class Options:
             newer clients; `smaclite` or `smax` for those of the re-implementations of that name.
         enemy: who leads the enemies: `game` for the rule in `physics.py`; or a script that chooses among SMAC's actions
             at every env step, which is `random`, `nearest` or `focus_fire`.
+        obs_own_pos: whether agents observe where they are on the map. None is True on SMACv2's scenarios, and else
+            False.
+        use_unit_ranges: whether each type of unit has a sight range and an attack distance of its own. None is True on
+            SMACv2's scenarios, and else False.
+        min_attack_range: the least attack distance with `use_unit_ranges`, in map units.
+        conic_fov: whether agents see and attack only what is in a cone before them. They turn by `num_fov_actions` more
+            actions. SMACv2 takes the arctangent of a quotient, so an agent that looks away from the east or the west
+            also sees part of the opposite side; that is so here, too.
+        num_fov_actions: how many directions an agent can look in; the cone's angle is a full turn divided by it.
+        prob_obs_enemy: the probability with which an agent may see an enemy that another agent has seen first. Below 1
+            that is SMACv2's extended partial observability.
+        action_mask: whether an attack is available only within the attack distance. Without it, an agent may attack
+            every living enemy; where that is too far away, its last order goes on.
+        reward_scale_of: whose largest return `reward_scale` divides by in SMACv2's scenarios: that of the battle's
+            first episode, which is SMACv2's rule, or that of each episode, so that every clean win returns the same.
+        wipe_rows: whether an enemy that an agent may not see wipes the observed rows of all enemies before it. That is
+            a fault of SMACv2 since June 2023 (oxwhirl/smacv2#50).
     """
 
     step_mul: Count = 8
@@ -68,6 +85,15 @@ class Options:
     shuffle_enemies: bool = False
     profile: Literal["liberty", "multiplayer", "smaclite", "smax"] = "liberty"
     enemy: Literal["game", "random", "nearest", "focus_fire"] = "game"
+    obs_own_pos: bool | None = None
+    use_unit_ranges: bool | None = None
+    min_attack_range: NonNegative = 2.0
+    conic_fov: bool = False
+    num_fov_actions: Count = 12
+    prob_obs_enemy: Annotated[float, pydantic.Field(ge=0, le=1)] = 1.0
+    action_mask: bool = True
+    reward_scale_of: Literal["first_episode", "episode"] = "first_episode"
+    wipe_rows: bool = False
 
     @pydantic.field_validator("obs_terrain_height")
     @classmethod

@@ -18,7 +18,9 @@ A game loop has these steps, each for all units at once. (StarCraft II updates t
    first of these that exists: its target, if that attacks it; the nearest agent in reach of its weapon that attacks it;
    its target, if that is in reach; the nearest agent that attacks it or hit it last; the nearest agent that it notices.
    Without any, it walks to its attack-move point in formation. So two agents who shoot in turn keep a zealot running
-   between them, as they do in the game. Nobody attacks what its weapon cannot hit; an agent with such an order stands.
+   between them, as they do in the game. In SMACv2's scenarios, an enemy that idles is ordered to attack the closest
+   agent, wherever that is, and attacks nobody else while that agent lives. Nobody attacks what its weapon cannot hit;
+   an agent with such an order stands.
 3. Attacks. A weapon that is ready, with its target in reach and its turret pointing there, starts an attack. Its first
    hit is due after the weapon's damage point. A new target ends the attack that is running: before its first hit the
    attack is taken back, after it the later hits are lost.
@@ -41,14 +43,18 @@ hit that becomes due within a loop lands in the next loop, and a target that die
 The bonus of banelings against structures is left out, because no map has both.
 """
 
-from typing import NamedTuple
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tf_marl.environments.combat.roster import Roster
 from tf_marl.environments.combat.scenarios import MAP_SIZE, SPAWN_JITTER, Scenario
 from tf_marl.environments.combat.terrain import Paths, is_rectangle
-from tf_marl.environments.combat.units import LOOPS_PER_SECOND, UnitType
+from tf_marl.environments.combat.units import LOOPS_PER_SECOND, Line, UnitType, Weapon
 
 COOLDOWN_JITTER = (-1.0, 2.0)  # game loops, uniform; added to each attack's period
 MIN_HIT = 0.5  # hit points; armour never takes a hit below this
@@ -118,20 +124,15 @@ class Orders(NamedTuple):
     x: tf.Tensor  # [U, B] map units
     y: tf.Tensor  # [U, B]
 
+    @classmethod
+    def none(cls, shape: list[int]) -> "Orders":
+        """Returns no order to each of some units: they stand.
 
-def _column(units: tuple[UnitType, ...], value) -> np.ndarray:
-    """Returns the number that `value` gives for each unit, [U, 1]."""
-    return np.array([[value(unit)] for unit in units], np.float32)
-
-
-def _of_weapon(units: tuple[UnitType, ...], value) -> np.ndarray:
-    """Returns the number that `value` gives for each unit's weapon, [U, 1]; 0 for units without a weapon."""
-    return _column(units, lambda unit: value(unit.weapon) if unit.weapon else 0.0)
-
-
-def _pairs(rows: tuple[UnitType, ...], columns: tuple[UnitType, ...], value) -> np.ndarray:
-    """Returns the number that `value` gives for each pair of units, [I, J, 1]."""
-    return np.array([[[value(row, column)] for column in columns] for row in rows], np.float32)
+        Args:
+            shape: [K, B].
+        """
+        zero = tf.zeros(shape)
+        return cls(tf.fill(shape, NOBODY), tf.zeros(shape, tf.bool), zero, zero)
 
 
 def squared_distance(x: tf.Tensor, y: tf.Tensor, other_x: tf.Tensor, other_y: tf.Tensor) -> tf.Tensor:
@@ -175,6 +176,11 @@ def squared_reach(attacker: UnitType, target: UnitType) -> float:
     return (attacker.weapon.range + attacker.radius + target.radius) ** 2
 
 
+def _notices_anywhere(enemy: UnitType, agent: UnitType) -> float:
+    """Returns infinity if the enemy's weapon reaches the agent's plane, else -1: an enemy that hunts all agents."""
+    return np.inf if enemy.can_hit(agent) else _CANNOT
+
+
 def _squared_notice(enemy: UnitType, agent: UnitType) -> float:
     """Returns the squared distance between centres at which an enemy notices an agent: its scan range or its reach."""
     if enemy.weapon is None or not enemy.can_hit(agent):
@@ -185,17 +191,18 @@ def _squared_notice(enemy: UnitType, agent: UnitType) -> float:
 class _Strikes:
     """Computes the damage that hits of some units do to others."""
 
-    def __init__(self, attackers: tuple[UnitType, ...], targets: tuple[UnitType, ...]):
+    def __init__(self, attackers: Roster, targets: Roster, hits: Callable[[UnitType], bool]):
         # Units of one type deal equal hits, so counting them per type is exact and needs no order among them.
+        kinds = [kind for kind in attackers.types if attackers.some(functools.partial(operator.is_, kind))]
         self._types = [
             (
-                np.array([[[unit is kind] for unit in attackers]], np.float32) if set(attackers) != {kind} else None,
-                _column(targets, kind.weapon.damage_to),
+                attackers.column(functools.partial(_same, kind))[None] if len(kinds) > 1 else None,
+                targets.column(kind.weapon.damage_to),
             )
-            for kind in dict.fromkeys(attackers)
-            if kind.weapon
+            for kind in kinds
+            if kind.weapon and hits(kind)
         ]
-        self._armor = _column(targets, lambda unit: unit.armor)
+        self._armor = targets.column(lambda unit: unit.armor)
 
     def __call__(self, hits: tf.Tensor, shield: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Applies hits to shields first and then, less the armour, to health.
@@ -229,79 +236,85 @@ class Physics:
     Args:
         scenario: the map.
         scripted_enemies: whether enemies obey orders as agents do. Otherwise they find their targets by themselves.
+        roster: the types of all units; None for the scenario's own.
     """
 
-    def __init__(self, scenario: Scenario, scripted_enemies: bool = False):
-        units, agents, enemies = scenario.units, scenario.agents, scenario.enemies
-        self._n, self._u = len(agents), len(units)
+    def __init__(self, scenario: Scenario, scripted_enemies: bool = False, roster: Roster | None = None):
+        self._scenario = scenario
+        units = self.roster = Roster.of(scenario.units) if roster is None else roster
+        self._n, self._u = scenario.num_agents, len(units)
+        agents, enemies = units[: self._n], units[self._n :]
         self._ids = np.arange(self._u, dtype=np.int32)[:, None]
         self._spawn = scenario.spawn.astype(np.float32)
-        self.max_health = _column(units, lambda unit: unit.hit_points)
-        self.max_shield = _column(units, lambda unit: unit.shield_points)
-        self._stride = _column(units, lambda unit: unit.speed / LOOPS_PER_SECOND)
-        self._loops_per_unit = _column(units, lambda unit: LOOPS_PER_SECOND / unit.speed if unit.speed else 0.0)
+        self.max_health = units.column(lambda unit: unit.hit_points)
+        self.max_shield = units.column(lambda unit: unit.shield_points)
+        self._stride = units.column(lambda unit: unit.speed / LOOPS_PER_SECOND)
+        self._loops_per_unit = units.column(lambda unit: LOOPS_PER_SECOND / unit.speed if unit.speed else 0.0)
         self._formation = scenario.formation.astype(np.float32)
         self._attack_moves = scenario.enemy_order == "attack_move"
-        self._bursts = _column(units, lambda unit: bool(unit.weapon and unit.weapon.burst_radius)).astype(bool)
+        self._told_whom = scenario.enemy_order == "closest"
+        self._bursts = units.column(_bursts)
 
-        self._period = _of_weapon(units, lambda weapon: weapon.period * LOOPS_PER_SECOND)
-        self._damage_point = _of_weapon(units, lambda weapon: weapon.damage_point * LOOPS_PER_SECOND)
-        self._hit_interval = _of_weapon(units, lambda weapon: weapon.hit_interval * LOOPS_PER_SECOND)
-        self._hits = _of_weapon(units, lambda weapon: weapon.hits)
-        backswing = _of_weapon(units, lambda weapon: weapon.backswing * LOOPS_PER_SECOND)
-        self._after_last_hit = backswing - (np.maximum(self._hits, 1) - 1) * self._hit_interval
-        turret = np.radians(_of_weapon(units, lambda weapon: (weapon.turret_speed or 0.0) / LOOPS_PER_SECOND))
-        self._turns = turret > 0
-        self._turn_cos, self._turn_sin = np.cos(turret), np.sin(turret)
-        missile = _of_weapon(units, lambda weapon: weapon.missile_speed or 0.0)
-        self._fires = missile > 0
-        self._loops_per_missile_unit = np.where(self._fires, LOOPS_PER_SECOND / np.maximum(missile, 1e-3), 0.0)
-        self._muzzle = _column(units, lambda unit: unit.radius)  # map units from the centre; missiles start there
-        self._squared_reach = _pairs(units, units, squared_reach)
+        self._period = _of_weapons(units, lambda weapon: weapon.period * LOOPS_PER_SECOND)
+        self._damage_point = _of_weapons(units, lambda weapon: weapon.damage_point * LOOPS_PER_SECOND)
+        self._hit_interval = _of_weapons(units, lambda weapon: weapon.hit_interval * LOOPS_PER_SECOND)
+        self._hits = _of_weapons(units, lambda weapon: weapon.hits)
+        self._after_last_hit = _of_weapons(units, _loops_after_last_hit)
+        self._turns = units.column(_turns)
+        self._turn_cos = units.column(lambda unit: np.cos(_turn_per_loop(unit)))
+        self._turn_sin = units.column(lambda unit: np.sin(_turn_per_loop(unit)))
+        self._fires = units.column(_fires)
+        self._loops_per_missile_unit = units.column(
+            lambda unit: LOOPS_PER_SECOND / np.float32(_missile_speed(unit)) if _fires(unit) else 0.0
+        )
+        self._muzzle = units.column(lambda unit: unit.radius)  # map units from the centre; missiles start there
         is_agent = self._ids < self._n
-        self._squared_reach[is_agent == is_agent.T] = _CANNOT
-        self._squared_notice = _pairs(enemies, agents, _squared_notice)
-        if scenario.enemy_order == "attack":
-            self._squared_notice = np.where(self._squared_notice == _CANNOT, _CANNOT, np.inf).astype(np.float32)
+        one_side = (is_agent == is_agent.T)[..., None]
+        self._squared_reach = _where(one_side, _CANNOT, units.pairs(units, squared_reach))
+        self._squared_notice = enemies.pairs(
+            agents, _squared_notice if scenario.enemy_order != "attack" else _notices_anywhere
+        )
         self._scripted_enemies = scripted_enemies
-        self._strikes_on_agents = _Strikes(enemies, agents)
-        self._strikes_on_enemies = _Strikes(agents, enemies)
-        self._bursts_on_agents = _Strikes(_bursting(enemies), agents)
-        self._bursts_on_enemies = _Strikes(_bursting(agents), enemies)
+        self._strikes_on_agents = _Strikes(enemies, agents, _strikes)
+        self._strikes_on_enemies = _Strikes(agents, enemies, _strikes)
 
-        self._healers = [(i, unit, unit.heal) for i, unit in enumerate(units) if unit.heal]
-        self._max_energy = _column(units, lambda unit: unit.heal.energy_max if unit.heal else 0.0)
-        self._energy_start = _column(units, lambda unit: unit.heal.energy_start if unit.heal else 0.0)
-        self._energy_regen = _column(
-            units, lambda unit: unit.heal.energy_regen / LOOPS_PER_SECOND if unit.heal else 0.0
-        )
-        self._health_regen = _column(units, lambda unit: unit.health_regen / LOOPS_PER_SECOND)
-        self._shield_regen = _column(units, lambda unit: unit.shield_regen / LOOPS_PER_SECOND)
-        self._regen_delay = _column(units, lambda unit: unit.shield_regen_delay * LOOPS_PER_SECOND)
-        self._units = units
+        self._max_energy = units.column(lambda unit: unit.heal.energy_max if unit.heal else 0.0)
+        self._energy_start = units.column(lambda unit: unit.heal.energy_start if unit.heal else 0.0)
+        self._energy_regen = units.column(lambda unit: unit.heal.energy_regen / LOOPS_PER_SECOND if unit.heal else 0.0)
+        self._health_regen = units.column(lambda unit: unit.health_regen / LOOPS_PER_SECOND)
+        self._shield_regen = units.column(lambda unit: unit.shield_regen / LOOPS_PER_SECOND)
+        self._regen_delay = units.column(lambda unit: unit.shield_regen_delay * LOOPS_PER_SECOND)
 
-        separation = _pairs(
-            units,
-            units,
-            lambda a, b: a.separation_radius + b.separation_radius if a.flies == b.flies else 1e-3,
+        self._inverse_squared_separation = units.pairs(units, lambda a, b: 1.0 / np.square(_separation(a, b)))
+        room = units.pairs(
+            units, lambda a, b: np.maximum(_separation(a, b) - np.float32(_SHAVE), 0.0) * (a.flies == b.flies)
         )
-        self._inverse_squared_separation = 1.0 / np.square(separation)
-        one_plane = _pairs(units, units, lambda a, b: a.flies == b.flies) * (self._ids != self._ids.T)[..., None]
-        self._room = (np.maximum(separation - _SHAVE, 0.0) * one_plane).astype(np.float32)
+        self._room = room * (self._ids != self._ids.T).astype(np.float32)[..., None]
         # Dead units are put here while the living are pushed apart: far from everyone, each in a place of its own.
         self._grave = 100.0 * np.arange(1, len(units) + 1, dtype=np.float32)[:, None]
 
         self._pathable = scenario.pathable
-        grounds = [self._ground(unit, scenario) for unit in units]
-        corners = np.array([[axis.min() for axis in np.nonzero(ground)] for ground in grounds], np.float32)
-        far_corners = np.array([[axis.max() + 1 for axis in np.nonzero(ground)] for ground in grounds], np.float32)
-        self._low_x, self._low_y = corners[:, :1] + _EDGE, corners[:, 1:] + _EDGE
-        self._high_x, self._high_y = far_corners[:, :1] - _EDGE, far_corners[:, 1:] - _EDGE
+        grounds = {unit: self._ground(unit, scenario) for unit in units.types}
+        corners = {unit: np.argwhere(ground).min(0).astype(np.float32) for unit, ground in grounds.items()}
+        far_corners = {unit: np.argwhere(ground).max(0).astype(np.float32) + 1 for unit, ground in grounds.items()}
+        self._low_x = units.column(lambda unit: corners[unit][0] + np.float32(_EDGE))
+        self._low_y = units.column(lambda unit: corners[unit][1] + np.float32(_EDGE))
+        self._high_x = units.column(lambda unit: far_corners[unit][0] - np.float32(_EDGE))
+        self._high_y = units.column(lambda unit: far_corners[unit][1] - np.float32(_EDGE))
         # Ground that is one full rectangle needs no look-up: staying inside its bounds is enough.
-        self._rectangular = all(is_rectangle(ground) for ground in grounds)
-        self._grounds = np.array(grounds).reshape(-1)
+        self._rectangular = not units.some(lambda unit: not is_rectangle(grounds[unit]))
+        if not self._rectangular:
+            self._grounds = np.array([grounds[units.types[kind]] for kind in units.kinds[:, 0]]).reshape(-1)
         self._paths = Paths(scenario.pathable)
-        self._needs_way = np.array([[not (unit.flies or unit.cliff_walk)] for unit in units])
+        self._needs_way = units.column(lambda unit: not (unit.flies or unit.cliff_walk))
+
+    def of_roster(self, roster: Roster) -> "Physics":
+        """Returns the same rules for units of other types.
+
+        Args:
+            roster: the types of all units.
+        """
+        return Physics(self._scenario, self._scripted_enemies, roster)
 
     @staticmethod
     def _ground(unit: UnitType, scenario: Scenario) -> np.ndarray:
@@ -310,19 +323,21 @@ class Physics:
             return np.ones_like(scenario.pathable)
         return scenario.pathable | scenario.cliffs if unit.cliff_walk else scenario.pathable
 
-    def spawn(self, jitter: tf.Tensor) -> Units:
+    def spawn(self, jitter: tf.Tensor, places: tuple[tf.Tensor, tf.Tensor] | None = None) -> Units:
         """Places all units at the start of a battle.
 
         Args:
-            jitter: [U, B] in [-1, 1], shifts units in y by this many `SPAWN_JITTER`.
+            jitter: [U, B] in [-1, 1], shifts units in y by this many `SPAWN_JITTER` from the map's own places.
+            places: x and y of each unit, [U, B] map units, where battles draw them; None for the map's own.
         Returns:
             All units, each field [U, B].
         """
+        x, y = places or (self._spawn[:, :1], self._spawn[:, 1:] + SPAWN_JITTER * jitter)
         zero = tf.zeros_like(jitter)
         nobody = tf.fill(tf.shape(jitter), NOBODY)
         return Units(
-            x=zero + self._spawn[:, :1],
-            y=self._spawn[:, 1:] + SPAWN_JITTER * jitter,
+            x=zero + x,
+            y=y,
             health=zero + self.max_health,
             shield=zero + self.max_shield,
             energy=zero + self._energy_start,
@@ -377,6 +392,24 @@ class Physics:
             strikes_left=tf.where(again, 0.0, units.strikes_left),
         )
 
+    def order_the_idle(self, units: Units, ordered: tf.Tensor) -> tf.Tensor:
+        """Orders each idle enemy to attack the agent that is closest to it, wherever that is.
+
+        An enemy is idle that has no target and was not ordered to attack an agent that still lives.
+
+        Args:
+            units: all units, each field [U, B].
+            ordered: [M, B] int32, the agent that each enemy was ordered to attack, or NOBODY.
+        Returns:
+            [M, B] int32, the agent that each enemy is ordered to attack now, or NOBODY.
+        """
+        n, alive = self._n, units.alive
+        goes_on = (ordered != NOBODY) & gather(alive, tf.maximum(ordered, 0))
+        distance = squared_distance(units.x[n:], units.y[n:], units.x[:n], units.y[:n])
+        closest = tf.argmin(tf.where(alive[None, :n], distance, np.inf), axis=1, output_type=tf.int32)
+        idle = alive[n:] & (units.target[n:] == NOBODY)
+        return tf.where(goes_on, ordered, tf.where(idle, closest, NOBODY))
+
     def is_pathable(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Returns whether the cells of some places are on the map and pathable; bool, shaped like `x`.
 
@@ -430,11 +463,11 @@ class Physics:
         lands = was_alive & (units.strikes_left > 0) & (units.strike_delay <= 0)
         struck = tf.where(lands & ~self._bursts, units.target, NOBODY)
         missile_delay, missile_target = units.missile_delay, units.missile_target
-        if self._fires.any():
+        if self.roster.some(_fires):
             struck, missile_delay, missile_target = self._fire(units, lands, struck)
         health, shield, last_attacker = self._strike(units, struck)
         has_burst = units.has_burst
-        if self._bursts.any():
+        if self.roster.some(_bursts):
             detonates = self._bursts & ~has_burst & (lands | (health <= 0))
             has_burst |= detonates
             health, shield = self._burst(units, detonates, tf.where(detonates, 0.0, health), shield)
@@ -447,10 +480,14 @@ class Physics:
         # 2. Targets.
         target = tf.where(was_alive, orders.target, NOBODY)
         if not self._scripted_enemies:
-            target = tf.concat([target[: self._n], self._acquire(units, target[: self._n])], axis=0)
+            found = self._acquire(units, target[: self._n])
+            if self._told_whom:
+                told = target[self._n :]
+                found = tf.where((told != NOBODY) & gather(was_alive, tf.maximum(told, 0)), told, found)
+            target = tf.concat([target[: self._n], found], axis=0)
         rows = tf.where(target == NOBODY, self._ids, target)  # without a target: itself, which it cannot hit
         target_x, target_y = gather(units.x, rows), gather(units.y, rows)
-        squared_reach = tf.gather(tf.constant(self._squared_reach.reshape(-1)), self._ids * self._u + rows)
+        squared_reach = self._of_pairs(self._squared_reach, rows)
         has_target = alive & gather(was_alive, rows) & (squared_reach >= 0)
         target = tf.where(has_target, target, NOBODY)
         in_reach = has_target & (tf.square(target_x - units.x) + tf.square(target_y - units.y) <= squared_reach)
@@ -461,7 +498,7 @@ class Physics:
         strikes_left = tf.where(ends, 0.0, strikes_left)
         begins = in_reach & (cooldown <= 0) & (strikes_left == 0)
         facing_x, facing_y = units.facing_x, units.facing_y
-        if self._turns.any():
+        if self.roster.some(_turns):
             facing_x, facing_y, aims = self._turn(units, target_x, target_y, has_target)
             begins &= aims
         busy = begins | (((strikes_left > 0) | (strike_delay > 0)) & (target == units.target))
@@ -474,7 +511,7 @@ class Physics:
         goal_y = tf.where(has_target, target_y, orders.y)
         walks = alive & (has_target | orders.moves) & ~in_reach & ~busy
         energy = units.energy
-        if self._healers:
+        if self.roster.some(_heals):
             health, energy, target, walks, goal_x, goal_y = self._heal(
                 units, orders, alive, health, target, walks, goal_x, goal_y
             )
@@ -505,6 +542,18 @@ class Physics:
             detour_along=detour_along,
             detour_across=detour_across,
         )
+
+    def _of_pairs(self, values: "np.ndarray | tf.Tensor", columns: tf.Tensor) -> tf.Tensor:
+        """Returns for each unit the value of its pair with another unit, [U, B].
+
+        Args:
+            values: [U, U, 1] constants or [U, U, B], a value for each pair.
+            columns: [U, B] int32, the other unit.
+        """
+        pair = self._ids * self._u + columns
+        if tf.is_tensor(values):
+            return gather(tf.reshape(values, [self._u**2, -1]), pair)
+        return tf.gather(tf.constant(values.reshape(-1)), pair)
 
     def _fire(self, units: Units, lands: tf.Tensor, struck: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Launches the missiles that are due and lands those that arrive; every tensor is [U, B].
@@ -618,18 +667,14 @@ class Physics:
             [J, I, B] bool: whether attacker i hits target j.
         """
         hits = struck[attackers][None] == self._ids[targets][:, None]
-        types = self._units[attackers]
-        lines = [unit.weapon.line if unit.weapon else None for unit in types]
-        if not any(lines):
+        attacking, attacked = self.roster[attackers], self.roster[targets]
+        if not attacking.some(_line):
             return hits
-        half_length = np.array([[[line.half_length if line else 0.0] for line in lines]], np.float32)
-        within = _pairs(
-            self._units[targets],
-            types,
+        half_length = attacking.column(lambda unit: line.half_length if (line := _line(unit)) else 0.0)[None]
+        within = attacked.pairs(
+            attacking,
             lambda target, unit: (
-                target.radius + unit.weapon.line.scan_radius
-                if unit.weapon and unit.weapon.line and unit.can_hit(target)
-                else -1.0
+                target.radius + line.scan_radius if (line := _line(unit)) and unit.can_hit(target) else -1.0
             ),
         )
         x, y = units.x[targets][:, None], units.y[targets][:, None]  # [J, 1, B]
@@ -659,23 +704,22 @@ class Physics:
         """
         agents, enemies = slice(0, self._n), slice(self._n, self._u)
         sides = []
-        for own, others, strikes in (
-            (agents, enemies, self._bursts_on_agents),
-            (enemies, agents, self._bursts_on_enemies),
-        ):
-            ids = [i for i in range(others.start, others.stop) if self._bursts[i, 0]]
-            if not ids:
+        for own, others in ((agents, enemies), (enemies, agents)):
+            rows = self.roster[others].rows(_bursts)
+            if not rows:
                 sides.append((health[own], shield[own]))
                 continue
-            within = _pairs(
-                self._units[own],
-                tuple(self._units[i] for i in ids),
-                lambda target, unit: unit.weapon.burst_radius + target.radius if unit.can_hit(target) else 0.0,
+            targets, bursting = self.roster[own], self.roster[others][rows]
+            within = targets.pairs(
+                bursting,
+                lambda target, unit: (
+                    _burst_radius(unit) + target.radius if _bursts(unit) and unit.can_hit(target) else 0.0
+                ),
             )
-            x, y = tf.gather(units.x, ids), tf.gather(units.y, ids)
-            distance = squared_distance(units.x[own], units.y[own], x, y)
-            hits = (distance <= np.square(within)) & tf.gather(detonates, ids)[None]
-            lost, left = strikes(hits, shield[own])
+            ids = [others.start + row for row in rows]
+            distance = squared_distance(units.x[own], units.y[own], tf.gather(units.x, ids), tf.gather(units.y, ids))
+            hits = (distance <= tf.square(within)) & tf.gather(detonates, ids)[None]
+            lost, left = _Strikes(bursting, targets, _bursts)(hits, shield[own])
             sides.append((tf.maximum(health[own] - lost, 0.0), left))
         (agent_health, agent_shield), (enemy_health, enemy_shield) = sides
         return tf.concat([agent_health, enemy_health], axis=0), tf.concat([agent_shield, enemy_shield], axis=0)
@@ -691,7 +735,7 @@ class Physics:
         goal_x: tf.Tensor,
         goal_y: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        """Lets the healers heal or walk, one after the other; every tensor is [U, B].
+        """Lets the healers heal or walk, all at once; every tensor is [U, B].
 
         Args:
             units: all units at the start of the loop.
@@ -705,42 +749,63 @@ class Physics:
         Returns:
             health, energy, target, walks, goal_x and goal_y, now with the healers' rows.
         """
-        n, energy = self._n, units.energy
-        for healer, unit, heal in self._healers:
-            side = slice(0, n) if healer < n else slice(n, self._u)
-            friends, ids = self._units[side], self._ids[side]
-            me = self._ids == healer
-            patient = alive[side] & np.array([[unit.can_heal(friend)] for friend in friends])
-            distance = tf.square(units.x[side] - units.x[healer]) + tf.square(units.y[side] - units.y[healer])
-            to_edges = _column(friends, lambda friend, unit=unit: unit.radius + friend.radius)
-            if healer < n or self._scripted_enemies:
-                picked = patient & (ids == orders.target[healer])
+        energy = units.energy
+        heal = next(unit.heal for unit in self.roster.types if unit.heal)  # all healers are of one type
+        for side in (slice(0, self._n), slice(self._n, self._u)):
+            friends, ids = self.roster[side], self._ids[side]
+            rows = friends.rows(_heals)
+            if not rows:
+                continue
+            healers, me = friends[rows], [side.start + row for row in rows]  # H of the K units of this side
+
+            def of_healers(values: tf.Tensor, me=me) -> tf.Tensor:
+                return tf.gather(values, me)
+
+            patient = alive[side][None] & healers.pairs(
+                friends, lambda unit, friend: unit.can_heal(friend)
+            )  # [H, K, B]
+            distance = squared_distance(of_healers(units.x), of_healers(units.y), units.x[side], units.y[side])
+            to_edges = healers.pairs(friends, lambda unit, friend: unit.radius + friend.radius)
+            my_energy = of_healers(energy)
+            if side.start == 0 or self._scripted_enemies:
+                picked = patient & (ids[None] == of_healers(orders.target)[:, None])
                 treats = True
             else:
-                hurt = patient & (health[side] < self.max_health[side])
-                hurt &= (distance <= np.square(heal.scan_range + to_edges)) & (energy[healer] >= heal.scan_energy)
-                share = health[side] / self.max_health[side]
+                hurt = patient & (health[side] < self.max_health[side])[None]
+                hurt &= distance <= tf.square(heal.scan_range + to_edges)
+                hurt &= (my_energy >= heal.scan_energy)[:, None]
+                share = (health[side] / self.max_health[side])[None]
                 score = tf.where(hurt, share, tf.where(patient, _FAR + distance, np.inf))
-                best = tf.reduce_min(score, axis=0)
-                first = tf.reduce_min(tf.where((score == best) & (best < np.inf), ids, self._u), axis=0)
-                picked, treats = ids == first, best < _FAR  # else it only follows
-            has_patient = alive[healer] & tf.reduce_any(picked, axis=0)
-            in_range = has_patient & tf.reduce_any(picked & (distance <= np.square(heal.range + to_edges)), axis=0)
+                best = tf.reduce_min(score, axis=1)
+                first = tf.where((score == best[:, None]) & (best < np.inf)[:, None], ids[None], self._u)
+                picked, treats = ids[None] == tf.reduce_min(first, axis=1, keepdims=True), best < _FAR  # else follows
+            living = of_healers(alive)
+            has_patient = living & tf.reduce_any(picked, axis=1)
+            in_range = has_patient & tf.reduce_any(picked & (distance <= tf.square(heal.range + to_edges)), axis=1)
 
-            def of_patient(values: tf.Tensor, picked=picked) -> tf.Tensor:
-                return tf.reduce_sum(tf.where(picked, values, 0.0), axis=0)
+            def of_patient(values: tf.Tensor, picked=picked, side=side) -> tf.Tensor:
+                return tf.reduce_sum(tf.where(picked, values[side][None], 0.0), axis=1)
 
-            lacking = of_patient(self.max_health[side] - health[side])
-            given = tf.minimum(heal.hit_points_per_second / LOOPS_PER_SECOND, lacking)
-            given = tf.where(in_range & treats, tf.minimum(given, energy[healer] / heal.energy_per_hit_point), 0.0)
-            health += tf.where(self._ids == tf.reduce_max(tf.where(picked, ids, NOBODY), axis=0), given, 0.0)
-            energy -= tf.where(me, given * heal.energy_per_hit_point, 0.0)
-            named = tf.reduce_max(tf.where(picked & (given > 0), ids, NOBODY), axis=0)
-            target = tf.where(me, named, target)
-            goes = tf.where(has_patient, ~in_range, orders.moves[healer])
-            walks = tf.where(me, alive[healer] & goes, walks)
-            goal_x = tf.where(me & has_patient, of_patient(units.x[side]), goal_x)
-            goal_y = tf.where(me & has_patient, of_patient(units.y[side]), goal_y)
+            lacking = self.max_health - health
+            given = tf.minimum(heal.hit_points_per_second / LOOPS_PER_SECOND, of_patient(lacking))
+            given = tf.where(in_range & treats, tf.minimum(given, my_energy / heal.energy_per_hit_point), 0.0)
+            received = tf.reduce_sum(tf.where(picked, given[:, None], 0.0), axis=0)
+            healed = health[side] + tf.minimum(received, lacking[side])
+            health = tf.concat([health[: side.start], healed, health[side.stop :]], axis=0)
+            named = tf.reduce_max(tf.where(picked & (given > 0)[:, None], ids[None], NOBODY), axis=1)
+            goes = tf.where(has_patient, ~in_range, of_healers(orders.moves))
+            place = np.zeros(self._u, np.int32)
+            place[me] = np.arange(len(me))
+            is_healer = np.isin(self._ids, me) & self.roster.column(_heals)
+
+            def for_healers(new: tf.Tensor, old: tf.Tensor, place=place, is_healer=is_healer) -> tf.Tensor:
+                return tf.where(is_healer, tf.gather(new, place), old)
+
+            energy = for_healers(my_energy - given * heal.energy_per_hit_point, energy)
+            target = for_healers(named, target)
+            walks = for_healers(living & goes, walks)
+            goal_x = for_healers(tf.where(has_patient, of_patient(units.x), of_healers(goal_x)), goal_x)
+            goal_y = for_healers(tf.where(has_patient, of_patient(units.y), of_healers(goal_y)), goal_y)
         return health, energy, target, walks, goal_x, goal_y
 
     def _move(
@@ -819,7 +884,7 @@ class Physics:
         nobodies = [[0, turns * at_a_time - self._u], [0, 0]]
         other_x = tf.pad(tf.where(alive, units.x, _FAR), nobodies, constant_values=_FAR)
         other_y, other_dx, other_dy = (tf.pad(a, nobodies) for a in (units.y, units.stride_x, units.stride_y))
-        room = tf.constant(np.pad(self._room, [*nobodies, [0, 0]]))
+        room = tf.pad(self._room, [*nobodies, [0, 0]])
         view = tf.minimum(distance, _LOOKOUT)
 
         def turn(i, blocked):
@@ -907,7 +972,7 @@ class Physics:
         turns = -(-self._u // _NEIGHBOURS)
         at_a_time = -(-self._u // turns)
         nobodies = [[0, turns * at_a_time - self._u], [0, 0]]
-        closeness = tf.constant(np.pad(self._inverse_squared_separation, [*nobodies, [0, 0]], constant_values=1.0))
+        closeness = tf.pad(self._inverse_squared_separation, [*nobodies, [0, 0]], constant_values=1.0)
 
         def one_pass(count, x, y):
             other_x = tf.pad(x, nobodies, constant_values=_FAR)
@@ -966,6 +1031,66 @@ class Physics:
         return inside & tf.gather(tf.constant(self._grounds), cell)
 
 
-def _bursting(units: tuple[UnitType, ...]) -> tuple[UnitType, ...]:
-    """Returns the units that explode."""
-    return tuple(unit for unit in units if unit.weapon and unit.weapon.burst_radius)
+def _where(condition: np.ndarray, value: float, values: "np.ndarray | tf.Tensor") -> "np.ndarray | tf.Tensor":
+    """Returns `values`, a constant or a tensor, with `value` in place of those for which the condition is True."""
+    if tf.is_tensor(values):
+        return tf.where(condition, value, values)
+    return np.where(condition, np.float32(value), values)
+
+
+def _of_weapons(units: Roster, value: Callable[[Weapon], Any]) -> "np.ndarray | tf.Tensor":
+    """Returns the number that `value` gives for each unit's weapon, as `Roster.column`; 0 for units without one."""
+    return units.column(lambda unit: value(unit.weapon) if unit.weapon else 0.0)
+
+
+def _loops_after_last_hit(weapon: Weapon) -> np.float32:
+    """Returns the game loops of the backswing that are left after the last hit of an attack."""
+    interval = np.float32(weapon.hit_interval * LOOPS_PER_SECOND)
+    return np.float32(weapon.backswing * LOOPS_PER_SECOND) - (np.float32(weapon.hits) - 1) * interval
+
+
+def _turn_per_loop(unit: UnitType) -> np.float32:
+    """Returns by how many radians a unit's turret turns in a game loop; 0 if it turns at once."""
+    degrees = (unit.weapon.turret_speed or 0.0) if unit.weapon else 0.0
+    return np.radians(np.float32(degrees / LOOPS_PER_SECOND))
+
+
+def _separation(unit: UnitType, other: UnitType) -> np.float32:
+    """Returns the distance that two units keep, in map units; next to nothing if only one of them flies."""
+    return np.float32(unit.separation_radius + other.separation_radius if unit.flies == other.flies else 1e-3)
+
+
+def _turns(unit: UnitType) -> bool:
+    return bool(_turn_per_loop(unit) > 0)
+
+
+def _missile_speed(unit: UnitType) -> float:
+    return (unit.weapon.missile_speed or 0.0) if unit.weapon else 0.0
+
+
+def _fires(unit: UnitType) -> bool:
+    return _missile_speed(unit) > 0
+
+
+def _burst_radius(unit: UnitType) -> float:
+    return (unit.weapon.burst_radius or 0.0) if unit.weapon else 0.0
+
+
+def _bursts(unit: UnitType) -> bool:
+    return _burst_radius(unit) > 0
+
+
+def _strikes(unit: UnitType) -> bool:
+    return not _bursts(unit)
+
+
+def _line(unit: UnitType) -> Line | None:
+    return unit.weapon.line if unit.weapon else None
+
+
+def _heals(unit: UnitType) -> bool:
+    return unit.heal is not None
+
+
+def _same(unit: UnitType, other: UnitType) -> float:
+    return float(unit is other)

@@ -1,6 +1,8 @@
-"""A scenario says who fights whom on a SMAC map, from where, on which ground and for how long.
+"""A scenario says who fights whom on a map, from where, on which ground and for how long.
 
-All of it is SMAC's own (`smac.json`), except for a few cells at the foot of cliffs, which are an estimate.
+SMAC's 23 maps and SMACv2's 15 scenarios are scenarios. All about them is SMAC's and SMACv2's own (`smac.json`), except
+for a few cells at the foot of cliffs, which are an estimate. SMACv2's scenarios draw types and places anew for every
+battle (`starts.py`). The rest of this text is about SMAC's maps.
 
 Units spawn on a square lattice round their point, on ground that can be seen from the point. The nearest free place is
 taken first, and equally near places are taken counter-clockwise from the south. That is what recordings of the game
@@ -10,15 +12,17 @@ the agents' two others, and behind the enemies' two others.
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 
 from tf_marl.environments.combat import terrain
+from tf_marl.environments.combat.starts import Lottery
 from tf_marl.environments.combat.units import DATA, UnitType, unit_types
 
 MAP_SIZE = 32  # map units, both ways
-MMM = "MMM"  # the map type with end rules of its own
+MAP_TYPES_WITH_MEDIVACS = ("MMM", "terran_gen")  # the end of a battle has rules of its own there
 SPAWN_JITTER = 0.05  # map units, in y; it stands in for the game's random order of updates
 _SPAWN_STEP = 1.02  # diameters between neighbours on the lattice, as measured in recordings
 _SPAWN_CROSS = 0.92  # diameters from the point to the first four round it, as measured in recordings
@@ -28,14 +32,18 @@ _SPAWN_OVERLAP = 0.05  # fraction of the sum of their radii by which units of tw
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scenario:
-    """Describes one map. Wherever units are listed, the N agents come first, then the M enemies; U = N + M."""
+    """Describes one map. Wherever units are listed, the N agents come first, then the M enemies; U = N + M.
+
+    Where there is a `lottery`, each battle draws types and places, and `agents`, `enemies` and `spawn` are an example.
+    """
 
     name: str
     map_type: str  # SMAC's name for maps with the same rules and type bits
     agents: tuple[UnitType, ...]  # in agent order
     enemies: tuple[UnitType, ...]  # in the map's order, the same every episode
     spawn: np.ndarray  # [U, 2] map units
-    enemy_order: Literal["attack_move", "attack", "none"]  # "attack": the agents, wherever they are
+    # "attack": the agents, wherever they are; "closest": whoever idles attacks the agent that is closest just then
+    enemy_order: Literal["attack_move", "attack", "closest", "none"]
     attack_segment: np.ndarray | None  # [2, 2] map units: an attack-move goes to a random point between these two
     pathable: np.ndarray  # [32, 32] bool, indexed [x, y]
     cliffs: np.ndarray  # [32, 32] bool: only cliff walkers pass
@@ -44,6 +52,7 @@ class Scenario:
     enemy_type_bits: tuple[str, ...]  # SMAC reverses it on stalker and zealot maps
     agent_shields: bool  # whether shields are observed
     enemy_shields: bool
+    lottery: Lottery | None = None  # how each battle draws its types and places; None on SMAC's maps
 
     @property
     def units(self) -> tuple[UnitType, ...]:
@@ -66,40 +75,104 @@ class Scenario:
         places = self.spawn[self.num_agents :]
         return places - places.mean(axis=0)
 
-    @property
-    def num_actions(self) -> int:
-        """Returns A = 6 + M: no-op, stop, four moves and an attack on each enemy.
-
-        A healer heals agent j with the action that attacks enemy j.
-        """
-        return 6 + self.num_enemies
-
 
 def map_names() -> tuple[str, ...]:
-    """Returns the names of the maps that `scenario` knows, in SMAC's order."""
+    """Returns the names of SMAC's 23 maps, in SMAC's order."""
     return tuple(DATA["maps"])
+
+
+def drawn_names() -> tuple[str, ...]:
+    """Returns the names of SMACv2's 15 scenarios, such as `protoss_5_vs_5`."""
+    sizes = DATA["smacv2"]["team_sizes"]
+    return tuple(f"{race}_{n}_vs_{m}" for race in DATA["smacv2"]["races"] for n, m in sizes)
+
+
+@functools.cache
+def drawn(
+    race: str,
+    num_agents: int,
+    num_enemies: int,
+    weights: tuple[float, ...] | None = None,
+    exceptions: tuple[str, ...] | None = None,
+    surrounded: float | None = None,
+    profile: str = "liberty",
+) -> Scenario:
+    """Returns a scenario that draws the types and places of each battle as SMACv2 does.
+
+    Args:
+        race: `protoss`, `terran` or `zerg`.
+        num_agents: N.
+        num_enemies: M.
+        weights: the probability of each of the race's types, in the order of the type bits; None for SMACv2's.
+        exceptions: names of the types of which no team consists alone; None for SMACv2's.
+        surrounded: the probability that the enemies surround the agents; None for SMACv2's.
+        profile: the unit values to use, one of `units.PROFILES`.
+    Returns:
+        The scenario. Equal arguments give the same object.
+    Raises:
+        ValueError: the race is unknown, the weights are no probabilities, or the profile lacks one of the units.
+    """
+    races = DATA["smacv2"]["races"]
+    if race not in races:
+        raise ValueError(f"unknown race {race!r}; choose one of: {', '.join(races)}")
+    data = races[race]
+    known = unit_types(profile)
+    _check_profile(profile, data["types"], f"race {race}")
+    types = tuple(known[name] for name in data["types"])
+    units = num_agents + num_enemies
+    return Scenario(
+        name=f"{race}_{num_agents}_vs_{num_enemies}",
+        map_type=f"{race}_gen",
+        agents=types[:1] * num_agents,
+        enemies=types[:1] * num_enemies,
+        spawn=np.full([units, 2], MAP_SIZE / 2),
+        enemy_order="closest",
+        attack_segment=None,
+        pathable=np.ones([MAP_SIZE, MAP_SIZE], bool),
+        cliffs=np.zeros([MAP_SIZE, MAP_SIZE], bool),
+        episode_limit=DATA["smacv2"]["episode_limit"],
+        agent_type_bits=tuple(data["types"]),
+        enemy_type_bits=tuple(data["types"]),
+        agent_shields=data["shields"],
+        enemy_shields=data["shields"],
+        lottery=Lottery(
+            num_agents,
+            num_enemies,
+            types,
+            tuple(data["weights"]) if weights is None else weights,
+            tuple(data["exceptions"]) if exceptions is None else exceptions,
+            DATA["smacv2"]["surrounded"] if surrounded is None else surrounded,
+            MAP_SIZE,
+            _steps()[: max(num_agents, num_enemies)],
+        ),
+    )
+
+
+def _check_profile(profile: str, names: Iterable[str], of_what: str) -> None:
+    if missing := set(names) - set(unit_types(profile)):
+        raise ValueError(f"profile {profile!r} has no {', '.join(sorted(missing))}, so no {of_what}; use 'liberty'")
 
 
 @functools.cache
 def scenario(map_name: str, profile: str = "liberty") -> Scenario:
-    """Returns the scenario of one of SMAC's maps.
+    """Returns one of SMAC's maps or of SMACv2's scenarios.
 
     Args:
-        map_name: one of `map_names()`.
+        map_name: one of `map_names()` or `drawn_names()`.
         profile: the unit values to use, one of `units.PROFILES`.
     Returns:
         The scenario. Equal arguments give the same object.
     Raises:
         ValueError: there is no such map, or the profile lacks one of its units; the message lists what there is.
     """
+    if map_name in drawn_names():
+        race, num_agents, _, num_enemies = map_name.split("_")
+        return drawn(race, int(num_agents), int(num_enemies), profile=profile)
     if map_name not in DATA["maps"]:
-        raise ValueError(f"unknown map {map_name!r}; choose one of: {', '.join(map_names())}")
+        raise ValueError(f"unknown map {map_name!r}; choose one of: {', '.join(map_names() + drawn_names())}")
     data = DATA["maps"][map_name]
     types = unit_types(profile)
-    if missing := {call["unit"] for call in data["spawns"]} - set(types):
-        raise ValueError(
-            f"profile {profile!r} has no {', '.join(sorted(missing))}, so no map {map_name}; use 'liberty'"
-        )
+    _check_profile(profile, (call["unit"] for call in data["spawns"]), f"map {map_name}")
     # The rows of the file run from the top (y = 31) down; x runs along a row.
     cells = np.array([list(row) for row in reversed(DATA["terrain"][data["terrain"]])]).T
     pathable = cells == "."
@@ -135,6 +208,12 @@ def _lattice() -> np.ndarray:
     )
 
 
+def _steps() -> np.ndarray:
+    """Returns the places of the lattice as diameters from the spawn point, [P, 2], in the order of `_lattice`."""
+    lattice = _lattice()
+    return np.where(np.abs(lattice).sum(1, keepdims=True) == 1, _SPAWN_CROSS, _SPAWN_STEP) * lattice
+
+
 def _spawn(
     calls: list[dict], side: str, types: dict[str, UnitType], pathable: np.ndarray
 ) -> tuple[list[UnitType], list[tuple[float, float]]]:
@@ -148,8 +227,7 @@ def _spawn(
     Returns:
         The types of the units and their places (x, y) in map units.
     """
-    lattice = _lattice()
-    steps = np.where(np.abs(lattice).sum(1, keepdims=True) == 1, _SPAWN_CROSS, _SPAWN_STEP) * lattice
+    steps = _steps()
     units: list[UnitType] = []
     places: list[tuple[float, float]] = []
 

@@ -22,7 +22,6 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.environments.combat.physics import Units, gather, squared_distance, squared_reach
-from tf_marl.environments.combat.scenarios import Scenario
 from tf_marl.environments.combat.task import DIRECTIONS, FIRST_ATTACK, NO_OP, NORTH, STOP, Side, Task
 from tf_marl.environments.combat.units import UnitType
 
@@ -38,18 +37,19 @@ class Script:
 
     Args:
         name: one of `SCRIPTS`.
-        scenario: the map.
+        task: the rules of the scenario, for the types at hand.
         side: the side to play; K units of its own against J others.
     """
 
-    def __init__(self, name: str, scenario: Scenario, side: Side):
-        own, others = scenario.units[side.own], scenario.units[side.others]
+    def __init__(self, name: str, task: Task, side: Side):
+        roster = task.physics.roster
+        own, others = roster[side.own], roster[side.others]
         self._name = name
         self._side = side
-        self._reach = np.array([[[reach(unit, other)] for other in others] for unit in own], np.float32)
-        their_reach = np.array([[[reach(other, unit)] for other in others] for unit in own], np.float32)
-        self._too_near = np.where(self._reach >= their_reach + _OUTRANGES, their_reach + _DANGER, 0.0)
-        self._max_health = np.array([[unit.hit_points] for unit in own], np.float32)
+        self._first_attack = task.first_attack
+        self._reach = own.pairs(others, reach)
+        self._too_near = own.pairs(others, _too_near)
+        self._max_health = task.physics.max_health[side.own]
 
     def __call__(self, units: Units, available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Chooses an available action for each unit of the side.
@@ -64,7 +64,7 @@ class Script:
         if self._name == "random":
             return random_legal(available, noise)
         action = self._fight(units, available)
-        if self._side.heals.any():
+        if self._side.has_healers:
             action = tf.where(self._side.heals, self._tend(units, available), action)
         return tf.where(units.alive[self._side.own], action, NO_OP)
 
@@ -73,13 +73,13 @@ class Script:
         x, y = units.x[own], units.y[own]
         distance = tf.sqrt(squared_distance(x, y, units.x[others], units.y[others]))
         distance = tf.where(units.alive[others][None] & (self._reach > 0), distance, np.inf)
-        attackable = available[:, FIRST_ATTACK : FIRST_ATTACK + distance.shape[1]]
+        attackable = available[:, self._first_attack : self._first_attack + distance.shape[1]]
         cost = distance
         if self._name == "focus_fire":
             vitality = (units.health + units.shield)[others][None] + distance  # of equally weak ones, the nearest
             cost = tf.where(distance <= self._reach, vitality, 1e4 + distance)
         attack = _cheapest(tf.where(attackable, cost, np.inf))
-        action = tf.where(attack >= 0, FIRST_ATTACK + attack, self._approach(units, available, others, distance))
+        action = tf.where(attack >= 0, self._first_attack + attack, self._approach(units, available, others, distance))
         if self._name == "focus_fire":
             action = self._back_off(units, available, distance, action)
         return action
@@ -131,13 +131,15 @@ class Script:
         """Returns the healers' actions, int32 [K, B]: heal the weakest hurt unit in reach, or follow the others."""
         own = self._side.own
         health = units.health[own]
-        hurt = available[:, FIRST_ATTACK : FIRST_ATTACK + health.shape[0]] & (health < self._max_health)[None]
+        hurt = (
+            available[:, self._first_attack : self._first_attack + health.shape[0]] & (health < self._max_health)[None]
+        )
         patient = _cheapest(tf.where(hurt, health[None], np.inf))
         distance = tf.sqrt(squared_distance(units.x[own], units.y[own], units.x[own], units.y[own]))
         distance = tf.where(units.alive[own][None] & ~self._side.heals[None], distance, np.inf)
         alone = tf.reduce_min(distance, axis=1, keepdims=True) > _FOLLOW
         follow = self._approach(units, available, own, tf.where(alone, distance, np.inf))
-        return tf.where(patient >= 0, FIRST_ATTACK + patient, follow)
+        return tf.where(patient >= 0, self._first_attack + patient, follow)
 
 
 def random_legal(available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -167,6 +169,12 @@ def reach(unit: UnitType, other: UnitType) -> float:
     return max(squared_reach(unit, other), 0.0) ** 0.5
 
 
+def _too_near(unit: UnitType, other: UnitType) -> float:
+    """Returns the distance within which `unit` backs off from `other`, in map units; 0 if it does not outrange it."""
+    own, theirs = np.float32(reach(unit, other)), np.float32(reach(other, unit))
+    return float(theirs + _DANGER) if own >= theirs + _OUTRANGES else 0.0
+
+
 def _cheapest(cost: tf.Tensor) -> tf.Tensor:
     """Returns the first of the least costly entries along J, [K, B] int32; -1 where all are infinite.
 
@@ -192,13 +200,13 @@ class ScriptedPolicy(tf_policy.TFPolicy):
     """
 
     def __init__(self, time_step_spec: ts.TimeStep, action_spec: types.NestedTensorSpec, name: str, task: Task):
-        for option in ("obs_instead_of_state", "shuffle_enemies"):
-            if getattr(task.options, option) and name != "random":
-                raise ValueError(f"environment.{option}: scripted teams need it to be False")
+        wanted = {"obs_instead_of_state": False, "shuffle_enemies": False, "conic_fov": False, "action_mask": True}
+        for option, value in wanted.items():
+            if getattr(task.options, option) != value and name != "random":
+                raise ValueError(f"environment.{option}: scripted teams need it to be {value}")
         super().__init__(time_step_spec, action_spec, clip=False)
         self._task = task
         self._name = name
-        self._script = Script(name, task.scenario, task.agents)
 
     def _variables(self):
         return []
@@ -214,5 +222,8 @@ class ScriptedPolicy(tf_policy.TFPolicy):
         if self._name == "random":
             action = random_legal(available, noise)
         else:
-            action = self._script(self._task.units(observation["state"]), available, noise)
+            task, state = self._task, observation["state"]
+            if task.is_drawn:
+                task = task.of_kinds(task.read_kinds(state))
+            action = Script(self._name, task, task.agents)(task.units(state), available, noise)
         return policy_step.PolicyStep(tf.transpose(action), policy_state, ())

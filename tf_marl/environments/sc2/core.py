@@ -25,7 +25,11 @@ from tf_marl.environments.processes.world import ProcessWorld
 from tf_marl.environments.sc2 import installation, worker
 from tf_marl.environments.world import WorldFailedError
 
-_OURS = ("shuffle_enemies", "profile", "enemy")  # options that only the embedded battle has
+# Options that only the embedded battle has, SMACv2's among them.
+_OURS = (
+    *("shuffle_enemies", "profile", "enemy", "obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov"),
+    *("num_fov_actions", "prob_obs_enemy", "action_mask", "reward_scale_of", "wipe_rows"),
+)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -198,4 +202,7 @@ def make(map_name: str, num_envs: int, seed: int, **options: Any) -> StarCraft2:
             f"environment.num_envs = {num_envs} games need a gigabyte each, and there are {memory:.0f}; try 8, as"
             " --gin_file=sc2.gin does"
         )
-    return StarCraft2(scenarios.scenario(map_name), num_envs, Settings(**options), seed)
+    battle = scenarios.scenario(map_name)
+    if battle.lottery is not None:
+        raise ValueError(f"environment.map_name: {map_name} is SMACv2's; use the backend combat, or one of SMAC's maps")
+    return StarCraft2(battle, num_envs, Settings(**options), seed)

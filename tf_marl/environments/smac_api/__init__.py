@@ -1,5 +1,7 @@
 """This package puts the embedded battle behind SMAC's own Python API, for code written for `smac.env.StarCraft2Env`.
 
+It also has SMACv2's wrapper, for code written for `smacv2`'s `StarCraftCapabilityEnvWrapper`.
+
 Observation, state and reward are SMAC's with all their oddities, which `combat/task.py` lists. Return values are
 SMAC's, too. A few things differ, because they can be simpler here:
 
@@ -14,5 +16,6 @@ SMAC's, too. A few things differ, because they can be simpler here:
 
 from tf_marl.environments.smac_api.environment import CombatEnv
 from tf_marl.environments.smac_api.protocol import Direction
+from tf_marl.environments.smac_api.wrapper import StarCraftCapabilityEnvWrapper
 
-__all__ = ["CombatEnv", "Direction"]
+__all__ = ["CombatEnv", "Direction", "StarCraftCapabilityEnvWrapper"]

@@ -10,8 +10,17 @@ import numpy as np
 
 from tf_marl.environments.combat.options import Options
 
+# SMACv2's arguments that the embedded battle has, as options of the same names.
+SMACV2S = (
+    *("obs_own_pos", "use_unit_ranges", "min_attack_range", "conic_fov", "num_fov_actions", "prob_obs_enemy"),
+    "action_mask",
+)
 # The options that SMAC keeps as public attributes.
-SETTINGS = [field.name for field in fields(Options) if field.name.startswith(("obs_", "state_", "reward_"))]
+SETTINGS = [
+    field.name
+    for field in fields(Options)
+    if field.name.startswith(("obs_", "state_", "reward_")) and field.name not in (*SMACV2S, "reward_scale_of")
+]
 
 # SMAC's arguments, in SMAC's order.
 _ORDER = [

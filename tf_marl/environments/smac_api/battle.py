@@ -16,6 +16,10 @@ class Battle:
     n_agents: int
     n_enemies: int
     n_actions: int
+    n_actions_no_attack: int
+    canonical_fov_directions: np.ndarray  # [F, 2]
+    conic_fov_angle: float  # radians
+    capability_attr_names: list[str]
     episode_limit: int  # env steps
     last_action: np.ndarray  # [N, A], one-hot
     ally_state_attr_names: list[str]

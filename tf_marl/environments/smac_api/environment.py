@@ -1,7 +1,7 @@
 """This module holds the environment itself, which is made and played as SMAC's is."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,9 @@ from tf_agents.trajectories import time_step as ts
 from tf_marl.config import STRICT, Count, naming
 from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.options import Options
-from tf_marl.environments.combat.task import DIRECTIONS, FIRST_ATTACK, PATHING_POINTS
-from tf_marl.environments.smac_api.arguments import OF_THE_GAME, REPLAYS, SETTINGS, smacs_arguments
+from tf_marl.environments.combat.task import DIRECTIONS, PATHING_POINTS
+from tf_marl.environments.smac_api import capabilities
+from tf_marl.environments.smac_api.arguments import OF_THE_GAME, REPLAYS, SETTINGS, SMACV2S, smacs_arguments
 from tf_marl.environments.smac_api.ground import Ground
 from tf_marl.environments.smac_api.observations import Observations
 from tf_marl.environments.smac_api.program import Facts, program_of
@@ -60,7 +61,7 @@ class CombatEnv(Observations, Units, Ground):
     All arguments may be given by name, and SMAC's also by position in SMAC's order.
 
     Args:
-        map_name: one of `environments.map_names()`.
+        map_name: one of `environments.names("combat")`, or one of SMACv2's maps with a `capability_config`.
         seed: the root of all randomness; None draws one.
         continuing_episode: whether `info` marks an end by the time limit with `episode_limit` True. The key is missing
             otherwise.
@@ -73,8 +74,9 @@ class CombatEnv(Observations, Units, Ground):
         heuristic_ai: SMAC's argument. It needs the game, so only False is allowed.
         heuristic_rest: SMAC's argument. It changes nothing, and a warning says so.
         debug: SMAC's argument. It changes nothing, and a warning says so.
-        **options: SMAC's other arguments under SMAC's names; and, only by name, `shuffle_enemies`, `profile` and
-            `enemy`. `combat.options.Options` describes them all. A `step_mul` of None is the maps' own, 8.
+        capability_config: SMACv2's, see `StarCraftCapabilityEnvWrapper`.
+        **options: SMAC's and SMACv2's other arguments under their names, and ours. SMACv2's and ours go only by name.
+            `combat.options.Options` describes them all. A `step_mul` of None is the maps' own, 8.
     Raises:
         TypeError: neither SMAC nor this project has such an argument, or one is given twice.
         ValueError: the map is unknown, a value has the wrong type or size, or an argument needs the game; the message
@@ -99,6 +101,7 @@ class CombatEnv(Observations, Units, Ground):
         heuristic_ai: bool = False,
         heuristic_rest: bool = False,
         debug: bool = False,
+        capability_config: Mapping[str, Any] | None = None,
         **options: Any,
     ):
         known = {field.name for field in fields(Options)}
@@ -113,7 +116,9 @@ class CombatEnv(Observations, Units, Ground):
         if options.get("step_mul", 8) is None:
             del options["step_mul"]
         chosen = Options(**options)
-        self.program = program_of(map_name, chosen)
+        battle = map_name if capability_config is None else capabilities.drawn_by(map_name, capability_config)
+        self.capability_config = capability_config or {}
+        self.program = program_of(battle, chosen)
         self.options = chosen
         self._seed = seed
         self._sow()
@@ -122,6 +127,12 @@ class CombatEnv(Observations, Units, Ground):
         for name in SETTINGS:
             setattr(self, name, getattr(chosen, name))
         self.obs_own_health = task.sees_own_health
+        for name in SMACV2S:
+            setattr(self, name, getattr(chosen, name))
+        self.obs_own_pos, self.use_unit_ranges = task.sees_own_place, task.has_unit_ranges
+        self.n_fov_actions = task.num_looks
+        self.canonical_fov_directions = task.look_directions  # [F, 2], of length 1
+        self.conic_fov_angle = 2 * np.pi / task.num_looks if task.num_looks else 0
         self.difficulty = difficulty
         self.continuing_episode = continuing_episode
         self.window_size = (window_size_x, window_size_y)
@@ -129,8 +140,8 @@ class CombatEnv(Observations, Units, Ground):
         self.map_type = scenario.map_type
         self.n_agents = scenario.num_agents
         self.n_enemies = scenario.num_enemies
-        self.n_actions = scenario.num_actions
-        self.n_actions_no_attack = FIRST_ATTACK
+        self.n_actions = task.num_actions
+        self.n_actions_no_attack = task.first_attack
         self.n_actions_move = len(DIRECTIONS)
         self.n_obs_pathing = len(PATHING_POINTS)
         self.n_obs_height = self.n_obs_pathing + 1
@@ -138,15 +149,19 @@ class CombatEnv(Observations, Units, Ground):
         self.unit_type_bits = len(scenario.agent_type_bits)
         self.shield_bits_ally = int(scenario.agent_shields)
         self.shield_bits_enemy = int(scenario.enemy_shields)
-        self.max_reward = task.max_reward  # before scaling
+        # Before scaling. In SMACv2's scenarios the first episode adds the health and the shields of its enemies.
+        self.max_reward = task.max_reward
+        if task.is_drawn:
+            self.max_reward = chosen.reward_win + chosen.reward_death_value * self.n_enemies
         self.map_x = self.map_y = scenarios.MAP_SIZE
         self.max_distance_x = self.max_distance_y = scenarios.MAP_SIZE
         self.pathing_grid = scenario.pathable.copy()  # [32, 32] bool, indexed [x, y]
-        types = [f"type_{bit}" for bit in range(self.unit_type_bits)]
+        self.capability_attr_names = [f"type_{bit}" for bit in range(self.unit_type_bits)]
+        types = self.capability_attr_names
         self.ally_state_attr_names = ["health", "energy/cooldown", "rel_x", "rel_y"]
-        self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + types
+        self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + ["fov_x", "fov_y"] * chosen.conic_fov + types
         self.enemy_state_attr_names = ["health", "rel_x", "rel_y"] + ["shield"] * self.shield_bits_enemy + types
-        agent_types = {unit.name for unit in scenario.agents}
+        agent_types = {unit.name for unit in (scenario.lottery.types if scenario.lottery else scenario.agents)}
         for name, type_id in TYPE_IDS.items():  # sets marine_id and so on; 0 for types that no agent has, as in SMAC
             setattr(self, f"{name}_id", type_id if name in agent_types else 0)
 
@@ -173,8 +188,8 @@ class CombatEnv(Observations, Units, Ground):
         Raises:
             RuntimeError: this process was forked after TensorFlow had started.
         """
-        self._battle = None
-        self._play([0] * self.n_agents)
+        facts = self._play([0] * self.n_agents, restarts=True)
+        self.max_reward = float(facts.outcome[5])
         self.last_action = np.zeros((self.n_agents, self.n_actions))
         self._episode_steps = 0
         self.win_counted = False
@@ -205,7 +220,7 @@ class CombatEnv(Observations, Units, Ground):
         self.last_action = self._one_hot[chosen]
         self._episode_steps += 1
 
-        self.reward, discount, step_type, won, _ = facts.outcome.tolist()
+        self.reward, discount, step_type, won, *_ = facts.outcome.tolist()
         terminated = bool(step_type == ts.StepType.LAST)
         dead = (facts.units[2] == 0).tolist()
         info: dict[str, Any] = {
@@ -224,9 +239,9 @@ class CombatEnv(Observations, Units, Ground):
                 info["episode_limit"] = True
         return self.reward, terminated, info
 
-    def _play(self, actions: list[int]) -> Facts:
+    def _play(self, actions: list[int], restarts: bool = False) -> Facts:
         self._count += 1
-        self._battle, facts = self.program.play(self._battle, [self._root, self._count, *actions])
+        self._battle, facts = self.program.play(self._battle, [self._root, self._count, restarts, *actions])
         self.facts = facts
         return facts
 

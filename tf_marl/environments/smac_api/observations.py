@@ -60,6 +60,63 @@ class Observations(Battle):
         """
         return self.now.avail_actions[agent_id].astype(int).tolist()
 
+    def get_cap_size(self) -> int:
+        """Returns the size of an agent's capabilities: the number of type bits."""
+        return len(self.capability_attr_names)
+
+    def get_obs_ally_capability_size(self) -> int:
+        """Returns how many columns of a row about another agent are its capabilities."""
+        return self.get_cap_size()
+
+    def get_obs_feature_names(self) -> list[str]:
+        """Returns SMACv2's names of the O numbers in an observation, as agent 0 sees them."""
+        options, task = self.options, self.program.world.task
+        names = [f"move_action_{way}" for way in ("north", "south", "east", "west")]
+        names += [f"pathing_grid_{k}" for k in range(8)] * options.obs_pathing_grid
+
+        def types(who: str) -> list[str]:
+            return [f"{who}_bit_{bit}" for bit in range(self.get_cap_size())]
+
+        scenario = self.program.world.scenario
+        for j in range(self.n_enemies):
+            names += [f"enemy_{what}_{j}" for what in ("shootable", "distance", "relative_x", "relative_y")]
+            names += [f"enemy_health_{j}"] * options.obs_all_health
+            names += [f"enemy_shield_{j}"] * (options.obs_all_health and scenario.enemy_shields)
+            names += types(f"enemy_unit_type_{j}")
+        for i in range(1, self.n_agents):
+            names += [f"ally_{what}_{i}" for what in ("visible", "distance", "relative_x", "relative_y")]
+            names += [f"ally_health_{i}"] * options.obs_all_health
+            names += [f"ally_shield_{i}"] * (options.obs_all_health and scenario.agent_shields)
+            names += types(f"ally_unit_type_{i}")
+            names += [f"ally_last_action_{i}_action_{a}" for a in range(self.n_actions)] * options.obs_last_action
+        names += ["own_health"] * task.sees_own_health
+        names += ["own_shield"] * (task.sees_own_health and scenario.agent_shields)
+        names += ["own_pos_x", "own_pos_y"] * task.sees_own_place + ["own_fov_x", "own_fov_y"] * options.conic_fov
+        return names + types("own_unit_type") + ["timestep"] * options.obs_timestep_number
+
+    def get_state_feature_names(self) -> list[str]:
+        """Returns SMACv2's names of the S numbers in the state.
+
+        Raises:
+            NotImplementedError: the state consists of observations, which have no names in SMACv2.
+        """
+        options, scenario, bits = self.options, self.program.world.scenario, range(self.get_cap_size())
+        if options.obs_instead_of_state:
+            raise NotImplementedError("SMACv2 names no numbers of a state that consists of observations")
+        names = []
+        for i in range(self.n_agents):
+            names += [f"ally_{what}_{i}" for what in ("health", "cooldown", "relative_x", "relative_y")]
+            names += [f"ally_shield_{i}"] * scenario.agent_shields
+            names += [f"ally_fov_{axis}_{i}" for axis in "xy"] * options.conic_fov
+            names += [f"ally_unit_type_{i}_bit_{bit}" for bit in bits]
+        for j in range(self.n_enemies):
+            names += [f"enemy_{what}_{j}" for what in ("health", "relative_x", "relative_y")]
+            names += [f"enemy_shield_{j}"] * scenario.enemy_shields
+            names += [f"enemy_unit_type_{j}_bit_{bit}" for bit in bits]
+        if options.state_last_action:
+            names += [f"ally_last_action_{i}_action_{a}" for i in range(self.n_agents) for a in range(self.n_actions)]
+        return names + ["timestep"] * options.state_timestep_number
+
     def get_obs_size(self) -> int:
         """Returns O, the size of an observation."""
         return self.program.world.task.obs_size

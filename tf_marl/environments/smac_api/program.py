@@ -15,6 +15,8 @@ from tf_marl.environments.combat import scenarios
 from tf_marl.environments.combat.environment import Combat, State
 from tf_marl.environments.combat.options import Options
 
+Battle = str | tuple[Any, ...]
+
 
 class Facts(NamedTuple):
     """Holds all that the API tells about a battle: float32 arrays, with U = N + M units."""
@@ -22,9 +24,10 @@ class Facts(NamedTuple):
     obs: Any  # [N, O]
     state: Any  # [S]
     avail_actions: Any  # [N, A], 0 or 1
-    units: Any  # [6, U]: x, y, health, shield, energy, cooldown, in the map's order
+    units: Any  # [7, U]: x, y, health, shield, energy, cooldown, kind (where types are drawn), in the map's order
     order: Any  # [M]: which of the map's enemies each enemy slot shows
-    outcome: Any  # [5]: reward, discount, step type, whether the battle is won, the unscaled reward for damage
+    look: Any  # [N]: the direction in which each agent looks, with `conic_fov`
+    outcome: Any  # [6]: reward, discount, step type, is the battle won, unscaled reward for damage, largest return
 
 
 class Program:
@@ -35,24 +38,28 @@ class Program:
     battle of 25 tensors is eight times as slow. Without XLA it is eighteen times as slow.
 
     Args:
-        map_name: one of SMAC's maps.
-        options: SMAC's options and three of ours.
+        battle: the name of a map, or the arguments of `scenarios.drawn` without the profile.
+        options: SMAC's, SMACv2's and our options.
     """
 
-    def __init__(self, map_name: str, options: Options):
+    def __init__(self, battle: Battle, options: Options):
         # The API always needs the state's own rows; `obs_instead_of_state` replaces them in `get_state`.
-        self._arguments = map_name, options
-        scenario = scenarios.scenario(map_name, options.profile)
+        self._arguments = battle, options
+        if isinstance(battle, str):
+            scenario = scenarios.scenario(battle, options.profile)
+        else:
+            scenario = scenarios.drawn(*battle, profile=options.profile)
         self.world = Combat(scenario, 1, replace(options, obs_instead_of_state=False))
         task = self.world.task
         n, m = scenario.num_agents, scenario.num_enemies
         shapes = Facts(
             obs=(n, task.obs_size),
             state=(task.state_size,),
-            avail_actions=(n, scenario.num_actions),
-            units=(6, n + m),
+            avail_actions=(n, task.num_actions),
+            units=(7, n + m),
             order=(m,),
-            outcome=(5,),
+            look=(n,),
+            outcome=(6,),
         )
         ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
         self._cuts = [(slice(*cut), shape) for *cut, shape in zip([0, *ends], ends, shapes, strict=False)]
@@ -73,7 +80,7 @@ class Program:
 
     @functools.cached_property
     def _advance(self) -> Any:
-        """Returns the compiled step: a function of the battle [K] and the message int32 [2 + N] of `play`.
+        """Returns the compiled step: a function of the battle [K] and the message int32 [3 + N] of `play`.
 
         It returns the next battle [K] and the facts, joined in one vector.
         """
@@ -88,10 +95,12 @@ class Program:
             # `CompiledEnvironment` draws its seeds in the same way.
             seed = tf.random.experimental.stateless_fold_in(tf.stack([message[0], 0]), message[1])
             before = tf.nest.pack_sequence_as(self._likeness, parts)
-            state = self.world.step(before, message[None, 2:], seed)
+            restarts = message[2] > 0
+            before = before._replace(step_type=tf.where(restarts, ts.StepType.LAST, before.step_type))
+            state = self.world.step(before, message[None, 3:], seed)
             return _join(state), _join(self._facts(before, state))
 
-        battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([2 + self.world.scenario.num_agents], tf.int32)
+        battle, message = tf.TensorSpec([sum(sizes)]), tf.TensorSpec([3 + self.world.scenario.num_agents], tf.int32)
         # A concrete function looks for no trace, which makes 1.5 times as many calls per second on 3m.
         return graph.function(advance, jit_compile=True).get_concrete_function(battle, message)
 
@@ -99,9 +108,10 @@ class Program:
         """Plays one env step, or starts the next battle.
 
         Args:
-            battle: [K], all K numbers of the battle's state, as an earlier call returned them. None starts the next
+            battle: [K], all K numbers of the battle's state, as an earlier call returned them. None starts the first
                 battle.
-            message: 2 + N integers: the root and the count of the seed, then the agents' actions.
+            message: 3 + N integers: the root and the count of the seed, whether the next battle starts, and the
+                agents' actions.
         Returns:
             The battle after the step, [K], and the facts about it.
         Raises:
@@ -122,15 +132,23 @@ class Program:
     def _facts(self, before: State, state: State) -> Facts:
         """Returns the facts about a step, from the state before it and after it."""
         time_step, units = self.world.time_step(state), state.units
-        damage = self.world.task.battle_reward(before.units, units)
-        shuffled = self.world.options.shuffle_enemies
+        damage = self.world.task.battle_reward(before.units, units)  # it is the same for all types
+        world, blank = self.world, np.zeros(len(self.world.scenario.units))
+        is_drawn = world.scenario.lottery is not None
         return Facts(
             obs=time_step.observation["obs"],
             state=time_step.observation["state"],
             avail_actions=time_step.observation["avail_actions"],
-            units=[units.x, units.y, units.health, units.shield, units.energy, units.cooldown],
-            order=state.order if shuffled else np.arange(self.world.scenario.num_enemies),
-            outcome=[state.reward, state.discount, state.step_type, state.battle_won, damage],
+            units=[
+                *(units.x, units.y, units.health, units.shield, units.energy, units.cooldown),
+                state.kinds if is_drawn else blank,
+            ],
+            order=state.order if world.options.shuffle_enemies else np.arange(world.scenario.num_enemies),
+            look=state.look if world.options.conic_fov else blank[: world.scenario.num_agents],
+            outcome=[
+                *(state.reward, state.discount, state.step_type, state.battle_won, damage),
+                state.max_reward if is_drawn else [world.task.max_reward],
+            ],
         )
 
 
@@ -140,14 +158,14 @@ def _join(nest: Any) -> tf.Tensor:
 
 
 @functools.cache
-def program_of(map_name: str, options: Options) -> Program:
-    """Returns the program of a map with these options; equal arguments give the same one.
+def program_of(battle: Battle, options: Options) -> Program:
+    """Returns the program of a battle with these options; equal arguments give the same one.
 
     Args:
-        map_name: one of SMAC's maps.
-        options: SMAC's options and three of ours.
+        battle: the name of a map, or the arguments of `scenarios.drawn` without the profile.
+        options: SMAC's, SMACv2's and our options.
     """
-    return Program(map_name, options)
+    return Program(battle, options)
 
 
 # Whether this process was forked from one whose TensorFlow had started, so that its threads are missing here.

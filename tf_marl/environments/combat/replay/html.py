@@ -6,7 +6,7 @@ from importlib import resources
 import numpy as np
 
 from tf_marl.environments.combat.replay import layout
-from tf_marl.environments.combat.replay.recording import MOVES, Episode
+from tf_marl.environments.combat.replay.recording import Episode, unit_types
 
 _SCRIPTS = ("battlefield.js", "panels.js", "controls.js")  # in this order: each uses those before it
 
@@ -19,29 +19,17 @@ def page(episodes: list[Episode], title: str = "") -> str:
         title: who plays, for people to read.
     """
     battle = episodes[0].battle
-    types = battle.unit_types
+    types = unit_types(episodes)
     data = {
         "map": battle.map_name,
         "title": title,
         "seed": battle.seed,
         "terrain": ["".join(row) for row in battle.terrain.T],  # a string per y
         "view": layout.view(episodes),
-        "sight": battle.sight,
-        "attackDistance": battle.attack_distance,
-        "moves": MOVES,
+        "moves": battle.moves,
         "types": [{"name": name.replace("_", " "), "shape": layout.SHAPES[i]} for i, name in enumerate(types)],
         "numAgents": len(battle.agents),
-        "units": [
-            {
-                "type": types.index(u.name),
-                "radius": u.radius,
-                "health": u.max_health,
-                "shield": u.max_shield,
-                "energy": u.max_energy,
-            }
-            for u in battle.units
-        ],
-        "episodes": [_columns(episode) for episode in episodes],
+        "episodes": [_columns(episode, types) for episode in episodes],
     }
     # In a script element a "<" could end the data; in JSON it can always be spelled so.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -53,8 +41,8 @@ def _part(name: str) -> str:
     return resources.files(__package__).joinpath("web", name).read_text("utf-8").removesuffix("\n")
 
 
-def _columns(episode: Episode) -> dict:
-    """Returns an episode as numbers and texts for JSON, rounded to what people can see."""
+def _columns(episode: Episode, types: list[str]) -> dict:
+    """Returns an episode as numbers and texts for JSON, rounded to what people can see; `types` numbers the types."""
 
     def rounded(column: np.ndarray, digits: int) -> list:
         return np.round(column.astype(np.float64), digits).tolist()
@@ -63,6 +51,18 @@ def _columns(episode: Episode) -> dict:
     padded = np.pad(episode.available, [(0, 0), (0, 0), (0, -episode.available.shape[2] % 4)])
     digits = padded.reshape(*padded.shape[:2], -1, 4) @ np.array([1, 2, 4, 8])
     return {
+        "units": [
+            {
+                "type": types.index(u.name),
+                "radius": u.radius,
+                "health": u.max_health,
+                "shield": u.max_shield,
+                "energy": u.max_energy,
+                "sight": u.sight,
+                "attackDistance": u.attack_distance,
+            }
+            for u in episode.battle.units
+        ],
         "outcome": episode.outcome,
         "slots": episode.slots.tolist(),
         "x": rounded(episode.x, 2),

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tf_marl.environments.combat.replay import layout
-from tf_marl.environments.combat.replay.recording import Episode
+from tf_marl.environments.combat.replay.recording import Episode, Unit, unit_types
 
 _LABELS = {"marauder": "Mr", "medivac": "+", "zergling": "Zl", "spine_crawler": "Sp"}  # other types: the first letter
 _WIDTH, _BLOCK = 640, 16  # pixels; codecs like sides that are multiples of the block
@@ -30,7 +30,7 @@ class Canvas:
     def __init__(self, episodes: list[Episode]):
         self._episodes = episodes
         self._battle = episodes[0].battle
-        self._types = self._battle.unit_types
+        self._types = unit_types(episodes)
         self._left, bottom, right, self._top = layout.view(episodes)
         self._scale = _SUPERSAMPLING * _WIDTH / (right - self._left)  # drawn pixels per map unit
         height = _HEADER + (self._top - bottom) * _WIDTH / (right - self._left)
@@ -81,14 +81,13 @@ class Canvas:
                     line = (*self._pixel(x[u], y[u]), *self._pixel(x[victim], y[victim]))
                     draw.line(line, SIDES[u >= len(self._battle.agents)], _SUPERSAMPLING)
         for u in np.flatnonzero(alive).tolist():
-            self._draw_unit(draw, u, self._pixel(x[u], y[u]), health[u], shield[u])
+            self._draw_unit(draw, u, episode.battle.units[u], self._pixel(x[u], y[u]), health[u], shield[u])
         self._draw_header(draw, number, t)
         return image.reduce(_SUPERSAMPLING)
 
     def _draw_unit(
-        self, draw: ImageDraw.ImageDraw, u: int, pixel: tuple[float, float], health: float, shield: float
+        self, draw: ImageDraw.ImageDraw, u: int, unit: Unit, pixel: tuple[float, float], health: float, shield: float
     ) -> None:
-        unit = self._battle.units[u]
         px, py = pixel
         radius = max(unit.radius, 0.375) * self._scale
         corners, turned = layout.SHAPES[self._types.index(unit.name)]

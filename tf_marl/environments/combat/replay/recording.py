@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tf_marl.environments.combat.units import UnitType
     from tf_marl.environments.world import CompiledWorld, State
 
-MOVES = ("no-op", "stop", "north", "south", "east", "west")  # the action after these attacks enemy 0, and so on
+MOVES = ("no-op", "stop", "north", "south", "east", "west")
 _KEPT = ("x", "y", "health", "shield", "energy", "target")  # the fields of physics.Units that are kept
 
 
@@ -29,18 +29,19 @@ class Unit(NamedTuple):
     max_health: float
     max_shield: float
     max_energy: float  # of healers; 0 for other units
+    sight: float = 9.0  # map units, how far it sees as an agent
+    attack_distance: float = 6.0  # map units, how far its targets may be for SMAC to allow an attack
 
 
 class Battle(NamedTuple):
-    """Describes what does not change in the episodes of one recording; N agents, M enemies, U = N + M units."""
+    """Describes what does not change in an episode; N agents, M enemies, U = N + M units."""
 
     map_name: str
     terrain: np.ndarray  # [32, 32] of ".", "^" (a cliff, for cliff walkers alone) and "#", indexed [x, y]
     agents: tuple[Unit, ...]
     enemies: tuple[Unit, ...]
-    sight: float  # map units, how far agents see
-    attack_distance: float  # map units, how far enemies may be for SMAC to allow an attack
     seed: tuple[int, ...]  # two integers: the seed of the recording
+    num_looks: int = 0  # directions in which agents can look; 0 where they see all round
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -48,14 +49,14 @@ class Battle(NamedTuple):
         return self.agents + self.enemies
 
     @property
-    def unit_types(self) -> list[str]:
-        """Returns the names of the unit types, each once."""
-        return list(dict.fromkeys(unit.name for unit in self.units))
+    def moves(self) -> tuple[str, ...]:
+        """Returns the names of the actions that come before the attacks."""
+        return MOVES + tuple(f"look to {360 * i / self.num_looks:g}°" for i in range(self.num_looks))
 
     @property
     def actions(self) -> tuple[str, ...]:
         """Returns the names of the A actions."""
-        return MOVES + tuple(f"attack {j}" for j in range(len(self.enemies)))
+        return self.moves + tuple(f"attack {j}" for j in range(len(self.enemies)))
 
 
 class Episode(NamedTuple):
@@ -89,18 +90,27 @@ class Episode(NamedTuple):
         Args:
             t: the row at which the step starts, 0 to T - 1.
         """
-        n, health = len(self.battle.agents), self.health
+        n, health, first_attack = len(self.battle.agents), self.health, len(self.battle.moves)
         aims = self.target[t + 1].tolist()
         for u, unit in enumerate(self.battle.units):
             if u >= n:
                 told = int(self.target[t, u])
-            elif (slot := int(self.action[t, u]) - len(MOVES)) >= 0:
+            elif (slot := int(self.action[t, u]) - first_attack) >= 0:
                 told = slot if unit.max_energy else n + int(self.slots[slot])
             else:
                 told = -1
             if aims[u] < 0 <= told and health[t, told] > 0 >= health[t + 1, told]:
                 aims[u] = told
         return aims
+
+
+def unit_types(episodes: list[Episode]) -> list[str]:
+    """Returns the names of the unit types in some episodes, each once.
+
+    Args:
+        episodes: all from one recording.
+    """
+    return list(dict.fromkeys(unit.name for episode in episodes for unit in episode.battle.units))
 
 
 def record(
@@ -124,13 +134,17 @@ def record(
     import tensorflow as tf
 
     from tf_marl.compile import graph
-    from tf_marl.environments.combat.task import ATTACK_DISTANCE, SIGHT
+    from tf_marl.environments.combat.task import attack_distance, sight_range
+
+    # `world` is not typed as `Combat`: `Combat` writes replays, so the two files would import each other.
+    scenario, task = world.scenario, world.task  # type: ignore[attr-defined]
 
     def kept(state: "State") -> dict[str, tf.Tensor]:
         """Returns what is kept of a moment, as tensors by name, with B as the last axis."""
         time_step = world.time_step(state)
         return {name: getattr(state.units, name) for name in _KEPT} | {
             "order": state.order,
+            **({} if scenario.lottery is None else {"kinds": state.kinds}),
             "available": state.available,
             "action": state.last_action,
             "reward": time_step.reward,
@@ -166,23 +180,33 @@ def record(
         going &= ~moment["last"].numpy()[:episodes]
     film = {name: np.stack([moment[name].numpy()[..., :episodes] for moment in moments]) for name in moments[0]}
 
-    # `world` is not typed as `Combat`: `Combat` writes replays, so the two files would import each other.
-    scenario = world.scenario  # type: ignore[attr-defined]
-
     def look(unit: "UnitType") -> Unit:
-        energy = unit.heal.energy_max if unit.heal else 0.0
-        return Unit(unit.name, unit.radius, unit.hit_points, unit.shield_points, energy)
+        energy, ranges = unit.heal.energy_max if unit.heal else 0.0, (unit, task.options, task.is_drawn)
+        return Unit(
+            unit.name,
+            unit.radius,
+            unit.hit_points,
+            unit.shield_points,
+            energy,
+            sight_range(*ranges),
+            attack_distance(*ranges),
+        )
 
-    battle = Battle(
-        map_name=scenario.name,
-        terrain=np.where(scenario.pathable, ".", np.where(scenario.cliffs, "^", "#")),
-        agents=tuple(map(look, scenario.agents)),
-        enemies=tuple(map(look, scenario.enemies)),
-        sight=SIGHT,
-        attack_distance=ATTACK_DISTANCE,
-        seed=tuple(int(word) for word in seed),
-    )
-    return [cut(battle, {name: column[..., i] for name, column in film.items()}) for i in range(episodes)]
+    def battle(number: int) -> Battle:
+        types = scenario.units
+        if scenario.lottery is not None:
+            types = [scenario.lottery.types[kind] for kind in film["kinds"][0, :, number]]
+        units = tuple(map(look, types))
+        return Battle(
+            map_name=scenario.name,
+            terrain=np.where(scenario.pathable, ".", np.where(scenario.cliffs, "^", "#")),
+            agents=units[: scenario.num_agents],
+            enemies=units[scenario.num_agents :],
+            seed=tuple(int(word) for word in seed),
+            num_looks=task.num_looks,
+        )
+
+    return [cut(battle(i), {name: column[..., i] for name, column in film.items()}) for i in range(episodes)]
 
 
 def cut(battle: Battle, film: dict[str, np.ndarray]) -> Episode:

@@ -2,7 +2,7 @@
 // One recording: html.py of tf_marl's combat/replay says what is in it. Units are numbered agents first; row i of a
 // column is the battle after i env steps, and action[i] leads from there to i + 1.
 const replay = JSON.parse(document.getElementById("replay").textContent);
-const N = replay.numAgents, U = replay.units.length, MAP = replay.terrain.length;
+const N = replay.numAgents, U = replay.episodes[0].units.length, MAP = replay.terrain.length;
 const SPEEDS = [1, 2, 4, 8, 16, 32];  // env steps per second
 const $ = id => document.getElementById(id);
 
@@ -17,7 +17,8 @@ const view = {
 const episode = () => replay.episodes[view.episode];
 const steps = () => episode().reward.length;
 const step = () => Math.floor(view.t + 1e-6);
-const typeOf = u => replay.types[replay.units[u].type];
+const unitOf = u => episode().units[u];  // SMACv2's teams differ between episodes
+const typeOf = u => replay.types[unitOf(u).type];
 const isAgent = u => u < N;
 const unitName = u => `${typeOf(u).name} ${isAgent(u) ? u : u - N}`;
 const sum = numbers => numbers.reduce((total, number) => total + number, 0);
@@ -35,7 +36,7 @@ const livesAt = (u, i) => episode().health[i][u] > 0;
 /** The unit that an agent's action is about, or -1. */
 function victim(agent, action) {
   const slot = action - replay.moves.length;
-  return slot < 0 ? -1 : replay.units[agent].energy ? slot : N + episode().slots[slot];
+  return slot < 0 ? -1 : unitOf(agent).energy ? slot : N + episode().slots[slot];
 }
 
 /** Whom unit u attacks or heals on the way from step i to i + 1: a unit, or -1. */
@@ -53,7 +54,7 @@ const isAvailable = (agent, action, i) =>
 function actionName(agent, action) {
   const other = victim(agent, action);
   if (other < 0) return replay.moves[action];
-  return isAgent(other) ? `heal ${unitName(other)}` : replay.units[agent].energy ? "–" : `attack ${unitName(other)}`;
+  return isAgent(other) ? `heal ${unitName(other)}` : unitOf(agent).energy ? "–" : `attack ${unitName(other)}`;
 }
 
 const numActions = replay.moves.length + U - N;
@@ -133,8 +134,8 @@ function drawReach(u) {
   pen.lineWidth = 1.3;
   pen.globalAlpha = .8;
   pen.font = "11px system-ui, sans-serif";
-  drawCircle(at(episode().x, u), at(episode().y, u), replay.sight, [5, 5], `sight ${replay.sight}`);
-  drawCircle(at(episode().x, u), at(episode().y, u), replay.attackDistance, [], `attack ${replay.attackDistance}`);
+  drawCircle(at(episode().x, u), at(episode().y, u), unitOf(u).sight, [5, 5], `sight ${unitOf(u).sight}`);
+  drawCircle(at(episode().x, u), at(episode().y, u), unitOf(u).attackDistance, [], `attack ${unitOf(u).attackDistance}`);
   pen.globalAlpha = 1;
 }
 
@@ -142,7 +143,7 @@ function drawAim(u, i) {
   const other = aim(u, i);
   if (other < 0 || !livesAt(u, i)) return;
   const picked = u === view.agent;
-  pen.strokeStyle = replay.units[u].energy ? colours.health : isAgent(u) ? colours.agents : colours.enemies;
+  pen.strokeStyle = unitOf(u).energy ? colours.health : isAgent(u) ? colours.agents : colours.enemies;
   pen.lineWidth = picked ? 2.6 : 1.2;
   pen.globalAlpha = picked ? 1 : .6;
   const x = px(at(episode().x, u)), y = py(at(episode().y, u));
@@ -160,7 +161,7 @@ function drawAim(u, i) {
   pen.globalAlpha = 1;
 }
 
-const radiusOf = u => Math.max(replay.units[u].radius * scale, 5);  // pixels
+const radiusOf = u => Math.max(unitOf(u).radius * scale, 5);  // pixels
 
 function drawDead(u) {
   const x = px(at(episode().x, u)), y = py(at(episode().y, u)), arm = Math.max(.22 * scale, 3.5);
@@ -175,7 +176,7 @@ function drawDead(u) {
 }
 
 function drawUnit(u, i) {
-  const {x, y, health, shield} = episode(), unit = replay.units[u], r = radiusOf(u);
+  const {x, y, health, shield} = episode(), unit = unitOf(u), r = radiusOf(u);
   const X = px(at(x, u)), Y = py(at(y, u)), next = Math.min(i + 1, steps());
   const lost = health[i][u] - health[next][u] + (shield ? shield[i][u] - shield[next][u] : 0);
   pen.globalAlpha = livesAt(u, next) ? 1 : 1 - .8 * (view.t - i);  // the dying fade
@@ -218,7 +219,7 @@ function drawUnit(u, i) {
 }
 
 function draw() {
-  const i = step(), units = replay.units.map((_, u) => u);
+  const i = step(), units = episode().units.map((_, u) => u);
   pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
   pen.textAlign = "center";
   pen.textBaseline = "middle";

@@ -115,7 +115,7 @@ $("title").textContent = replay.title;
 $("seed").textContent = `seed ${replay.seed.join(", ")}`;
 fill($("speed"), ...SPEEDS.map(speed => make("option", {value: speed}, `${speed} steps/s`)));
 fill($("roster"), ...Array.from({length: N}, (_, u) => {
-  const button = make("button", {title: unitName(u)}, String(u));
+  const button = make("button", {}, String(u));
   button.addEventListener("click", () => pick(view.agent === u ? null : u));
   return button;
 }));

@@ -21,7 +21,7 @@ function showTotals() {
     for (let u = from; u < to; u++) {
       left += livesAt(u, i);
       points += at(episode().health, u) + (episode().shield ? at(episode().shield, u) : 0);
-      full += replay.units[u].health + replay.units[u].shield;
+      full += unitOf(u).health + unitOf(u).shield;
     }
     $(`${side}-left`).textContent = `${left}/${to - from} ${word}`;
     $(`${side}-meter`).style.width = `${100 * points / full}%`;
@@ -43,6 +43,7 @@ function showClock() {
 function showAgent() {
   const i = step(), agent = view.agent, {health, shield, energy, value, x, y, action} = episode();
   [...$("roster").children].forEach((button, u) => {
+    button.title = unitName(u);
     button.setAttribute("aria-pressed", u === agent);
     button.classList.toggle("dead", !livesAt(u, i));
   });
@@ -53,7 +54,7 @@ function showAgent() {
   if (agent === null || moment === $("agent").dataset.moment) return;
   $("agent").dataset.moment = moment;
 
-  const unit = replay.units[agent], facts = [];
+  const unit = unitOf(agent), facts = [];
   function amount(name, points, full, colour) {
     facts.push(make("dt", {}, name), meter(points / full, colour));
     facts.push(make("dd", {class: "number", id: `agent-${name}`}, `${+points.toFixed(1)} / ${full}`));
