@@ -50,10 +50,10 @@ class ParallelCombat(ParallelEnv):
         self.metadata = {"name": map_name, "render_modes": []}
         self.env = CombatEnv(map_name, **options | {"continuing_episode": True})  # tells a timeout from a defeat
         self.max_cycles = self.env.episode_limit  # env steps
-        types = self.env.program.world.unit_types
+        sizes = self.env.get_env_info()
+        types = self.env.program.world.unit_types or ["agent"] * sizes["n_agents"]  # where types change, no name tells
         self.possible_agents = [f"{unit_type}_{i}" for i, unit_type in enumerate(types)]
         self.agents: list[str] = []
-        sizes = self.env.get_env_info()
         observation = spaces.Dict(
             {
                 "observation": spaces.Box(-np.inf, np.inf, [sizes["obs_shape"]], np.float32),

@@ -73,11 +73,11 @@ class Adapted(ProcessWorld):
         self.name = name
         self.options = settings
         self.outcomes = tuple(settings.outcomes)
-        self.unit_types = _unit_types(about["agents"])
+        self.unit_types = unit_types = _unit_types(about["agents"])
         self.episode_limit = settings.episode_limit or about["episode_limit"]
         self._version = about["version"]
         self.time_step_spec, self.action_spec = team_specs(
-            len(self.unit_types), about["num_actions"], about["obs_size"], about["state_size"]
+            len(unit_types), about["num_actions"], about["obs_size"], about["state_size"]
         )
 
         def of_player(numbers: Sequence[int]) -> dict[str, Any]:

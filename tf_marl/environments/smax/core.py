@@ -38,10 +38,10 @@ class Smax(ProcessWorld):
     def __init__(self, name: str, num_envs: int, settings: ProcessOptions, seed: int, about: dict[str, Any]):
         self.name = name
         self.options = settings
-        self.unit_types = tuple(about["unit_types"])
+        self.unit_types = unit_types = tuple(about["unit_types"])
         self.episode_limit = about["episode_limit"]
         self.time_step_spec, self.action_spec = team_specs(
-            len(self.unit_types), about["num_actions"], about["obs_size"], about["state_size"]
+            len(unit_types), about["num_actions"], about["obs_size"], about["state_size"]
         )
 
         def of_player(numbers: Sequence[int]) -> dict[str, Any]:
