@@ -40,7 +40,7 @@ def test_a_run_of_an_older_version_is_refused_in_a_line(tmp_path):
         ("environment.map_name = 'pettingzoo:os:system'", "imports os; if you trust it, add --plugin=os"),
         ("environment.map_name = 'pettingzoo:mpe2.simple_v3:os.system'", "imports mpe2.simple_v3; if you trust it"),
         ("environment.map_name = 'gymnasium:antigravity:Task-v0'", "imports antigravity; if you trust it"),
-        ("environment.map_name = 'smax:3m'\nenvironment.python = '/tmp/x'", "export TF_MARL_PYTHON=/tmp/x"),
+        ("environment.map_name = 'smax:3m'\nenvironment.python = '/my/python'", "export TF_MARL_PYTHON=/my/python"),
     ],
 )
 def test_a_strangers_run_imports_and_starts_nothing(environment, told, tmp_path, clean_gin):

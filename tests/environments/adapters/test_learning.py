@@ -9,7 +9,7 @@ import pytest
 # Gin file, map, package, env steps, and a return that random play is below and a trained team above.
 CLAIMS = [
     ("simple_spread", "pettingzoo:mpe2.simple_spread_v3", "mpe2", "400_000", -60.0),
-    ("foraging", "gymnasium:Foraging-8x8-2p-2f-coop-v3", "lbforaging", "1_000_000", 0.5),
+    ("foraging", "gymnasium:Foraging-8x8-2p-2f-coop-v3", "lbforaging", "1_000_000", 0.2),
 ]
 
 
