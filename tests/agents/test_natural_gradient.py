@@ -14,6 +14,10 @@ from tf_marl.ops import categorical
 
 RECURRENT = {"rnn": "gru", "rnn_units": 4}
 DELTA, ALPHA = 0.003, 0.05
+# Second derivatives of a GRU, operation by operation, take a while.
+NETWORKS = pytest.mark.parametrize(
+    "options", [pytest.param({}, id="dense"), pytest.param(RECURRENT, id="gru", marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +78,7 @@ def largest_tv(agent, rows):
     return 0.5 * np.abs(joint(new) - joint(old)).sum(axis=-1).max()
 
 
-@pytest.mark.parametrize("options", [{}, RECURRENT], ids=["dense", "gru"])
+@NETWORKS
 @pytest.mark.parametrize(("limit", "is_joint"), [(mean_kl, False), (mean_joint_kl, True)])
 def test_the_step_is_the_natural_gradient_scaled_to_the_limit(options, limit, is_joint, small_agent, rollout):
     """x = (F + damping)^-1 g and sqrt(2 delta / x'(F + damping) x), with F summed over decisions from Jacobians."""
@@ -132,7 +136,7 @@ def test_a_step_raises_the_surrogate_within_its_limit(name, algorithm, small_age
     assert np.any(weights(agent) != before)
 
 
-@pytest.mark.parametrize("options", [{}, RECURRENT], ids=["dense", "gru"])
+@NETWORKS
 def test_hatrpo_holds_the_kl_divergence_of_every_agent(options, small_agent, rollout):
     agent = small_agent(agents.hatrpo, step=natural_gradient(limit=mean_kl(DELTA)), actor_gain=1.0, **options)
     rows, final = rollout(agent)
