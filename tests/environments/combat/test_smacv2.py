@@ -308,6 +308,21 @@ def test_idle_enemies_are_sent_to_the_closest_living_agent():
 # Whole battles
 
 
+@pytest.mark.parametrize("race", SIZES)
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_a_step_with_all_options_is_a_graph_of_the_promised_shapes(race, num_envs):
+    options = {"conic_fov": True, "action_mask": False, "prob_obs_enemy": 0.5, "wipe_rows": True}
+    world = environments.make(f"{race}_5_vs_5", num_envs=num_envs, shuffle_enemies=True, **options)
+
+    def play(seed):
+        return world.time_step(world.step(world.reset(seed), tf.zeros([num_envs, 5], tf.int32), seed))
+
+    made = graph.function(play).get_concrete_function(tf.TensorSpec([2], tf.int32)).structured_outputs
+    assert {name: leaf.shape for name, leaf in made.observation.items()} == {
+        name: [num_envs, *spec.shape] for name, spec in world.time_step_spec.observation.items()
+    }
+
+
 @pytest.fixture(
     scope="module", params=["terran", *(pytest.param(race, marks=pytest.mark.slow) for race in ("protoss", "zerg"))]
 )

@@ -511,7 +511,7 @@ class Task:
     def _fractions(self, units: Units) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns health and shield of all units as fractions of their full values, [U, B] each."""
         # Sides without shields never show them; the maximum avoids 0 / 0.
-        return units.health / self.physics.max_health, units.shield / np.maximum(self.physics.max_shield, 1.0)
+        return units.health / self.physics.max_health, units.shield / tf.maximum(self.physics.max_shield, 1.0)
 
     def _actions_one_hot(self, last_action: tf.Tensor) -> tf.Tensor:
         """Returns the last actions as one-hot vectors, [N, A, B]; zeros before the first step."""
