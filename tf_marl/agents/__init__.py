@@ -2,5 +2,6 @@
 
 from tf_marl.agents.ppo.variants import ippo, jr_ppo, mappo
 from tf_marl.agents.reinforce import reinforce
+from tf_marl.agents.value.variants import iql, qmix, vdn
 
-__all__ = ["ippo", "jr_ppo", "mappo", "reinforce"]
+__all__ = ["ippo", "iql", "jr_ppo", "mappo", "qmix", "reinforce", "vdn"]
