@@ -24,6 +24,8 @@ CLAIMS = [
     ("ippo", "3s5z", SEEDS, (), 0.8, 20),
     ("mappo", "5m_vs_6m", SEEDS, (), 0.9, 20),  # scripted teams win 0.01 at most
     ("reinforce", "3m", SEEDS, (), 0.9, 3),
+    ("vdn", "3m", SEEDS, (), 0.9, 20),
+    ("qmix", "3m", SEEDS, (), 0.9, 20),
 ]
 
 

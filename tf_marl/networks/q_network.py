@@ -33,4 +33,6 @@ class QNetwork(Actor):
         return self._head(features), network_state
 
     def logits(self, outputs: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
-        return categorical.epsilon_greedy(outputs, avail_actions)
+        greedy = categorical.epsilon_greedy(outputs, avail_actions)
+        # Values that overflow must not pass for a choice: exported policies refuse NaN.
+        return tf.where(tf.reduce_all(tf.math.is_finite(outputs), axis=-1, keepdims=True), greedy, float("nan"))
