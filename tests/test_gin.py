@@ -33,7 +33,7 @@ ALGORITHM_FILES = [
     for path in GIN_FILES
     if path.parent != GIN_FOLDER / "maps" and path.stem not in ("common", "ppo", "rnn", "sc2", "value")
 ]
-RECURRENT = ("iql", "vdn", "qmix")  # besides those that say so in their names
+RECURRENT = ("coma", "iql", "vdn", "qmix")  # besides those that say so in their names
 MAPS = {name: backend for backend in ("combat", "matrix_game") for name in environments.names(backend)}
 
 

@@ -11,7 +11,6 @@ from tf_marl import agents, tracking
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
 from tf_marl.training.train import Trainer
 
-
 # Recurrent states, running statistics, the optimisers' own and earlier rollouts are all to be in the checkpoint.
 MEMORY = {"hidden": (8,), "rnn": "gru", "rnn_units": 4, "normalize_observations": True}
 OPTIONS = {

@@ -80,9 +80,7 @@ def test_a_damaged_replay_costs_its_checkpoint_alone(uninterrupted, tmp_path, ca
 def test_a_checkpoint_writes_only_the_rollouts_that_are_new(uninterrupted):
     """Checkpoints come at 6, 9 and 12 rollouts and hold 4 each, so one of them is shared by two."""
     root_dir, *_ = uninterrupted
-    links = {
-        path.name: path.stat().st_nlink for path in snapshot(root_dir, 9 * ENV_STEPS).glob("rollout_*.npz")
-    }
+    links = {path.name: path.stat().st_nlink for path in snapshot(root_dir, 9 * ENV_STEPS).glob("rollout_*.npz")}
     assert links == {f"rollout_{number:012}.npz": 2 if number in (5, 8) else 1 for number in (5, 6, 7, 8)}
 
 

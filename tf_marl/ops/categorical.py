@@ -46,9 +46,23 @@ def epsilon_greedy(values: tf.Tensor, avail_actions: tf.Tensor, epsilon: "tf.Ten
     Returns:
         Masked logits, [..., N, A]; an action of probability 0 is masked, too.
     """
-    available = tf.cast(avail_actions, values.dtype)
     best = tf.one_hot(greedy(values, avail_actions), values.shape[-1], dtype=values.dtype)
-    probabilities = (1.0 - epsilon) * best + epsilon * available / tf.reduce_sum(available, axis=-1, keepdims=True)
+    return with_random(best, avail_actions, epsilon)
+
+
+def with_random(probabilities: tf.Tensor, avail_actions: tf.Tensor, epsilon: "tf.Tensor | float") -> tf.Tensor:
+    """Returns the policy that takes a random available action with probability epsilon, else follows another policy.
+
+    Args:
+        probabilities: [..., N, A], of the other policy; 0 for unavailable actions.
+        avail_actions: [..., N, A] bool, True where an action may be taken; each agent has at least one such action.
+        epsilon: scalar in [0, 1].
+    Returns:
+        Masked logits, [..., N, A]; an action of probability 0 is masked, too.
+    """
+    available = tf.cast(avail_actions, probabilities.dtype)
+    random = available / tf.reduce_sum(available, axis=-1, keepdims=True)
+    probabilities = (1.0 - epsilon) * probabilities + epsilon * random
     possible = probabilities > 0.0
     return mask_logits(tf.math.log(tf.where(possible, probabilities, 1.0)), possible)
 

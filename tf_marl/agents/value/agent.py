@@ -73,9 +73,7 @@ class ValueAgent(Learner):
 
     def epsilon(self) -> tf.Tensor:
         """Returns the present probability of a random action, a scalar."""
-        config = self.config
-        share = tf.minimum(tf.cast(self._env_steps, tf.float32) / config.epsilon_env_steps, 1.0)
-        return config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
+        return self.config.epsilon(self._env_steps)
 
     def check(self, num_envs: int, num_steps: int) -> None:
         self.replay.num_rollouts(num_envs, num_steps)

@@ -4,15 +4,14 @@ from typing import Annotated
 
 import pydantic
 
+from tf_marl.agents.exploration import Exploration, Fraction
 from tf_marl.config import STRICT, Count
 from tf_marl.networks import Architecture
 
-Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
-
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class ValueConfig(Architecture):
-    """Holds the settings of the value-based learners: those of the networks' architecture, and these."""
+class ValueConfig(Architecture, Exploration):
+    """Holds the settings of the value-based learners: those of architecture and exploration, and these."""
 
     actor_gain: pydantic.PositiveFloat = 1.0  # of the Q-network's last layer
     mixer_units: Count = 32  # of QMIX's mixer
@@ -23,11 +22,6 @@ class ValueConfig(Architecture):
     lambda_: Fraction | None = 0.6  # trace decay per env step
     n_steps: Count | None = None
     double_q: bool = True  # whether the network that learns chooses the action that the target network rates
-
-    # Exploration: epsilon falls linearly.
-    epsilon_start: Fraction = 1.0
-    epsilon_end: Fraction = 0.05
-    epsilon_env_steps: Count = 100_000  # env steps until it has fallen
 
     replay_rows: Count = 200_000  # rows of the latest rollouts that are kept to learn from
     num_updates: Count = 16  # gradient steps per rollout
