@@ -40,7 +40,7 @@ def test_the_advantage_has_mean_zero_under_the_policy(random_team, rng):
 
 
 def test_the_critic_rates_an_agents_actions_by_its_team_mates_and_not_by_its_own(specs, rollout):
-    critic = JointActionCritic(specs[0].observation, Architecture(hidden=(8,)), seed=0)
+    critic = JointActionCritic(specs[0].observation, Architecture(hidden=(8,), activation="tanh"), seed=0)
     observation, action = rollout.experience.observation, rollout.experience.action
     other = tf.concat([(action[..., :1] + 1) % 4, action[..., 1:]], axis=-1)
     q, after = critic(observation, action).numpy(), critic(observation, other).numpy()

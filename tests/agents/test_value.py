@@ -191,8 +191,8 @@ def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
     ("options", "message"),
     [
         ({"gama": 0.9}, "value.gama: unexpected keyword argument"),
-        ({"lambda_": None}, "value.lambda_: set either lambda_ or n_steps, and the other one to None"),
-        ({"n_steps": 3}, "value.lambda_: set either lambda_ or n_steps, and the other one to None"),
+        ({"lambda_": None}, "value: set one of lambda_ and n_steps, and the other one to None"),
+        ({"n_steps": 3}, "value: set one of lambda_ and n_steps, and the other one to None"),
         ({"batch_size": 0}, "value.batch_size: input should be greater than 0, not 0"),
     ],
 )

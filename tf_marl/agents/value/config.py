@@ -38,5 +38,5 @@ class ValueConfig(Architecture, Exploration):
     @pydantic.model_validator(mode="after")
     def _has_one_kind_of_return(self):
         if (self.lambda_ is None) == (self.n_steps is None):
-            raise ValueError("lambda_: set either lambda_ or n_steps, and the other one to None")
+            raise ValueError("set one of lambda_ and n_steps, and the other one to None")
         return self
