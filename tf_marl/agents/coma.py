@@ -139,8 +139,8 @@ class ComaAgent(Learner):
         learns = ~rows.boundary[..., None] & rows.before["alive"]  # [B, T, N]
         logits = shards.on_rows(self._compiled_logits, rows)  # [B, T + 1, N, A]
         # No action was taken after the last row; the policy draws one to bootstrap from.
-        root = tf.constant([config.seed, 10], tf.int32)
-        seed = tf.random.experimental.stateless_fold_in(root, self.train_step_counter)
+        step = tf.cast(self.train_step_counter, tf.int32)  # TFP refuses seeds of 64 bits
+        seed = tf.random.experimental.stateless_fold_in([config.seed, 10], step)
         last = categorical.distribution(logits[:, -1]).sample(seed=seed)
         action = tf.concat([rows.action, last[:, None]], axis=1)
         target = self._returns(rows, action)
