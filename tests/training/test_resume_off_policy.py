@@ -1,6 +1,7 @@
 """An off-policy run resumes with its replay, exactly; its checkpoints write only what is new in it."""
 
 import functools
+import shutil
 
 import numpy as np
 import pytest
@@ -52,11 +53,22 @@ def uninterrupted(tmp_path_factory):
     return root_dir, run(trainer), weights(trainer)
 
 
-def test_a_full_replay_comes_back(uninterrupted, tmp_path):
-    """Broken off after 8 updates, when the replay of 4 rollouts had been full for long."""
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory):
+    """The folder of a run of 8 updates, whose replay of 4 rollouts has been full for long."""
+    root_dir = tmp_path_factory.mktemp("broken_off")
+    run(make_trainer(root_dir), updates=9)
+    return root_dir
+
+
+@pytest.fixture
+def root_dir(broken_off, tmp_path):
+    return shutil.copytree(broken_off, tmp_path / "run")
+
+
+def test_a_full_replay_comes_back(uninterrupted, root_dir):
     _, record, expected = uninterrupted
-    run(make_trainer(tmp_path), updates=9)
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(root_dir)
     assert trainer.restore()
     assert trainer.env_steps == 8 * ENV_STEPS
     rest = run(trainer)
@@ -64,12 +76,11 @@ def test_a_full_replay_comes_back(uninterrupted, tmp_path):
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), expected)
 
 
-def test_a_damaged_replay_costs_its_checkpoint_alone(uninterrupted, tmp_path, caplog):
+def test_a_damaged_replay_costs_its_checkpoint_alone(uninterrupted, root_dir, caplog):
     _, _, expected = uninterrupted
-    run(make_trainer(tmp_path), updates=9)
-    newest = snapshot(tmp_path, 8 * ENV_STEPS) / "rollout_000000000007.npz"
+    newest = snapshot(root_dir, 8 * ENV_STEPS) / "rollout_000000000007.npz"
     newest.write_bytes(newest.read_bytes()[:-100])
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(root_dir)
     assert trainer.restore()
     assert trainer.env_steps == 6 * ENV_STEPS
     assert "192 env steps is damaged" in caplog.messages[0]
@@ -84,14 +95,13 @@ def test_a_checkpoint_writes_only_the_rollouts_that_are_new(uninterrupted):
     assert links == {f"rollout_{number:012}.npz": 2 if number in (5, 8) else 1 for number in (5, 6, 7, 8)}
 
 
-def test_an_update_that_overflows_is_taken_back_with_its_rollout(uninterrupted, tmp_path):
+def test_an_update_that_overflows_is_taken_back_with_its_rollout(uninterrupted, root_dir):
     _, _, expected = uninterrupted
-    run(make_trainer(tmp_path), updates=9)
-    exploding = make_trainer(tmp_path, learning_rate=1e38)
+    exploding = make_trainer(root_dir, learning_rate=1e38)
     exploding.restore()
     with pytest.raises(FloatingPointError, match="not a finite number in the update at"):
         run(exploding)
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(root_dir)
     assert trainer.restore()
     run(trainer)
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), expected)

@@ -114,7 +114,8 @@ class ComaAgent(Learner):
             weights={"actor": self.actor, "critic": self.critic},
         )
         rates = config.actor_learning_rate, config.critic_learning_rate
-        self._optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
+        # Functions, because a number would be a variable, which a checkpoint sets back to its old value.
+        self._optimizers = [tf.keras.optimizers.legacy.Adam(lambda rate=rate: rate) for rate in rates]
         for optimizer, network in zip(self._optimizers, (self.actor, self.critic), strict=True):
             optimizer._create_all_weights(network.trainable_variables)
         compiled = graph.function(jit_compile=config.rnn != "none")

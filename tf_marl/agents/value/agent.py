@@ -67,7 +67,8 @@ class ValueAgent(Learner):
             watched_policy=EpsilonGreedyPolicy(*spec, online, lambda: tf.constant(0.0), ["value"]),
         )
         self.replay = Replay(config.replay_rows, self._rollouts, "value.replay_rows")
-        self._optimizer = tf.keras.optimizers.legacy.Adam(config.learning_rate, epsilon=config.adam_epsilon)
+        # A function, because a number would be a variable, which a checkpoint sets back to its old value.
+        self._optimizer = tf.keras.optimizers.legacy.Adam(lambda: config.learning_rate, epsilon=config.adam_epsilon)
         self._optimizer._create_all_weights(online.trainable_variables)
         self._gradients = graph.function(self._gradients_of_shard, jit_compile=True)
 
