@@ -8,6 +8,7 @@ import pytest
 
 SEEDS = (0, 1, 2)
 SHORT = "--gin_bindings=train.num_env_steps = 500_000"
+SHORTER = "--gin_bindings=train.num_env_steps = 300_000"
 # Gin file, map, seeds, further flags, least share of the 32 greedy episodes that close the run, and minutes.
 CLAIMS = [
     ("ippo", "3m", SEEDS, (), 0.9, 3),
@@ -27,6 +28,8 @@ CLAIMS = [
     ("happo", "3m", (0,), (), 0.9, 10),
     ("trpo", "3m", (0,), (SHORT,), 0.9, 10),
     ("hatrpo", "3m", (0,), (SHORT,), 0.9, 10),
+    ("vdn", "3m", SEEDS, (SHORTER,), 0.9, 20),
+    ("qmix", "3m", SEEDS, (SHORTER,), 0.9, 20),
 ]
 
 

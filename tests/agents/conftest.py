@@ -21,13 +21,19 @@ OBSERVATION_SPEC = {
 
 
 @pytest.fixture(scope="session")
-def small_agent():
+def specs():
+    """Gives the specs of the task's time steps and actions."""
+    game = MatrixGame(np.zeros([NUM_ACTIONS] * NUM_AGENTS), num_envs=1)
+    return ts.time_step_spec(OBSERVATION_SPEC), game.action_spec
+
+
+@pytest.fixture(scope="session")
+def small_agent(specs):
     """Gives a function (algorithm, **options) -> agent for the task with small networks and few epochs."""
-    action_spec = MatrixGame(np.zeros([NUM_ACTIONS] * NUM_AGENTS), num_envs=1).action_spec
 
     def make(algorithm=agents.ippo, **options):
         small = {"hidden": (16,), "num_epochs": 2, "num_minibatches": 2}
-        return algorithm(ts.time_step_spec(OBSERVATION_SPEC), action_spec, **small | options)
+        return algorithm(*specs, **small | options)
 
     return make
 

@@ -1,4 +1,7 @@
-"""A training run that someone will kill: python killed_run.py ROOT_DIR TRACKING_URI; says on stdout when it trains."""
+"""A training run that someone will kill; says on stdout when it trains.
+
+python killed_run.py ROOT_DIR TRACKING_URI ALGORITHM
+"""
 
 import functools
 import pathlib
@@ -8,14 +11,19 @@ from tf_marl import agents, tracking
 from tf_marl.environments.matrix_game import CLIMBING_GAME, MatrixGame
 from tf_marl.training.train import Trainer
 
+# Recurrent states, running statistics, the optimisers' own and earlier rollouts are all to be in the checkpoint.
+MEMORY = {"hidden": (8,), "rnn": "gru", "rnn_units": 4, "normalize_observations": True}
+OPTIONS = {
+    "mappo": {"num_epochs": 2, "num_minibatches": 2, "normalize_values": True},
+    "qmix": {"num_updates": 2, "batch_size": 4, "replay_rows": 32 * 40, "epsilon_env_steps": 5000},
+}
 
-def main(root_dir: str, tracking_uri: str) -> None:
-    # Recurrent states, running statistics and the optimisers' own are all to be in the checkpoint.
-    memory = {"rnn": "gru", "rnn_units": 4, "normalize_observations": True, "normalize_values": True}
+
+def main(root_dir: str, tracking_uri: str, algorithm: str) -> None:
     trainer = Trainer(
         world=MatrixGame(CLIMBING_GAME, num_envs=4, episode_length=3),
         root_dir=root_dir,
-        agent=functools.partial(agents.mappo, hidden=(8,), num_epochs=2, num_minibatches=2, **memory),
+        agent=functools.partial(getattr(agents, algorithm), **MEMORY, **OPTIONS[algorithm]),
         num_env_steps=24 * 400,
         rollout_steps=8,
         eval_every_env_steps=24 * 50,

@@ -1,5 +1,6 @@
 """A run that is killed again and again comes to what it would have come to in one go."""
 
+import functools
 import pathlib
 import random
 import subprocess
@@ -14,9 +15,9 @@ import tensorflow as tf
 SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
 
 
-def run(folder, kill_after=None):
+def run(folder, algorithm, kill_after=None):
     """Runs or goes on with the run in a folder: to its end, or for so many seconds from its first update on."""
-    command = [sys.executable, str(SCRIPT), str(folder / "root"), f"sqlite:///{folder}/mlflow.db"]
+    command = [sys.executable, str(SCRIPT), str(folder / "root"), f"sqlite:///{folder}/mlflow.db", algorithm]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         if kill_after is not None:
             assert process.stdout.readline(), "ended before it trained"
@@ -48,21 +49,34 @@ def history(folder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, store_in):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    store_in(folder)
-    assert run(folder) == 0
-    return weights(folder), history(folder)
+    """Gives a function (algorithm) -> what its run comes to in one go."""
+
+    @functools.cache
+    def outcome(algorithm):
+        folder = tmp_path_factory.mktemp("uninterrupted")
+        store_in(folder)
+        assert run(folder, algorithm) == 0
+        return weights(folder), history(folder)
+
+    return outcome
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, uninterrupted, store_in, tmp_path):
+@pytest.mark.parametrize(
+    ("algorithm", "kills"),
+    [
+        ("mappo", 1),
+        pytest.param("mappo", 20, marks=pytest.mark.slow),
+        pytest.param("qmix", 20, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(algorithm, kills, uninterrupted, store_in, tmp_path):
     store_in(tmp_path)
-    (name, values), metrics = uninterrupted
+    (name, values), metrics = uninterrupted(algorithm)
     chance = random.Random(kills)
     # Seconds of training; so few in all that no run has ended before it is killed.
     moments = [chance.expovariate(max(1.0, kills / 5)) for _ in range(kills)]
-    assert [run(tmp_path, kill_after=moment) for moment in moments] == [-9] * kills
-    assert run(tmp_path) == 0
+    assert [run(tmp_path, algorithm, kill_after=moment) for moment in moments] == [-9] * kills
+    assert run(tmp_path, algorithm) == 0
     assert weights(tmp_path)[0] == name
     tf.nest.map_structure(np.testing.assert_array_equal, weights(tmp_path)[1], values)
     assert history(tmp_path) == metrics

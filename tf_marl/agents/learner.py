@@ -22,6 +22,8 @@ from tf_agents.typing import types
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tf_marl.agents.replay import Replay
+
 Metrics = dict[str, tf.Tensor]  # scalars
 
 
@@ -36,7 +38,8 @@ class Learner(tf_agent.TFAgent):
     """Describes a team that learns: the policies it plays with, and how it learns from a rollout.
 
     `policy` acts as the team would be deployed, `collect_policy` explores. The attribute `actor` is the network that
-    maps observations to the team distribution; it is what gets exported.
+    maps observations to the team distribution; it is what gets exported. The attribute `replay` holds the rollouts that
+    an off-policy learner keeps; checkpoints write only those that are new in it.
 
     `learn` is compiled, together with collecting where the world allows. AutoGraph is off, so Python loops and
     conditions on tensors need the decorator `graph.converted`.
@@ -52,6 +55,7 @@ class Learner(tf_agent.TFAgent):
     """
 
     actor: network.Network
+    replay: "Replay | None" = None
 
     def __init__(
         self,
@@ -118,6 +122,16 @@ class Learner(tf_agent.TFAgent):
 
     def settings(self) -> dict[str, Any]:
         """Returns the learner's settings, including those left at their defaults: plain values by their gin names."""
+        return {}
+
+    def memory_kept(self, num_envs: int, num_steps: int) -> dict[str, float]:
+        """Returns how much memory the learner takes whatever the size of an update: gigabytes, by the setting's text.
+
+        Args:
+            num_envs: B, environments in a rollout.
+            num_steps: T, env steps per environment.
+        """
+        del num_envs, num_steps
         return {}
 
     def memory_per_row(self) -> float:

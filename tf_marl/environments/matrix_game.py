@@ -15,6 +15,8 @@ CLIMBING_GAME = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
 # Two agents; agreeing on either corner is best, disagreeing costs (Claus & Boutilier 1998, the penalty game).
 PENALTY_GAME = np.array([[10, 0, -10], [0, 2, 0], [-10, 0, 10]], np.float32)
 GAMES = {"climbing": CLIMBING_GAME, "penalty": PENALTY_GAME}
+# Two agents; the first one's first action says which of two games is played then (Rashid et al. 2018, section 5).
+TWO_STEP_GAME = np.array([[[7, 7], [7, 7]], [[0, 1], [1, 8]]], np.float32)
 
 
 class State(NamedTuple):
@@ -80,7 +82,7 @@ class MatrixGame(CompiledWorld):
     def reset(self, seed: tf.Tensor) -> State:
         del seed  # there is no chance in the game
         return State(
-            last_action=tf.fill([self.num_envs, self.payoff.ndim], -1),
+            last_action=tf.fill([self.num_envs, *self.action_spec.shape], -1),
             step_count=tf.zeros([self.num_envs], tf.int32),
             step_type=tf.fill([self.num_envs], ts.StepType.FIRST),
             reward=tf.zeros([self.num_envs]),
@@ -94,7 +96,7 @@ class MatrixGame(CompiledWorld):
             last_action=action,
             step_count=step_count,
             step_type=tf.where(ends, ts.StepType.LAST, ts.StepType.MID),
-            reward=tf.gather_nd(self.payoff, action),
+            reward=self._reward(state, action),
             discount=tf.where(ends & (not self.time_limit), 0.0, 1.0),
         )
         over = state.step_type == ts.StepType.LAST
@@ -104,8 +106,11 @@ class MatrixGame(CompiledWorld):
 
         return tf.nest.map_structure(fresh_if_over, self.reset(seed), played)
 
+    def _reward(self, state: State, action: tf.Tensor) -> tf.Tensor:
+        return tf.gather_nd(self.payoff, action)
+
     def time_step(self, state: State) -> ts.TimeStep:
-        n, a = self.payoff.ndim, self.payoff.shape[0]
+        n, a = self.time_step_spec.observation["avail_actions"].shape
         share = tf.cast(state.step_count, tf.float32)[:, None] / self.episode_limit  # [B, 1]
         chosen = tf.one_hot(state.last_action, a)  # [B, N, A]
         observation = {
@@ -126,6 +131,52 @@ class MatrixGame(CompiledWorld):
         return {"optimal": played & (state.reward == self.payoff.max())}
 
 
+class TwoStepGame(MatrixGame):
+    """Lets two agents with two actions each choose a game and then play it.
+
+    The action of the first agent in the first step, for which there is no reward, is the number of the game.
+
+    Observation:
+        `obs` float32 [2, 3] is for both agents what `state` float32 [3] is: the place, one-hot, which is the start or
+        one of the two games. `avail_actions` bool [2, 2] and `alive` bool [2] are all True.
+    Action:
+        int32 [2], each 0 or 1.
+    Reward:
+        0 in the first step, `payoff[game, a_1, a_2]` in the second.
+    Outcome:
+        `optimal`: whether the last reward is the largest in the tables.
+    Episode end:
+        after two env steps, with discount 0.
+
+    Args:
+        payoff: [2, 2, 2], the two games' tables.
+        num_envs: B, how many games run side by side.
+    """
+
+    name = "two_step"
+
+    def __init__(self, payoff: np.ndarray, num_envs: int):
+        super().__init__(payoff[0], num_envs, episode_length=2, name=self.name)
+        self.payoff = np.asarray(payoff, np.float32)
+        places = {"obs": tf.TensorSpec([2, 3], tf.float32, "obs"), "state": tf.TensorSpec([3], tf.float32, "state")}
+        self.time_step_spec = ts.time_step_spec(self.time_step_spec.observation | places)
+
+    def resize(self, num_envs: int) -> "TwoStepGame":
+        return TwoStepGame(self.payoff, num_envs)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def _reward(self, state: State, action: tf.Tensor) -> tf.Tensor:
+        game = tf.maximum(state.last_action[:, :1], 0)  # of no account in the first step
+        return tf.where(state.step_count == 0, 0.0, tf.gather_nd(self.payoff, tf.concat([game, action], axis=1)))
+
+    def time_step(self, state: State) -> ts.TimeStep:
+        place = tf.one_hot(tf.where(state.step_count == 0, 0, 1 + state.last_action[:, 0]), 3)
+        step = super().time_step(state)
+        return step._replace(observation=step.observation | {"obs": tf.repeat(place[:, None], 2, 1), "state": place})
+
+
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Options:
     """Holds what a user may set.
@@ -141,7 +192,7 @@ class Options:
 
 def names() -> tuple[str, ...]:
     """Returns the names of the games, which `make` takes."""
-    return tuple(GAMES)
+    return (*GAMES, TwoStepGame.name)
 
 
 def make(map_name: str, num_envs: int, seed: int, **options: Any) -> MatrixGame:
@@ -158,7 +209,11 @@ def make(map_name: str, num_envs: int, seed: int, **options: Any) -> MatrixGame:
         ValueError: there is no such game, or an option is unknown or has a wrong value.
     """
     del seed  # there is no chance in the game
-    if map_name not in GAMES:
-        raise ValueError(f"unknown map {map_name!r}; matrix_game has: {', '.join(GAMES)}")
+    if map_name not in names():
+        raise ValueError(f"unknown map {map_name!r}; matrix_game has: {', '.join(names())}")
+    if map_name == TwoStepGame.name:
+        if options:
+            raise ValueError(f"environment.{min(options)}: {map_name} has no options")
+        return TwoStepGame(TWO_STEP_GAME, num_envs)
     chosen = Options(**options)
     return MatrixGame(GAMES[map_name], num_envs, chosen.episode_length, chosen.time_limit, map_name)

@@ -14,5 +14,6 @@ from tf_marl.networks.actor import Actor
 from tf_marl.networks.actor_critic import ActorCritic, training_flops
 from tf_marl.networks.architecture import Architecture
 from tf_marl.networks.critic import Critic
+from tf_marl.networks.q_network import QNetwork
 
-__all__ = ["Actor", "ActorCritic", "Architecture", "Critic", "training_flops"]
+__all__ = ["Actor", "ActorCritic", "Architecture", "Critic", "QNetwork", "training_flops"]

@@ -79,8 +79,7 @@ class Actor(network.Network):
         Returns:
             A distribution with batch shape [...] and event shape [N].
         """
-        logits = self._head(features, agents)
-        return categorical.team_distribution(categorical.mask_logits(logits, observation["avail_actions"]))
+        return categorical.team_distribution(self.logits(self._head(features, agents), observation["avail_actions"]))
 
     def policies_of(
         self, decisions: tf.Tensor, features: tf.Tensor, observation: types.NestedTensor
@@ -96,4 +95,15 @@ class Actor(network.Network):
         """
         available = observation["avail_actions"]
         rows = tf.gather(tf.reshape(available, [-1, available.shape[-1]]), decisions)
-        return categorical.distribution(categorical.mask_logits(self._head(features), rows))
+        return categorical.distribution(self.logits(self._head(features), rows))
+
+    def logits(self, outputs: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
+        """Returns the logits of the agents' policies.
+
+        Args:
+            outputs: [..., A], the head's.
+            avail_actions: [..., A] bool, True where an action may be taken.
+        Returns:
+            Masked logits, [..., A].
+        """
+        return categorical.mask_logits(outputs, avail_actions)

@@ -24,6 +24,49 @@ def mask_logits(logits: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
     return tf.where(avail_actions, logits, MASKED_LOGIT)
 
 
+def greedy(values: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:
+    """Returns the available action with the highest value, the first of equally high ones.
+
+    Args:
+        values: [..., N, A], of the actions; those of unavailable actions do not matter.
+        avail_actions: [..., N, A] bool, True where an action may be taken; each agent has at least one such action.
+    Returns:
+        Actions, [..., N] int32.
+    """
+    return tf.argmax(mask_logits(values, avail_actions), axis=-1, output_type=tf.int32)
+
+
+def epsilon_greedy(values: tf.Tensor, avail_actions: tf.Tensor, epsilon: "tf.Tensor | float" = 0.0) -> tf.Tensor:
+    """Returns the policy that takes a random available action with probability epsilon, else the best one.
+
+    Args:
+        values: [..., N, A], of the actions; those of unavailable actions do not matter.
+        avail_actions: [..., N, A] bool, True where an action may be taken; each agent has at least one such action.
+        epsilon: scalar in [0, 1].
+    Returns:
+        Masked logits, [..., N, A]; an action of probability 0 is masked, too.
+    """
+    best = tf.one_hot(greedy(values, avail_actions), values.shape[-1], dtype=values.dtype)
+    return with_random(best, avail_actions, epsilon)
+
+
+def with_random(probabilities: tf.Tensor, avail_actions: tf.Tensor, epsilon: "tf.Tensor | float") -> tf.Tensor:
+    """Returns the policy that takes a random available action with probability epsilon, else follows another policy.
+
+    Args:
+        probabilities: [..., N, A], of the other policy; 0 for unavailable actions.
+        avail_actions: [..., N, A] bool, True where an action may be taken; each agent has at least one such action.
+        epsilon: scalar in [0, 1].
+    Returns:
+        Masked logits, [..., N, A]; an action of probability 0 is masked, too.
+    """
+    available = tf.cast(avail_actions, probabilities.dtype)
+    random = available / tf.reduce_sum(available, axis=-1, keepdims=True)
+    probabilities = (1.0 - epsilon) * probabilities + epsilon * random
+    possible = probabilities > 0.0
+    return mask_logits(tf.math.log(tf.where(possible, probabilities, 1.0)), possible)
+
+
 class _Categorical(tfd.Categorical):
     """Differs from TFP's distribution in speed alone: there `log_prob` is a cross-entropy, which uses one core."""
 

@@ -66,3 +66,39 @@ def gae(
         reverse=True,
     )
     return time_first(advantage)
+
+
+def n_step(
+    reward: tf.Tensor,
+    discount: tf.Tensor,
+    value: tf.Tensor,
+    bootstrap_value: tf.Tensor,
+    gamma: float,
+    n: int,
+    boundary: tf.Tensor,
+) -> tf.Tensor:
+    """Computes n-step returns: n rewards, then a value. They end early where the episode or the rollout does.
+
+        G_t = r_t + gamma r_t+1 + ... + gamma^n V(s_t+n)        Sutton & Barto 2018, eq. 7.1
+
+    Args:
+        reward: [B, T], of the transition from row t.
+        discount: [B, T], 0 where that transition ended the task, else 1.
+        value: [B, T, ...], of each row's observation; the agents of a trailing axis share reward and discount.
+        bootstrap_value: [B, ...], value of the observation after the last row.
+        gamma: discount factor per env step.
+        n: number of rewards, at least 1.
+        boundary: [B, T] bool, True at rows that hold the last observation of an episode.
+    Returns:
+        Returns, shaped like `value`; at boundaries they are the value.
+    """
+
+    def per_value(x: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(x, tf.concat([tf.shape(x), tf.ones([len(value.shape) - 2], tf.int32)], axis=0))
+
+    reward, discount, boundary = per_value(reward), per_value(discount), per_value(boundary)
+    total = value
+    for _ in range(n):
+        following = tf.concat([total[:, 1:], bootstrap_value[:, None]], axis=1)
+        total = tf.where(boundary, value, reward + gamma * discount * following)
+    return total

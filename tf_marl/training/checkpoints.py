@@ -5,13 +5,36 @@ import logging
 import os
 import pathlib
 import shutil
-from typing import Any
+import zipfile
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 _FILES = "snapshot"  # prefix of the files of a snapshot
 _RUN = "run.json"  # the facts that identify the snapshot's run
+_ARCHIVE = "archive"  # among these facts: the names of the archive's files
 _UNFINISHED, _REPLACED = "unfinished", "replaced"
+
+
+class Archive(Protocol):
+    """Describes what is too large to be written anew with every snapshot, and changes little between two of them."""
+
+    def write(self, folder: pathlib.Path, earlier: pathlib.Path | None) -> list[str]:
+        """Writes its present state to a folder, in files of the zip format, and returns their names.
+
+        Args:
+            folder: to write to; it exists.
+            earlier: a folder with files of its own that may be linked instead; None if there is none.
+        """
+
+    def read(self, folder: pathlib.Path) -> None:
+        """Reads from such a folder the state that fits the objects of the snapshot, which have been restored.
+
+        Args:
+            folder: that holds the files.
+        Raises:
+            ValueError: they do not fit the present settings.
+        """
 
 
 class Checkpoints:
@@ -25,22 +48,23 @@ class Checkpoints:
         max_to_keep: how many snapshots to keep, the latest ones.
         run: facts that identify the run, such as settings: plain values by name. A snapshot of a run with other values
             is refused.
+        archive: what is written in files of its own, so that a snapshot adds only what is new; None if there is none.
         **objects: variables, modules, optimisers and other objects that TensorFlow can save, by names of their own.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], max_to_keep: int, run: dict[str, Any] | None = None, **objects: Any
+        self,
+        folder: str | os.PathLike[str],
+        max_to_keep: int,
+        run: dict[str, Any] | None = None,
+        archive: Archive | None = None,
+        **objects: Any,
     ):
-        """
-        Args:
-            folder: of the snapshots; made when the first is saved.
-            max_to_keep: how many to keep, the latest.
-            run: what no other run's snapshot may be taken up for, settings for one: plain values by name.
-            **objects: variables, modules, optimisers: anything that TensorFlow can save, by names of their own.
-        """
         self.folder = pathlib.Path(folder)
         self._max_to_keep = max_to_keep
         self._run = run or {}
+        self._archive = archive
+        self._latest: pathlib.Path | None = None  # the snapshot that was saved or restored last
         self._checkpoint = tf.train.Checkpoint(**objects)
 
     def env_steps(self) -> list[int]:
@@ -62,14 +86,18 @@ class Checkpoints:
                 shutil.rmtree(leftover, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._checkpoint.write(str(unfinished / _FILES))
-            if self._run:
-                (unfinished / _RUN).write_text(json.dumps(self._run), "utf-8")
+            facts = dict(self._run)
+            if self._archive is not None:
+                facts[_ARCHIVE] = self._archive.write(unfinished, self._latest)
+            if facts:
+                (unfinished / _RUN).write_text(json.dumps(facts), "utf-8")
             for path in (*unfinished.iterdir(), unfinished):
                 _flush(path)
             if place.exists():  # by a run that was killed after this step and came here again
                 place.rename(replaced)
             unfinished.rename(place)
             _flush(self.folder)
+            self._latest = place
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
@@ -92,7 +120,7 @@ class Checkpoints:
         """
         for env_steps in reversed(self.env_steps()):
             place = self._place(env_steps)
-            if not _whole(place):
+            if not _whole(place, with_archive=not names):
                 logging.getLogger(__name__).warning(
                     "the checkpoint at %s env steps is damaged; looking for the one before: %s", env_steps, self.folder
                 )
@@ -105,6 +133,9 @@ class Checkpoints:
                 else:
                     self._check_run(place)
                     self._checkpoint.read(files).assert_existing_objects_matched()
+                    if self._archive is not None:
+                        self._archive.read(place)
+                    self._latest = place
             except AssertionError as lacks:
                 raise ValueError(f"{place} lacks what this learner or these environments need: {lacks}") from lacks
             return env_steps
@@ -128,13 +159,17 @@ def _run_of(place: pathlib.Path) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _whole(place: pathlib.Path) -> bool:
-    """Returns whether all of a snapshot can be read and matches its checksums."""
+def _whole(place: pathlib.Path, with_archive: bool) -> bool:
+    """Returns whether all of a snapshot can be read and matches its checksums; the archive only if that is needed."""
     try:
         reader = tf.train.load_checkpoint(str(place / _FILES))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-        _run_of(place)
+        archive = _run_of(place).get(_ARCHIVE, ())
+        for name in archive if with_archive else ():
+            with zipfile.ZipFile(place / name) as file:
+                if file.testzip():
+                    return False
     except Exception:  # TensorFlow's reader raises IndexError, RuntimeError or an OpError, depending on the damage
         return False
     return True

@@ -101,7 +101,9 @@ class Trainer:
         num_steps = world.episode_limit if whole_episodes else rollout_steps
         self.agent.check(world.num_envs, num_steps)
         rollouts = f"environment.num_envs = {world.num_envs:,} with rollouts of {num_steps:,} env steps"
-        memory.check(memory.of_training(self.agent, world.num_envs, num_steps), max_gigabytes, rollouts)
+        kept = self.agent.memory_kept(world.num_envs, num_steps)
+        needed = memory.of_training(self.agent, world.num_envs, num_steps) + sum(kept.values())
+        memory.check(needed, max_gigabytes, " and ".join([rollouts, *kept]))
         evaluation = memory.of_episodes(self.agent.policy, eval_episodes)
         memory.check(evaluation, max_gigabytes, f"train.eval_episodes = {eval_episodes:,}")
         self.env_steps = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -117,7 +119,8 @@ class Trainer:
         weights = self.agent.weights
         everything = {"agent": self.agent, "collector": self.collector, "env_steps": self.env_steps}
         run = {"seed": seed, "train.num_shards": self.collector.num_shards}
-        self._checkpoints = Checkpoints(self._root_dir / "checkpoints", max_checkpoints, run, **everything, **weights)
+        folder = self._root_dir / "checkpoints"
+        self._checkpoints = Checkpoints(folder, max_checkpoints, run, self.agent.replay, **everything, **weights)
         # Of the best evaluation: the share that came to the world's first outcome, if it has any; then the return.
         self._ranked_by = [*(f"eval/{name}_mean" for name in world.outcomes[:1]), "eval/return_mean"]
         self._best_rank = tf.Variable([-math.inf] * len(self._ranked_by), trainable=False)

@@ -1,0 +1,1 @@
+"""Off-policy learners of action values come in three variants: IQL, VDN and QMIX."""
