@@ -143,7 +143,7 @@ def test_a_tracking_server_that_is_none_is_refused_at_once(
     ("binding", "says"),
     [
         ("environment.map_name = '9m'", "unknown map '9m'; choose one of: 3m, 8m, .*2s3z.*"),
-        ("environment.map_name = 3", "environment.map_name: .*string, not 3"),
+        ("environment.map_name = 3", "environment.map_name: .*name, .*not 3"),
         ("environment.backend = 'chess'", "unknown backend 'chess'; choose one of: .*combat"),
         ("environment.nonsense = 1", "environment.nonsense: unexpected"),
         ("ppo.nonsense = 1", "ppo.nonsense: unexpected"),

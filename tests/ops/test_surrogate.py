@@ -86,7 +86,7 @@ def test_coordinated_ratio_moves_team_mates_where_their_product_is_in_range():
 @pytest.mark.parametrize("ratio", [surrogate.independent_ratio, surrogate.joint_ratio, coordinated(0.9)])
 def test_gradient_reaches_new_log_prob_only(rng, ratio):
     log_prob, old_log_prob, advantage = normal(rng, 4, 3), normal(rng, 4, 3), normal(rng, 4, 3)
-    advantage = advantage if ratio is surrogate.independent_ratio else advantage[:, 0]
+    advantage = advantage[:, 0] if ratio is surrogate.joint_ratio else advantage
     with tf.GradientTape() as tape:
         tape.watch([log_prob, old_log_prob, advantage])
         gain = surrogate.clipped_surrogate(ratio(log_prob, old_log_prob), advantage, 0.2)

@@ -166,7 +166,7 @@ def spelled(factory: Any) -> str:
     """
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
     if module is None or name is None:
-        raise ValueError(f"environment.map_name: {factory!r} is no class and no function; hand over what makes it")
+        raise ValueError(f"environment.map_name: should be a name, a class or a function, not {factory!r}")
     if module == "__main__" or "." in name:
         raise ValueError(
             f"environment.map_name: other processes cannot import {name} from {module}; put it at the top level of a"
