@@ -309,7 +309,7 @@ def test_idle_enemies_are_sent_to_the_closest_living_agent():
 
 
 @pytest.mark.parametrize("race", SIZES)
-@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("num_envs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_step_with_all_options_is_a_graph_of_the_promised_shapes(race, num_envs):
     options = {"conic_fov": True, "action_mask": False, "prob_obs_enemy": 0.5, "wipe_rows": True}
     world = environments.make(f"{race}_5_vs_5", num_envs=num_envs, shuffle_enemies=True, **options)
