@@ -16,28 +16,7 @@ RECURRENT = {"rnn": "gru", "rnn_units": 8, "num_minibatches": 1}
 SHARED, OWN = {"parameter_sharing": "all"}, {"parameter_sharing": "none"}
 
 
-@pytest.fixture(autouse=True)
-def _eager():
-    """Many agents learn a little here, and tracing takes longer than that."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture
-def rollout(experience, split):
-    """agent -> what its `update` takes: [B, T] rows as if it had collected them, and the time step after them."""
-
-    def of(agent, experience=experience):
-        rows, final = split(experience)
-        if agent.networks.state_spec:
-            shape = rows.reward.shape
-            state = tf.nest.map_structure(lambda spec: tf.zeros([*shape, *spec.shape]), agent.networks.state_spec)
-            value = tf.zeros([*shape, agent.critic.num_values])
-            rows = rows._replace(policy_info={"policy_state": state, "value": value})
-        return rows._replace(policy_info=rows.policy_info | {"logits": agent.logits(rows)}), final
-
-    return of
+pytestmark = pytest.mark.usefixtures("eagerly")  # many agents learn a little here, and tracing takes longer than that
 
 
 def actor_weights(agent):
