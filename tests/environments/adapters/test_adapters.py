@@ -170,7 +170,7 @@ def test_what_another_process_cannot_import_is_refused_in_a_line():
 
     with pytest.raises(ValueError, match=r"cannot import .*Local from .*top level of a module of its own"):
         environments.make(Local)
-    with pytest.raises(ValueError, match=r"no class and no function; hand over what makes it"):
+    with pytest.raises(ValueError, match=r"environment.map_name: should be a name, a class or a function, not <object"):
         environments.resolve(object())
 
 
