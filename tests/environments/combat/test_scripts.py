@@ -12,9 +12,9 @@ from scipy import stats
 from tf_marl import environments
 from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat
-from tf_marl.environments.combat.options import Options
+from tf_marl.environments.combat.options import SCRIPTS, Options
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.environments.combat.scripts import SCRIPTS, Script, ScriptedPolicy, random_legal
+from tf_marl.environments.combat.scripts import Script, ScriptedPolicy, random_legal
 
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, ATTACK = range(7)
 FAR = (30.0, 9.0)
