@@ -59,7 +59,7 @@ def main() -> int:
             match.check_replay(replay)
     if FLAGS.enemies:
         print(f"{team.name}, {FLAGS.episodes} episodes against each:")
-        result = {"enemies": _table(matches)}
+        result: dict[str, Any] = {"enemies": _table(matches)}
     else:
         result, told = match.play()
         print(f"{team.name}, {FLAGS.episodes} episodes: {told}")

@@ -37,7 +37,7 @@ def test_a_team_meets_several_enemies_in_turn(warm_launch):
     assert kite["return_mean"] != game["return_mean"]
     title, head, _, *rows, _ = outcome.stdout.splitlines()
     assert title == "nearest on 2s3z, 4 episodes against each:"
-    assert head.split() == "| enemy | won | return | length |".split()
+    assert " ".join(head.split()) == "| enemy | won | return | length |"
     share = f"{game['battle_won_mean']:.0%} ({game['battle_won_low']:.0%} to {game['battle_won_high']:.0%})"
     numbers = f"{game['return_mean']:.2f} | {game['episode_length_mean']:.1f}"
     assert " ".join(rows[0].split()) == f"| game | {share} | {numbers} |"
@@ -62,7 +62,7 @@ def test_enemies_that_are_not_there_are_refused(flags, says, warm_launch):
 
 def test_a_world_without_a_choice_of_enemies_says_so():
     team = teams.Team("anyone", environments.make("matrix_game:climbing"), None, {})
-    with pytest.raises(ValueError, match="^--enemies: climbing leaves no choice of enemies; drop the flag$"):
+    with pytest.raises(ValueError, match=r"^--enemies: climbing leaves no choice of enemies; drop the flag$"):
         teams.against(team, ["all"])
 
 

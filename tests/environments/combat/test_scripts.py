@@ -408,7 +408,7 @@ def test_scripted_enemy_kites():
 
 
 def test_kiting_enemy_keeps_its_distance():
-    """A zealot chases an enemy stalker from 4 map units away. It catches one that attacks the nearest, within 8 steps."""
+    """A zealot chases an enemy stalker from 4 map units away. Within 8 steps it catches one that does not kite."""
     distances = {}
     for enemy in ("kite", "nearest"):
         world = Combat(scenario("2s3z"), 1, Options(enemy=enemy))

@@ -164,8 +164,8 @@ def weakest(view: View) -> tf.Tensor:
     own, others, units = view.side.own, view.side.others, view.units
     living = tf.cast(view.alive, tf.float32)
     count = tf.maximum(tf.reduce_sum(living, axis=0), 1.0)
-    middle = [tf.reduce_sum(living * a[own], axis=0, keepdims=True) / count for a in (units.x, units.y)]
-    aside = tf.sqrt(squared_distance(*middle, units.x[others], units.y[others]))
+    middle_x, middle_y = (tf.reduce_sum(living * a[own], axis=0, keepdims=True) / count for a in (units.x, units.y))
+    aside = tf.sqrt(squared_distance(middle_x, middle_y, units.x[others], units.y[others]))
     prey = tf.where(view.distance < np.inf, view.vitality[others][None] + _TIE * aside, np.inf)
     prey = tf.where(prey <= tf.reduce_min(prey, axis=1, keepdims=True), prey, np.inf)
     action = view.attack(prey, goal=prey)
