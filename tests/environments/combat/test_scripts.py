@@ -305,8 +305,9 @@ def test_nobody_hides_if_there_is_nobody_to_fight(map_arena):
 def test_hidden_units_attack_whom_they_reach_without_being_reached(map_arena):
     """A weak stalker, 4 away from a zealot: 150 of its 160 hit points and shield points are gone."""
     places = {0: (9, 16), 1: (9, 22), 3: (13, 16)}
-    assert choose(map_arena("3s_vs_3z"), "retreat", places, health={0: 10})[0] == ATTACK
-    assert choose(map_arena("3s_vs_3z"), "retreat", places | {3: (11, 16)}, health={0: 10})[0] == WEST
+    assert choose(map_arena("3s_vs_3z"), "retreat", places, health={0: 10}, shield={})[0] == ATTACK
+    near = places | {3: (11, 16)}
+    assert choose(map_arena("3s_vs_3z"), "retreat", near, health={0: 10}, shield={})[0] == WEST
 
 
 def test_shields_count_as_strength(map_arena):
