@@ -409,28 +409,28 @@ def test_scripted_enemy_kites():
 
 
 def test_kiting_enemy_keeps_its_distance():
-    """A zealot chases an enemy stalker from 4 map units away. Within 8 steps it catches one that does not kite."""
-    distances = {}
-    for enemy in ("kite", "nearest"):
-        world = Combat(scenario("2s3z"), 1, Options(enemy=enemy))
-        state = world.reset(tf.constant([1, 2]))
-        alive = np.isin(np.arange(10), [2, 5])[:, None]
-        units = state.units._replace(
-            x=tf.constant(np.where(alive, 16.0, 1.0) + 4.0 * (np.arange(10) == 5)[:, None], tf.float32),
-            y=tf.fill([10, 1], 16.0),
-            health=tf.constant(alive * world.physics.max_health, tf.float32),
-            shield=tf.constant(alive * world.physics.max_shield, tf.float32),
-        )
-        state = state._replace(units=units, available=world.task.available(units, world.task.agents))
-        chase = ScriptedPolicy(world.time_step_spec, world.action_spec, "nearest", world.task)
-        distances[enemy] = []
-        for t in range(8):
-            action = chase.action(world.time_step(state)).action
-            state = world.step(state, action, tf.constant([3, t]))
-            distances[enemy].append(abs(float(state.units.x[5, 0] - state.units.x[2, 0])))
-        assert float(state.units.shield[2, 0]) < 50, "it did not shoot"
-    assert min(distances["nearest"]) < 1.3
-    assert min(distances["kite"]) > 2.0
+    """A zealot chases an enemy stalker. It catches one that attacks the nearest, and not one that kites."""
+    world = Combat(scenario("2s3z"), 8, Options(enemy=("nearest", "kite")))
+    state = world.reset(tf.constant([1, 2]))
+    alive = np.isin(np.arange(10), [2, 5])[:, None] & np.ones(8, bool)
+    x = np.where(np.arange(10) == 5, 20.5, 16.0)[:, None] + np.zeros(8)
+    health, shield = (alive * full for full in (world.physics.max_health, world.physics.max_shield))
+    fields = {"x": x, "y": 0 * x + 16, "health": health, "shield": shield}
+    state = state._replace(
+        units=state.units._replace(**{name: tf.constant(field, tf.float32) for name, field in fields.items()})
+    )
+    state = state._replace(available=world.task.available(state.units, world.task.agents))
+    for t in range(5):
+        assert state.available.numpy()[2, ATTACK].all()
+        state = world.step(state, tf.constant([[NO_OP, NO_OP, ATTACK, NO_OP, NO_OP]] * 8), tf.constant([3, t]))
+    kites = state.leader.numpy() == list(world.options.enemies).index("kite")
+    distance, stalker = (state.units.x[5] - state.units.x[2]).numpy(), state.units.shield[5].numpy()
+    assert 0 < kites.sum() < 8
+    assert (distance[kites] > 2.0).all()
+    assert (stalker[kites] == 80).all()
+    assert (distance[~kites] < 1.3).all()
+    assert (stalker[~kites] < 80).all()
+    assert (state.units.shield[2].numpy() < 50).all()  # both shoot
 
 
 def test_weak_enemy_retreats_and_the_strong_one_fights():
@@ -495,8 +495,7 @@ def test_each_battle_goes_as_under_its_leader_alone(map_name):
     after = {}
     for enemy, world in worlds.items():
         state = start if enemy == enemies else start._replace(leader=())
-        for t in range(2):
-            state = world.step(state, tf.ones([BATTLES, world.scenario.num_agents], tf.int32), tf.constant([3, t]))
+        state = world.step(state, tf.ones([BATTLES, world.scenario.num_agents], tf.int32), tf.constant([3, 4]))
         after[enemy] = [leaf.numpy() for leaf in (*state.units, state.reward, state.step_type)]
     for enemy in enemies:
         for mixed, alone in zip(after[enemies], after[enemy], strict=True):
