@@ -15,7 +15,7 @@ from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat
 from tf_marl.environments.combat.options import SCRIPTS, Options
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.environments.combat.scripts import Script, ScriptedPolicy, random_legal
+from tf_marl.environments.combat.scripts import ScriptedPolicy, decide, random_legal
 
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, ATTACK = range(7)
 FAR = (30.0, 9.0)
@@ -84,7 +84,7 @@ def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
     for side in (world.task.agents, world.task.enemies):
         available = world.task.available(state.units, side)
         noise = tf.constant(rng.integers(0, 2**32, [len(available), world.num_envs]), tf.uint32)
-        action = Script(name, world.task, side)(state.units, available, noise).numpy()
+        action = decide(name, world.task, side, state.units, available, noise).numpy()
         chosen = np.take_along_axis(available.numpy(), action[:, None], axis=1)
         assert chosen.all()
         assert ((action == NO_OP) == ~state.units.alive.numpy()[side.own]).all()
@@ -193,7 +193,6 @@ def test_dead_agents_of_scripts_do_nothing(map_arena):
 def test_random_takes_every_legal_action_and_no_other():
     """Agent 0 of 3m sees enemy 0 within 6 and stands at the northern edge: stop, S, E, W, attack 0."""
     world = core_of("3m")
-    script = Script("random", world.task, world.task.agents)
     state = world.reset(tf.constant([1, 2]))
     x, y = (np.repeat([[9.0], [9], [9], [13], [25], [25]], BATTLES, 1) for _ in "xy")
     y[0], y[3] = 24.5, 24.5
@@ -202,7 +201,7 @@ def test_random_takes_every_legal_action_and_no_other():
     taken = set()
     for seed in range(8):
         noise = tf.random.stateless_uniform([3, BATTLES], [seed, 0], None, None, tf.uint32)
-        taken |= set(script(units, available, noise).numpy()[0])
+        taken |= set(decide("random", world.task, world.task.agents, units, available, noise).numpy()[0])
     assert taken == {STOP, SOUTH, EAST, WEST, ATTACK}
 
 

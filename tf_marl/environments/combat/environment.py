@@ -14,7 +14,7 @@ from tf_marl.environments.combat import physics, replay, scenarios
 from tf_marl.environments.combat.options import ENEMIES, SCRIPTS, Options
 from tf_marl.environments.combat.roster import choose
 from tf_marl.environments.combat.scenarios import Scenario
-from tf_marl.environments.combat.scripts import Script, ScriptedPolicy
+from tf_marl.environments.combat.scripts import ScriptedPolicy, decide
 from tf_marl.environments.combat.task import NO_OP, STOP, Sightings, Task
 from tf_marl.environments.world import CompiledWorld
 
@@ -380,7 +380,7 @@ class Combat(CompiledWorld):
                 given = rules.physics.opening_orders(state.rally_x, state.rally_y)
                 orders.append(given if self.scenario.lottery is None else given._replace(target=state.enemy_target))
             else:
-                action = Script(name, rules, side)(units, available, draws.script)
+                action = decide(name, rules, side, units, available, draws.script)
                 orders.append(rules.orders(units, action, side))
         if len(orders) == 1:
             return orders[0]

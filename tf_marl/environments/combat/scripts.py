@@ -131,7 +131,7 @@ class View:
 
         after = tf.stack([squared_room(x + dx, y + dy) for dx, dy in DIRECTIONS], axis=1)
         gains = self.available[:, NORTH:FIRST_ATTACK] & (after > squared_room(x, y)[:, None])
-        move = _cheapest(tf.where(gains & tf.reduce_any(near, axis=1, keepdims=True), -after, np.inf))
+        move = _cheapest(tf.where(gains, -after, np.inf))
         return tf.where(move >= 0, NORTH + move, otherwise)
 
     def tend(self) -> tf.Tensor:
@@ -223,35 +223,26 @@ _RULES: Mapping[str, Callable[[View], tf.Tensor]] = {
 }
 
 
-class Script:
-    """Plays one side of a scenario by one of the rules in `options.SCRIPTS`.
+def decide(name: str, task: Task, side: Side, units: Units, available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Chooses an available action for each unit of a side by one of the rules in `options.SCRIPTS`.
 
     Args:
-        name: one of `options.SCRIPTS`.
+        name: of the script.
         task: the rules of the scenario, for the types at hand.
         side: the side to play; K units of its own against J others.
+        units: all units, each field [U, B].
+        available: [K, A, B] bool, what each unit of the side may do.
+        noise: [K, B] uint32, uniform; `random` decides by it.
+    Returns:
+        The actions, [K, B] int32.
     """
-
-    def __init__(self, name: str, task: Task, side: Side):
-        self._name, self._task, self._side = name, task, side
-
-    def __call__(self, units: Units, available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Chooses an available action for each unit of the side.
-
-        Args:
-            units: all units, each field [U, B].
-            available: [K, A, B] bool, what each unit may do.
-            noise: [K, B] uint32, uniform; `random` decides by it.
-        Returns:
-            The actions, [K, B] int32.
-        """
-        if self._name == "random":
-            return random_legal(available, noise)
-        view = View(self._task, self._side, units, available)
-        action = _RULES[self._name](view)
-        if self._side.has_healers:
-            action = tf.where(self._side.heals, view.tend(), action)
-        return tf.where(view.alive, action, NO_OP)
+    if name == "random":
+        return random_legal(available, noise)
+    view = View(task, side, units, available)
+    action = _RULES[name](view)
+    if side.has_healers:
+        action = tf.where(side.heals, view.tend(), action)
+    return tf.where(view.alive, action, NO_OP)
 
 
 def random_legal(available: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -337,5 +328,5 @@ class ScriptedPolicy(tf_policy.TFPolicy):
             task, state = self._task, observation["state"]
             if task.is_drawn:
                 task = task.of_kinds(task.read_kinds(state))
-            action = Script(self._name, task, task.agents)(task.units(state), available, noise)
+            action = decide(self._name, task, task.agents, task.units(state), available, noise)
         return policy_step.PolicyStep(tf.transpose(action), policy_state, ())
