@@ -147,12 +147,12 @@ class View:
 
 
 def nearest(view: View) -> tf.Tensor:
-    """Attacks the nearest, or walks there; returns the actions, [K, B] int32, as all rules do."""
+    """Returns the actions [K, B] of units that attack the nearest, or walk there."""
     return view.attack(view.distance)
 
 
 def focus_fire(view: View) -> tf.Tensor:
-    """Attacks the weakest in reach, and backs off from units that it outranges."""
+    """Returns the actions [K, B] of units that attack the weakest in reach, and back off from whom they outrange."""
     vitality = view.vitality[view.side.others][None] + view.distance  # of equally weak ones, the nearest
     action = view.attack(tf.where(view.distance <= view.reach, vitality, 1e4 + view.distance))
     near = view.distance < view.types.pairs(view.other_types, _too_near)
@@ -160,7 +160,7 @@ def focus_fire(view: View) -> tf.Tensor:
 
 
 def weakest(view: View) -> tf.Tensor:
-    """Goes with all units for the weakest of all, and attacks nobody else unless the way there is blocked."""
+    """Returns the actions [K, B] of units that all go for the weakest, and where they cannot, for the nearest."""
     own, others, units = view.side.own, view.side.others, view.units
     living = tf.cast(view.alive, tf.float32)
     count = tf.maximum(tf.reduce_sum(living, axis=0), 1.0)
@@ -173,7 +173,7 @@ def weakest(view: View) -> tf.Tensor:
 
 
 def kite(view: View) -> tf.Tensor:
-    """Attacks the nearest, and backs off from all who are near while the weapon cools down."""
+    """Returns the actions [K, B] of units that attack the nearest, and back off while their weapons cool down."""
 
     def too_near(unit: UnitType, other: UnitType) -> float:
         # One step farther away, it can still attack. So it never backs off with a weapon for close combat.
@@ -186,7 +186,7 @@ def kite(view: View) -> tf.Tensor:
 
 
 def retreat(view: View) -> tf.Tensor:
-    """Attacks the nearest with strong units; the weak go to a healer or out of reach while a strong one fights on."""
+    """Returns the actions [K, B] of units that attack the nearest, or hide if they are weak and a strong one fights."""
     own, others, fight = view.side.own, view.side.others, nearest(view)
     full = (view.task.physics.max_health + view.task.physics.max_shield)[own]
     weak = view.vitality[own] < _WEAK * full
@@ -208,7 +208,7 @@ def retreat(view: View) -> tf.Tensor:
 
 
 def split(view: View) -> tf.Tensor:
-    """Attacks the nearest, with units that keep apart from one another where that costs no attack."""
+    """Returns the actions [K, B] of units that attack the nearest, and keep apart where that costs no attack."""
     own = view.side.own
     itself = np.eye(len(view.types), dtype=bool)[..., None]
     crowded = view.alive[None] & ~itself & (view.distance_to(own) < _APART)
