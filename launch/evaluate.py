@@ -4,16 +4,19 @@ tf-marl evaluate --root_dir=DIR
 tf-marl evaluate --model_uri=models:/tf_marl.ippo.3m@champion
 tf-marl evaluate --saved_model=exported/1015808
 tf-marl evaluate --policy=focus_fire --map=3m --replay=battle.html
+tf-marl evaluate --root_dir=DIR --enemies=all
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
+
+from tf_marl.environments.combat.options import SCRIPTS
 
 from . import app
 
 if TYPE_CHECKING:
-    from tf_marl.experiments.teams import Team
+    from tf_marl.experiments.teams import Match, Team
 
 FLAGS = flags.FLAGS
 
@@ -28,9 +31,10 @@ flags.DEFINE_string("root_dir", None, "Folder of a training run: its newest poli
 flags.DEFINE_bool("best", False, "With --root_dir, the policy that evaluated best instead.")
 flags.DEFINE_string("model_uri", None, "Instead of that, a policy in MLflow's registry: models:/NAME@champion.")
 flags.DEFINE_string("saved_model", None, "Or an exported policy: DIR/VERSION, as `tf-marl export` writes it.")
-flags.DEFINE_enum("policy", None, ["random", "nearest", "focus_fire"], "Or a scripted team.")
+flags.DEFINE_enum("policy", None, SCRIPTS, "Or a scripted team.")
 flags.DEFINE_string("map", None, "SMAC map for --policy; options by --gin_bindings='environment.NAME = VALUE'.")
-flags.DEFINE_integer("episodes", 32, "Episodes to play.", lower_bound=1)
+flags.DEFINE_list("enemies", [], "Enemies to play against in turn, such as game,kite; all for all that there are.")
+flags.DEFINE_integer("episodes", 32, "Episodes to play, with --enemies against each.", lower_bound=1)
 flags.DEFINE_string(
     "replay", None, "File to watch the first 8 episodes in: .html, .gif or .mp4; with the backend sc2 .SC2Replay."
 )
@@ -45,16 +49,43 @@ def main() -> int:
 
     with app.bad_input():
         team = _team()
-        match = teams.Match(team, FLAGS.episodes, FLAGS.seed, FLAGS.max_gigabytes)
+        rivals = teams.against(team, FLAGS.enemies) if FLAGS.enemies else {"": team}
+        matches = {
+            enemy: teams.Match(rival, FLAGS.episodes, FLAGS.seed, FLAGS.max_gigabytes)
+            for enemy, rival in rivals.items()
+        }
+        match = next(iter(matches.values()))
         if replay:
             match.check_replay(replay)
-    result, told = match.play()
-    print(f"{team.name}, {FLAGS.episodes} episodes: {told}")
+    if FLAGS.enemies:
+        print(f"{team.name}, {FLAGS.episodes} episodes against each:")
+        result: dict[str, Any] = {"enemies": _table(matches)}
+    else:
+        result, told = match.play()
+        print(f"{team.name}, {FLAGS.episodes} episodes: {told}")
     if replay:
         with app.bad_input():
             print(f"{match.write_replay(replay)}: {replay}")
     app.print_json(result | {"episodes": FLAGS.episodes} | team.facts | match.tags)
     return 0
+
+
+def _table(matches: dict[str, "Match"]) -> list[dict[str, Any]]:
+    """Plays the matches and shows a row of a table for each as it ends; returns the results, `enemy` among them."""
+    titles = next(iter(matches.values())).titles()
+    widths = [max(map(len, ["enemy", *matches])), *(20 for _ in titles[:-2]), 6, 6]
+
+    def show(*cells: str) -> None:
+        print(f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |", flush=True)
+
+    show("enemy", *titles)
+    show(*("-" * width for width in widths))
+    results = []
+    for enemy, match in matches.items():
+        result, _ = match.play()
+        show(enemy, *match.cells(result))
+        results.append({"enemy": enemy} | result)
+    return results
 
 
 def _check_flags() -> None:
@@ -64,6 +95,8 @@ def _check_flags() -> None:
             "give one of --root_dir=DIR, the folder of a training run, --model_uri=models:/NAME@champion, a policy in"
             " MLflow's registry, --saved_model=DIR/VERSION, an exported one, and --policy=NAME with --map=NAME"
         )
+    if FLAGS.replay and (len(FLAGS.enemies) > 1 or FLAGS.enemies == ["all"]):
+        raise app.BadInput("--replay: shows one match; name one enemy, as in --enemies=kite, or drop a flag")
     if FLAGS.best and not FLAGS.root_dir:
         raise app.BadInput("--best: chooses among the policies of a training run; add --root_dir=DIR or drop it")
     if FLAGS.policy:

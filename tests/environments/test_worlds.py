@@ -289,6 +289,17 @@ def test_an_unknown_script_is_refused_with_those_that_there_are(world):
     assert all(name in told for name in world.scripts or ["none"])
 
 
+def test_it_has_the_enemies_that_it_lists_and_no_others(world):
+    told = refusal_of(world.against, "ghosts")
+    assert "'ghosts'" in told
+    assert all(name in told for name in world.enemies or ["none to choose from"])
+    for name in world.enemies:
+        other = world.against(name)
+        assert (other.name, other.num_envs, other.enemies) == (world.name, world.num_envs, world.enemies)
+        assert (other.time_step_spec, other.action_spec) == (world.time_step_spec, world.action_spec)
+        assert other.settings()["enemy"] == name
+
+
 def test_tf_agents_drivers_drive_it(case, make):
     backend, name = case
     world = make(*case)  # so that the stand-in is there

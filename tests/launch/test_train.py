@@ -187,6 +187,16 @@ def test_evaluate_plays_the_trained_team_and_shows_it(finished, warm_launch, tmp
     assert 0 < result["episode_length_mean"] <= 60
 
 
+def test_evaluate_has_the_trained_team_meet_enemies_that_it_never_met(finished, warm_launch, tmp_path):
+    file = tmp_path / "battles.html"
+    flags = (f"--root_dir={finished.store.root_dir}", "--enemies=kite", f"--replay={file}", "--episodes=2", "--json")
+    outcome = warm_launch("launch.evaluate", *flags)
+    result = outcome.json()
+    assert [row["enemy"] for row in result["enemies"]] == ["kite"]
+    assert result["env_steps"] == finished.outcome.json()["env_steps"]
+    assert ", against kite" in file.read_text()
+
+
 def test_the_best_policy_is_registered_and_decides_as_when_it_was_trained(finished, warm_launch, monkeypatch, tmp_path):
     """MLflow loads and serves what `launch.evaluate` plays."""
     uri = finished.store.tracking_uri

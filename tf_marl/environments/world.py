@@ -74,6 +74,7 @@ class World(abc.ABC):
     outcomes: tuple[str, ...] = ()  # names in `info` that tell how an episode ended; the first one ranks policies
     replay_suffixes: tuple[str, ...] = ()  # of the replay files that it can write, such as ".html"
     scripts: tuple[str, ...] = ()  # names of the teams that can play it by hand-written rules
+    enemies: tuple[str, ...] = ()  # names of those that can lead the agents' enemies
 
     @abc.abstractmethod
     def resize(self, num_envs: int) -> "World":
@@ -109,6 +110,19 @@ class World(abc.ABC):
         """
         known = ", ".join(self.scripts) or "none"
         raise ValueError(f"{self.name} has no scripted team {name!r}; it has: {known}")
+
+    def against(self, enemy: str) -> "World":
+        """Returns the same world with other enemies.
+
+        Args:
+            enemy: who leads them, one of `enemies`.
+        Returns:
+            A new world; this one stays as it is.
+        Raises:
+            ValueError: there are no such enemies; the message lists those that there are.
+        """
+        known = ", ".join(self.enemies) or "none to choose from"
+        raise ValueError(f"{self.name} has no enemies {enemy!r}; it has: {known}")
 
     def write_replay(
         self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str

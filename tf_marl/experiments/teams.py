@@ -1,6 +1,7 @@
 """Teams that play and are not trained: of a run, of MLflow's registry, exported, or by a script; and how they do."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
@@ -85,6 +86,23 @@ def scripted(script: str, seed: int) -> Team:
     return Team(f"{script} on {map_name}", world, policy, {"policy": script, "map": map_name})
 
 
+def against(team: Team, enemies: Sequence[str]) -> dict[str, Team]:
+    """Returns the same team in a world for each of some enemies, by the enemies' names.
+
+    Args:
+        team: who plays.
+        enemies: their names; `["all"]` for all that the world has.
+    Raises:
+        ValueError: the world has no such enemies; names them and lists those that there are.
+    """
+    world = team.world
+    if not world.enemies:
+        raise ValueError(f"--enemies: {world.name} leaves no choice of enemies; drop the flag")
+    names = world.enemies if list(enemies) == ["all"] else enemies
+    with prefixed("--enemies: "):
+        return {name: team._replace(name=f"{team.name}, against {name}", world=world.against(name)) for name in names}
+
+
 class Match:
     """Plays episodes of a team and keeps some to be watched."""
 
@@ -124,10 +142,25 @@ class Match:
         for name in self._world.outcomes:
             share = result[f"{name}_mean"]
             intervals[f"{name}_low"], intervals[f"{name}_high"] = low, high = win_interval(share, self._episodes)
-            label = "won" if name == "battle_won" else name
-            told.append(f"{label} {share:.0%} (95% interval {low:.0%} to {high:.0%})")
+            told.append(f"{_label(name)} {share:.0%} (95% interval {low:.0%} to {high:.0%})")
         told += [f"return {result['return_mean']:.2f}", f"length {result['episode_length_mean']:.1f} env steps"]
         return result | intervals, ", ".join(told)
+
+    def titles(self) -> list[str]:
+        """Returns the titles of the columns of a table of matches."""
+        return [*(_label(name) for name in self._world.outcomes), "return", "length"]
+
+    def cells(self, result: Mapping[str, float]) -> list[str]:
+        """Returns the row of such a table that a match's result makes: shares with their 95% intervals, and means.
+
+        Args:
+            result: as `play` returns it.
+        """
+        shares = [
+            f"{result[f'{name}_mean']:.0%} ({result[f'{name}_low']:.0%} to {result[f'{name}_high']:.0%})"
+            for name in self._world.outcomes
+        ]
+        return [*shares, f"{result['return_mean']:.2f}", f"{result['episode_length_mean']:.1f}"]
 
     def write_replay(self, path: pathlib.Path) -> str:
         """Keeps the first episodes in a file. Returns what there is to watch, a phrase.
@@ -139,3 +172,7 @@ class Match:
         with prefixed("--replay: "):
             self._world.write_replay(path, self._team.policy, self._seed, kept, self._team.name)
         return f"the first {kept} of them to watch" if self._world.compiles else "to watch in the game"
+
+
+def _label(outcome: str) -> str:
+    return "won" if outcome == "battle_won" else outcome

@@ -1,6 +1,7 @@
 """SMAC's options, one by one: what each adds, removes or changes, and that nothing else is taken for one."""
 
 import dataclasses
+import json
 
 import gin
 import numpy as np
@@ -394,12 +395,36 @@ def refusal(**options):
         ("reward_negative_scale", -0.5),
         ("profile", "lotv"),
         ("enemy", "clever"),
+        ("enemy", ("game", "clever")),
+        ("enemy", {"game": 1, "kite": 0}),
+        ("enemy", {"game": 1, "kite": float("inf")}),
+        ("enemy", {"game": 1, "kite": True}),
+        ("enemy", [["game"]]),
+        ("enemy", {}),
         ("shuffle_enemies", None),
         ("obs_terrain_height", True),
     ],
 )
 def test_wrong_option_is_refused_in_a_line_that_names_it(option, value):
     assert f"environment.{option}" in refusal(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("enemy", "weights"),
+    [
+        ("kite", {"kite": 1}),
+        (("kite", "game"), {"game": 1, "kite": 1}),
+        (["kite", "game", "kite"], {"game": 1, "kite": 2}),
+        ({"kite": 0.3, "game": 0.1}, {"game": 0.1, "kite": 0.3}),
+        ({"kite": 7}, {"kite": 1}),
+    ],
+)
+def test_enemies_are_one_or_several_with_weights(enemy, weights):
+    options = Options(enemy=enemy)
+    assert options.enemies == weights
+    again = Options(**json.loads(json.dumps(dataclasses.asdict(options))))
+    assert again == options
+    assert hash(again) == hash(options)
 
 
 def test_refusals_say_what_would_do():

@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 from scipy import stats
+from tf_agents.trajectories import time_step as ts
 
 from tf_marl import environments
 from tf_marl.compile import graph
 from tf_marl.environments.combat.environment import Combat
-from tf_marl.environments.combat.options import Options
+from tf_marl.environments.combat.options import SCRIPTS, Options
 from tf_marl.environments.combat.scenarios import scenario
-from tf_marl.environments.combat.scripts import SCRIPTS, Script, ScriptedPolicy, random_legal
+from tf_marl.environments.combat.scripts import ScriptedPolicy, decide, random_legal
 
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, ATTACK = range(7)
 FAR = (30.0, 9.0)
@@ -83,7 +84,7 @@ def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
     for side in (world.task.agents, world.task.enemies):
         available = world.task.available(state.units, side)
         noise = tf.constant(rng.integers(0, 2**32, [len(available), world.num_envs]), tf.uint32)
-        action = Script(name, world.task, side)(state.units, available, noise).numpy()
+        action = decide(name, world.task, side, state.units, available, noise).numpy()
         chosen = np.take_along_axis(available.numpy(), action[:, None], axis=1)
         assert chosen.all()
         assert ((action == NO_OP) == ~state.units.alive.numpy()[side.own]).all()
@@ -192,7 +193,6 @@ def test_dead_agents_of_scripts_do_nothing(map_arena):
 def test_random_takes_every_legal_action_and_no_other():
     """Agent 0 of 3m sees enemy 0 within 6 and stands at the northern edge: stop, S, E, W, attack 0."""
     world = core_of("3m")
-    script = Script("random", world.task, world.task.agents)
     state = world.reset(tf.constant([1, 2]))
     x, y = (np.repeat([[9.0], [9], [9], [13], [25], [25]], BATTLES, 1) for _ in "xy")
     y[0], y[3] = 24.5, 24.5
@@ -201,7 +201,7 @@ def test_random_takes_every_legal_action_and_no_other():
     taken = set()
     for seed in range(8):
         noise = tf.random.stateless_uniform([3, BATTLES], [seed, 0], None, None, tf.uint32)
-        taken |= set(script(units, available, noise).numpy()[0])
+        taken |= set(decide("random", world.task, world.task.agents, units, available, noise).numpy()[0])
     assert taken == {STOP, SOUTH, EAST, WEST, ATTACK}
 
 
@@ -238,10 +238,113 @@ def test_nobody_backs_off_from_equals_and_nearest_never_does(map_arena):
     assert choose(map_arena("3s_vs_3z"), "nearest", {0: (9, 16), 3: (11, 16)}, cooldown={0: 20})[0] == ATTACK
 
 
+# The weakest of all
+
+
+def test_weakest_goes_for_the_weakest_wherever_it_is(map_arena):
+    ring = map_arena("3m")
+    places = {0: (9, 16), 1: (9, 18), 3: (13, 16), 4: (20, 16)}
+    assert choose(ring, "weakest", places, health={4: 10})[:2].tolist() == [EAST, EAST]  # past the one in reach
+    assert choose(ring, "weakest", places, health={3: 10})[:2].tolist() == [ATTACK, ATTACK]
+    # Of equals, all take the one that is nearest to their middle, (9, 20); agent 0 is nearer to the other.
+    places = {0: (9, 16), 1: (9, 24), 3: (12, 16), 4: (12, 21)}
+    assert choose(ring, "weakest", places)[:2].tolist() == [ATTACK + 1, ATTACK + 1]
+
+
+def test_weakest_attacks_the_nearest_where_it_cannot_get_on(map_arena):
+    """From the northern edge of the ground no move leads nearer to the enemy beyond it."""
+    assert choose(map_arena("3m"), "weakest", {0: (9, 24.5), 3: (13, 24), 4: (9, 31)}, health={4: 1})[0] == ATTACK
+
+
+def test_weakest_leaves_alone_what_it_cannot_hit(map_arena):
+    """A marauder does not follow the medivac, which is the weakest."""
+    assert choose(map_arena("MMM"), "weakest", {0: (9, 16), 19: (11, 16), 17: (9, 21)}, health={19: 1})[0] == ATTACK + 7
+
+
+# Keeping a distance. A marine takes steps of 1.125, so it can come nearer than 5.75 - 1.125 = 4.625 to shoot again.
+
+
+@pytest.mark.parametrize(
+    ("enemy", "cooldown", "expected"),
+    [
+        ((11, 16), 8, WEST),
+        ((13.6, 16), 8, WEST),
+        ((13.7, 16), 8, ATTACK),  # one step farther away it would have to come back
+        ((11, 16), 3, ATTACK),  # nearly ready
+        ((16, 16), 8, EAST),
+    ],
+)
+def test_kite_backs_off_from_equals_too_while_its_weapon_cools_down(map_arena, enemy, cooldown, expected):
+    assert choose(map_arena("3m"), "kite", {0: (9, 16), 3: enemy}, cooldown={0: cooldown})[0] == expected
+
+
+def test_kite_does_not_back_off_with_a_weapon_for_close_combat(map_arena):
+    assert choose(map_arena("2s3z"), "kite", {2: (9, 16), 7: (10, 16)}, cooldown={2: 12})[2] == ATTACK + 2
+
+
+# Hiding. Marines hit at 5.75, and danger begins 1.5 before that, at 7.25.
+
+
+@pytest.mark.parametrize(
+    ("enemy", "expected"),
+    [((13, 16), WEST), ((16, 16), WEST), ((16.5, 16), STOP), ((9, 20), SOUTH)],
+)
+def test_weak_units_keep_out_of_reach_while_a_strong_one_fights(map_arena, enemy, expected):
+    places = {0: (9, 16), 1: (29, 10), 3: enemy}
+    assert choose(map_arena("3m"), "retreat", places, health={0: 14})[0] == expected
+    assert choose(map_arena("3m"), "retreat", places)[0] == choose(map_arena("3m"), "nearest", places)[0]
+
+
+def test_nobody_hides_if_there_is_nobody_to_fight(map_arena):
+    ring = map_arena("3m")
+    assert choose(ring, "retreat", {0: (9, 16), 3: (13, 16)}, health={0: 5})[0] == ATTACK
+    assert choose(ring, "retreat", {0: (9, 16), 1: (9, 18), 3: (13, 16)}, health={0: 5, 1: 9})[0] == ATTACK
+
+
+def test_hidden_units_attack_whom_they_reach_without_being_reached(map_arena):
+    """A weak stalker, 4 away from a zealot: 150 of its 160 hit points and shield points are gone."""
+    places = {0: (9, 16), 1: (9, 22), 3: (13, 16)}
+    assert choose(map_arena("3s_vs_3z"), "retreat", places, health={0: 10}, shield={})[0] == ATTACK
+    near = places | {3: (11, 16)}
+    assert choose(map_arena("3s_vs_3z"), "retreat", near, health={0: 10}, shield={})[0] == WEST
+
+
+def test_shields_count_as_strength(map_arena):
+    places = {0: (9, 16), 1: (9, 22), 3: (11, 16)}
+    assert choose(map_arena("3s_vs_3z"), "retreat", places, health={0: 10}, shield={0: 80})[0] == ATTACK
+
+
+def test_weak_units_go_to_their_healer_first(map_arena):
+    ring = map_arena("MMM")
+    places = {0: (29, 10), 2: (9, 16), 10: (13, 16)}
+    assert choose(ring, "retreat", places | {9: (9, 22)}, health={2: 9})[2] == NORTH
+    assert choose(ring, "retreat", places | {9: (9, 18)}, health={2: 9})[2] == WEST  # with it, but in danger
+    assert choose(ring, "retreat", places | {9: (9, 18), 10: (20, 16)}, health={2: 9})[2] == STOP
+
+
+# Keeping apart
+
+
+def test_split_units_walk_apart(map_arena):
+    ring = map_arena("3m")
+    assert choose(ring, "split", {0: (9, 16), 1: (10, 16), 3: (25, 16)})[:2].tolist() == [WEST, EAST]
+    assert choose(ring, "split", {0: (9, 16), 1: (11.5, 16), 3: (25, 16)})[:2].tolist() == [EAST, EAST]
+
+
+def test_split_units_attack_first(map_arena):
+    ring = map_arena("3m")
+    places = {0: (9, 16), 1: (9, 17), 3: (13, 16)}
+    assert choose(ring, "split", places)[:2].tolist() == [ATTACK, ATTACK]
+    assert choose(ring, "split", places, cooldown={0: 8})[:2].tolist() == [SOUTH, ATTACK]
+    ring = map_arena("2s3z")  # a zealot that steps aside would have to come back
+    places = {2: (9, 16), 3: (9, 17), 7: (10, 16)}
+    assert choose(ring, "split", places, cooldown={2: 12})[2] == ATTACK + 2
+
+
 # Healers
 
 
-@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+@pytest.mark.parametrize("name", ["nearest", "retreat"])
 def test_healers_tend_the_weakest_hurt_within_six(map_arena, name):
     ring = map_arena("MMM")
     places = {9: (9, 16), 0: (12, 16), 2: (9, 18), 3: (14.9, 16), 4: (9, 23), 10: FAR}
@@ -250,7 +353,7 @@ def test_healers_tend_the_weakest_hurt_within_six(map_arena, name):
     assert choose(ring, name, places, health={0: 124, 4: 1})[9] == ATTACK  # 4 is 7 away
 
 
-@pytest.mark.parametrize("name", ["nearest", "focus_fire"])
+@pytest.mark.parametrize("name", ["nearest", "retreat"])
 def test_healers_without_a_patient_follow(map_arena, name):
     ring = map_arena("MMM")
     assert choose(ring, name, {9: (9, 16), 2: (13, 16), 10: FAR})[9] == EAST
@@ -304,6 +407,37 @@ def test_scripted_enemy_kites():
     np.testing.assert_allclose(units.x[5, 0], 20 + 1.4766, atol=1e-2)
 
 
+def test_kiting_enemy_keeps_its_distance():
+    """A zealot chases an enemy stalker. It catches one that attacks the nearest, and not one that kites."""
+    world = Combat(scenario("2s3z"), 8, Options(enemy=("nearest", "kite")))
+    state = world.reset(tf.constant([1, 2]))
+    alive = np.isin(np.arange(10), [2, 5])[:, None] & np.ones(8, bool)
+    x = np.where(np.arange(10) == 5, 20.5, 16.0)[:, None] + np.zeros(8)
+    health, shield = (alive * full for full in (world.physics.max_health, world.physics.max_shield))
+    fields = {"x": x, "y": 0 * x + 16, "health": health, "shield": shield}
+    state = state._replace(
+        units=state.units._replace(**{name: tf.constant(field, tf.float32) for name, field in fields.items()})
+    )
+    state = state._replace(available=world.task.available(state.units, world.task.agents))
+    for t in range(5):
+        assert state.available.numpy()[2, ATTACK].all()
+        state = world.step(state, tf.constant([[NO_OP, NO_OP, ATTACK, NO_OP, NO_OP]] * 8), tf.constant([3, t]))
+    kites = state.leader.numpy() == list(world.options.enemies).index("kite")
+    distance, stalker = (state.units.x[5] - state.units.x[2]).numpy(), state.units.shield[5].numpy()
+    assert 0 < kites.sum() < 8
+    assert (distance[kites] > 2.0).all()
+    assert (stalker[kites] == 80).all()
+    assert (distance[~kites] < 1.3).all()
+    assert (stalker[~kites] < 80).all()
+    assert (state.units.shield[2].numpy() < 50).all()  # both shoot
+
+
+def test_weak_enemy_retreats_and_the_strong_one_fights():
+    units = scripted("3m", "retreat", {0: (16, 16), 3: (20, 16), 4: (20, 18)}, health={3: 14})
+    np.testing.assert_allclose(units.x[3:5, 0], [20 + 1.125, 20], atol=1e-2)
+    assert units.health[0, 0] == 45 - 6
+
+
 def test_scripted_enemy_healer_heals_the_weakest_within_six():
     """The weaker marine's centre is 6.5 away: too far for an order, which counts to the centre.
 
@@ -326,6 +460,53 @@ def test_random_enemies_differ_between_battles():
     moves = np.stack([state.units.x - start.x, state.units.y - start.y], -1)[3:].reshape(-1, 2)
     # Nobody is in sight: stop or a move north, south, east or west, all of which 96 draws bring up.
     assert {tuple(move) for move in np.sign(np.round(moves, 1)).astype(int)} >= {(0, 1), (0, -1), (1, 0), (-1, 0)}
+
+
+# Several enemies, of which each episode draws one
+
+
+def test_episodes_draw_their_enemies_by_weight():
+    """Chi-squared, for the first episode and for the next one in half of the battles."""
+    weights = {"kite": 5, "game": 1, "focus_fire": 2}
+    world = Combat(scenario("3m"), 4000, Options(enemy=weights))
+    names = list(world.options.enemies)
+    expected = np.array([weights[name] for name in names]) / 8 * 4000
+    first = world.reset(tf.constant([1, 2]))
+    assert stats.chisquare(np.bincount(first.leader), expected).pvalue > 1e-3
+    ends = np.arange(4000) % 2 == 0
+    over = first._replace(step_type=tf.where(ends, ts.StepType.LAST, ts.StepType.MID))
+    second = world.step(over, tf.ones([4000, 3], tf.int32), tf.constant([3, 4]))
+    again = world.step(second, tf.ones([4000, 3], tf.int32), tf.constant([3, 5]))
+    np.testing.assert_array_equal(second.leader[1::2], first.leader[1::2])
+    np.testing.assert_array_equal(again.leader, second.leader)
+    pairs = np.bincount(3 * first.leader.numpy()[ends] + second.leader.numpy()[ends])
+    assert stats.chisquare(pairs, np.outer(expected, expected).ravel() / 8000).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("map_name", ["MMM", pytest.param("terran_5_vs_5", marks=pytest.mark.slow)])
+def test_each_battle_goes_as_under_its_leader_alone(map_name):
+    """To the bit, healers included, in battles where everyone is anywhere."""
+    enemies = ("game", "retreat", "random")
+    worlds = {enemy: Combat(scenario(map_name), BATTLES, Options(enemy=enemy)) for enemy in (enemies, *enemies)}
+    start, _ = any_battles(worlds[enemies], 3)
+    names = np.array(list(worlds[enemies].options.enemies))[start.leader]
+    assert len(set(names)) == len(enemies)
+    after = {}
+    for enemy, world in worlds.items():
+        state = start if enemy == enemies else start._replace(leader=())
+        state = world.step(state, tf.ones([BATTLES, world.scenario.num_agents], tf.int32), tf.constant([3, 4]))
+        after[enemy] = [leaf.numpy() for leaf in (*state.units, state.reward, state.step_type)]
+    for enemy in enemies:
+        for mixed, alone in zip(after[enemies], after[enemy], strict=True):
+            np.testing.assert_array_equal(mixed[..., names == enemy], alone[..., names == enemy])
+    differs = [(after["game"][0] != after[enemy][0]).any() for enemy in ("retreat", "random")]
+    assert all(differs)
+
+
+def test_one_enemy_needs_no_draw():
+    for enemy in ("game", ("kite",), {"kite": 2.0}):
+        world = Combat(scenario("3m"), 2, Options(enemy=enemy))
+        assert world.draw(tf.constant([1, 2])).leader == world.reset(tf.constant([1, 2])).leader == ()
 
 
 # Refusals

@@ -11,9 +11,10 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tf_marl.environments.combat import physics, replay, scenarios
-from tf_marl.environments.combat.options import Options
+from tf_marl.environments.combat.options import ENEMIES, SCRIPTS, Options
+from tf_marl.environments.combat.roster import choose
 from tf_marl.environments.combat.scenarios import Scenario
-from tf_marl.environments.combat.scripts import SCRIPTS, Script, ScriptedPolicy
+from tf_marl.environments.combat.scripts import ScriptedPolicy, decide
 from tf_marl.environments.combat.task import NO_OP, STOP, Sightings, Task
 from tf_marl.environments.world import CompiledWorld
 
@@ -25,7 +26,8 @@ class Draws(NamedTuple):
     rally: tf.Tensor  # [B] in [0, 1]: where on the map's segment the enemies attack-move, should the battle start anew
     cooldown: tf.Tensor  # [U, B] float: game loops added to the period of an attack started in this step
     order: tf.Tensor  # [M, B] in [0, 1]: the enemies are sorted by it at the start; [0, B] unless they are shuffled
-    script: tf.Tensor  # [M, B] uint32, for the enemies' script; [0, B] without one
+    script: tf.Tensor  # [M, B] uint32, for the enemies' scripts; [0, B] without any
+    leader: Any = ()  # [B] in [0, 1): who leads the enemies, should the battle start anew; () where it is always one
     start: Any = ()  # [num_uniforms, B] in [0, 1): types and places, should the battle start anew; () if not drawn
     turn: Any = ()  # [N, B] in [0, 1): the agents look in this order; () where one's sighting is everyone's
     chance: Any = ()  # [N, M, B] in [0, 1): who gets to see an enemy that another agent finds; () likewise
@@ -47,6 +49,7 @@ class State(NamedTuple):
     battle_won: tf.Tensor  # [B] bool
     illegal_actions: tf.Tensor  # [B] int32: how many unavailable actions were replaced since `reset`
     # What only some scenarios and options need; () where they do not.
+    leader: Any = ()  # [B] int32: which of `Options.enemies` leads the enemies, where there are several
     kinds: Any = ()  # [U, B] int32: which of the scenario's types each unit is, where they are drawn
     max_reward: Any = ()  # [B]: the return by which rewards are scaled, where types are drawn
     enemy_target: Any = ()  # [M, B] int32: whom an enemy was ordered to attack, or NOBODY, where types are drawn
@@ -80,6 +83,7 @@ class Combat(CompiledWorld):
     outcomes = ("battle_won",)
     replay_suffixes = replay.SUFFIXES
     scripts = SCRIPTS
+    enemies = ENEMIES
 
     def __init__(self, scenario: Scenario, num_envs: int, options: Options = Options()):  # noqa: B008 - it is frozen
         self.name = scenario.name
@@ -88,9 +92,10 @@ class Combat(CompiledWorld):
         self.options = options
         self.unit_types = None if scenario.lottery else tuple(unit.name for unit in scenario.agents)
         self.episode_limit = scenario.episode_limit
-        self.physics = physics.Physics(scenario, scripted_enemies=options.enemy != "game")
+        self.physics = physics.Physics(scenario)
         self.task = Task(scenario, options, self.physics)
-        self._is_scripted = options.enemy != "game"
+        self._leaders = tuple(options.enemies)
+        self._has_scripts = self._leaders != ("game",)
         n, a = scenario.num_agents, self.task.num_actions
         self.time_step_spec = ts.time_step_spec(
             {
@@ -113,6 +118,11 @@ class Combat(CompiledWorld):
             super().scripted(name)
         return ScriptedPolicy(self.time_step_spec, self.action_spec, name, self.task)
 
+    def against(self, enemy: str) -> "Combat":
+        if enemy not in ENEMIES:
+            super().against(enemy)
+        return Combat(self.scenario, self.num_envs, dataclasses.replace(self.options, enemy=enemy))
+
     def write_replay(
         self, path: pathlib.Path, policy: tf_policy.TFPolicy, seed: Any, num_episodes: int, title: str
     ) -> None:
@@ -134,14 +144,14 @@ class Combat(CompiledWorld):
             rally=tf.random.stateless_uniform([b], rally),
             cooldown=tf.random.stateless_uniform([u, b], cooldown, low, high),
             order=tf.random.stateless_uniform([m, b] if self.options.shuffle_enemies else [0, b], order),
-            script=tf.random.stateless_uniform([m if self._is_scripted else 0, b], script, None, None, tf.uint32),
+            script=tf.random.stateless_uniform([m if self._has_scripts else 0, b], script, None, None, tf.uint32),
             **self._more_draws(seed),
         )
 
     def _more_draws(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Draws what only some scenarios and options need, by the names of `Draws`."""
         # Seeds of their own, so that they change no other random number.
-        start, turn, chance = (tf.random.experimental.stateless_fold_in(seed, i) for i in range(3))
+        start, turn, chance, leader = (tf.random.experimental.stateless_fold_in(seed, i) for i in range(4))
         n, m, b = self.scenario.num_agents, self.scenario.num_enemies, self.num_envs
         draws = {}
         if self.scenario.lottery is not None:
@@ -149,6 +159,8 @@ class Combat(CompiledWorld):
         if self.task.has_sightings:
             draws["turn"] = tf.random.stateless_uniform([n, b], turn)
             draws["chance"] = tf.random.stateless_uniform([n, m, b], chance)
+        if len(self._leaders) > 1:
+            draws["leader"] = tf.random.stateless_uniform([b], leader)
         return draws
 
     def reset(self, seed: tf.Tensor) -> State:
@@ -183,6 +195,8 @@ class Combat(CompiledWorld):
                 max_reward=zero,
                 enemy_target=tf.fill([m, self.num_envs], physics.NOBODY),
             )
+        if len(self._leaders) > 1:
+            blank = blank._replace(leader=no_time)
         if self.options.conic_fov:
             blank = blank._replace(look=tf.zeros([n, self.num_envs], tf.int32))
         if self.task.orders_last:
@@ -232,7 +246,9 @@ class Combat(CompiledWorld):
             own_orders,
             self._enemy_orders(state._replace(units=old), rules, draws),
         )
-        units = rules.physics.advance(before, orders, draws.cooldown, self.options.step_mul, frozen=starts)
+        units = rules.physics.advance(
+            before, orders, draws.cooldown, self.options.step_mul, frozen=starts, obey=self._obey(state)
+        )
         step_count = tf.where(starts, 0, state.step_count + 1)
         ending = rules.ending(units, step_count)
         over = ending.terminated | ending.truncated
@@ -323,6 +339,11 @@ class Combat(CompiledWorld):
             is_first = state.max_reward == 0  # only before the battle's first episode
             scaled_anew = starts & (is_first | (self.options.reward_scale_of == "episode"))
             state = state._replace(max_reward=tf.where(scaled_anew, rules.max_reward, state.max_reward))
+        if len(self._leaders) > 1:
+            weights = np.array(list(self.options.enemies.values()))
+            bounds = np.cumsum(weights / weights.sum())[:-1, None].astype(np.float32)
+            leader = tf.reduce_sum(tf.cast(draws.leader >= bounds, tf.int32), axis=0)
+            state = state._replace(leader=begin(leader, state.leader))
         if self.options.conic_fov:
             state = state._replace(look=begin(0, state.look))
         n, m = self.scenario.num_agents, self.scenario.num_enemies
@@ -343,15 +364,27 @@ class Combat(CompiledWorld):
         available = rules.available(state.units, rules.agents, self._shown(state.order), look)
         return state._replace(available=available)
 
+    def _obey(self, state: State) -> tf.Tensor | bool:
+        """Returns whether the enemies obey orders, which those that the game leads do not: [B] bool where it varies."""
+        if "game" not in self._leaders or not self._has_scripts:
+            return self._has_scripts
+        return state.leader != self._leaders.index("game")
+
     def _enemy_orders(self, state: State, rules: Task, draws: Draws) -> physics.Orders:
         """Returns the orders to the enemies, each field [M, B]: their script's, or those that the map gives them."""
         units, side = state.units, rules.enemies
-        if self._is_scripted:
-            available = rules.available(units, side)
-            action = Script(self.options.enemy, rules, side)(units, available, draws.script)
-            return rules.orders(units, action, side)
-        orders = rules.physics.opening_orders(state.rally_x, state.rally_y)
-        return orders if self.scenario.lottery is None else orders._replace(target=state.enemy_target)
+        available = rules.available(units, side) if self._has_scripts else None
+        orders = []
+        for name in self._leaders:
+            if name == "game":
+                given = rules.physics.opening_orders(state.rally_x, state.rally_y)
+                orders.append(given if self.scenario.lottery is None else given._replace(target=state.enemy_target))
+            else:
+                action = decide(name, rules, side, units, available, draws.script)
+                orders.append(rules.orders(units, action, side))
+        if len(orders) == 1:
+            return orders[0]
+        return tf.nest.map_structure(lambda *fields: choose(state.leader[None], fields), *orders)
 
 
 def names() -> tuple[str, ...]:

@@ -1,12 +1,40 @@
 """This module holds SMAC's and SMACv2's options under their own names, and some options that neither has."""
 
-from typing import Annotated, Literal
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from tf_marl.config import STRICT, Count
 
+SCRIPTS = ("random", "nearest", "focus_fire", "weakest", "kite", "retreat", "split")  # `scripts.py` holds their rules
+ENEMIES = ("game", *SCRIPTS)  # who may lead the enemies
 NonNegative = pydantic.NonNegativeFloat
+
+
+def _leaders(enemy: Any) -> str | dict[str, float]:
+    """Checks who is to lead the enemies, and writes it in one way.
+
+    Args:
+        enemy: one of `ENEMIES`; a list of them, in which one may come twice to count twice; or weights by name.
+    Returns:
+        The name, if it is one, and else the weights by name, in the order of `ENEMIES`.
+    Raises:
+        ValueError: a name is unknown, or a weight is no positive number.
+    """
+    names = list(enemy) if isinstance(enemy, Mapping | list | tuple) else [enemy]
+    if not names or any(name not in ENEMIES for name in names):
+        raise ValueError(f"should be one of these, or several: {', '.join(ENEMIES)}")
+    weights = enemy if isinstance(enemy, Mapping) else collections.Counter(names)
+    for weight in weights.values():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ValueError("the weight of each enemy should be a positive number")
+    if len(weights) == 1:
+        return next(iter(weights))
+    return {name: float(weights[name]) for name in ENEMIES if name in weights}
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -42,8 +70,9 @@ class Options:
             always the map's.
         profile: which unit values to use: `liberty` for the game's own at version 4.10; `multiplayer` for those of
             newer clients; `smaclite` or `smax` for those of the re-implementations of that name.
-        enemy: who leads the enemies: `game` for the rule in `physics.py`; or a script that chooses among SMAC's actions
-            at every env step, which is `random`, `nearest` or `focus_fire`.
+        enemy: who leads the enemies: `game` for the rule in `physics.py`; or one of `SCRIPTS`, which chooses among
+            SMAC's actions at every env step. Of several, each episode draws one: `("game", "kite")` with equal
+            probability, `{"game": 3, "kite": 1}` in proportion to these weights.
         obs_own_pos: whether agents observe where they are on the map. None is True on SMACv2's scenarios, and else
             False.
         use_unit_ranges: whether each type of unit has a sight range and an attack distance of its own. None is True on
@@ -84,7 +113,7 @@ class Options:
     reward_scale_rate: pydantic.PositiveFloat = 20.0
     shuffle_enemies: bool = False
     profile: Literal["liberty", "multiplayer", "smaclite", "smax"] = "liberty"
-    enemy: Literal["game", "random", "nearest", "focus_fire"] = "game"
+    enemy: Annotated[str | dict[str, float], pydantic.BeforeValidator(_leaders)] = "game"
     obs_own_pos: bool | None = None
     use_unit_ranges: bool | None = None
     min_attack_range: NonNegative = 2.0
@@ -101,3 +130,12 @@ class Options:
         if value:
             raise ValueError("the heights of the maps' ground are in the game's files only; leave it False")
         return value
+
+    def __hash__(self) -> int:
+        """Returns a hash that equal options share, although a dict has none."""
+        return hash(repr(dataclasses.astuple(self)))
+
+    @property
+    def enemies(self) -> dict[str, float]:
+        """Returns the weights of all who may lead the enemies, by name, in the order of `ENEMIES`."""
+        return self.enemy if isinstance(self.enemy, dict) else {self.enemy: 1.0}

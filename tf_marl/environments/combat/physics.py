@@ -235,11 +235,10 @@ class Physics:
 
     Args:
         scenario: the map.
-        scripted_enemies: whether enemies obey orders as agents do. Otherwise they find their targets by themselves.
         roster: the types of all units; None for the scenario's own.
     """
 
-    def __init__(self, scenario: Scenario, scripted_enemies: bool = False, roster: Roster | None = None):
+    def __init__(self, scenario: Scenario, roster: Roster | None = None):
         self._scenario = scenario
         units = self.roster = Roster.of(scenario.units) if roster is None else roster
         self._n, self._u = scenario.num_agents, len(units)
@@ -274,7 +273,6 @@ class Physics:
         self._squared_notice = enemies.pairs(
             agents, _squared_notice if scenario.enemy_order != "attack" else _notices_anywhere
         )
-        self._scripted_enemies = scripted_enemies
         self._strikes_on_agents = _Strikes(enemies, agents, _strikes)
         self._strikes_on_enemies = _Strikes(agents, enemies, _strikes)
 
@@ -314,7 +312,7 @@ class Physics:
         Args:
             roster: the types of all units.
         """
-        return Physics(self._scenario, self._scripted_enemies, roster)
+        return Physics(self._scenario, roster)
 
     @staticmethod
     def _ground(unit: UnitType, scenario: Scenario) -> np.ndarray:
@@ -432,6 +430,7 @@ class Physics:
         num_loops: int,
         frozen: tf.Tensor | None = None,
         played: tf.Tensor | int = 0,
+        obey: tf.Tensor | bool = False,
     ) -> Units:
         """Plays some game loops.
 
@@ -443,19 +442,21 @@ class Physics:
             frozen: [B] bool, the battles that stay as they are; None for none.
             played: game loops that were played before, for callers that play fewer than eight at a time. Walking units
                 choose their direction in the first of every eight loops.
+            obey: whether the enemies obey their orders as agents do, instead of finding their targets by themselves:
+                in all battles or none, or [B] bool.
         Returns:
             All units after these loops, each field [U, B].
         """
 
         def loop(count, before):
-            after = self._loop(before, orders, jitter, plans=tf.equal((played + count) % _LOOPS_PER_PLAN, 0))
+            after = self._loop(before, orders, jitter, tf.equal((played + count) % _LOOPS_PER_PLAN, 0), obey)
             if frozen is not None:
                 after = tf.nest.map_structure(lambda old, new: tf.where(frozen, old, new), before, after)
             return count + 1, after
 
         return tf.while_loop(lambda count, _: count < num_loops, loop, (0, units))[1]
 
-    def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor, plans: tf.Tensor) -> Units:
+    def _loop(self, units: Units, orders: Orders, jitter: tf.Tensor, plans: tf.Tensor, obey: tf.Tensor | bool) -> Units:
         # Operations on all pairs of units (strikes, targets, pushes) read the state at the start of the loop and as few
         # results of this loop as possible, because XLA would compute those results anew for every pair.
         # 1. Hits.
@@ -479,11 +480,13 @@ class Physics:
 
         # 2. Targets.
         target = tf.where(was_alive, orders.target, NOBODY)
-        if not self._scripted_enemies:
+        if obey is not True:
             found = self._acquire(units, target[: self._n])
             if self._told_whom:
                 told = target[self._n :]
                 found = tf.where((told != NOBODY) & gather(was_alive, tf.maximum(told, 0)), told, found)
+            if obey is not False:
+                found = tf.where(obey, target[self._n :], found)
             target = tf.concat([target[: self._n], found], axis=0)
         rows = tf.where(target == NOBODY, self._ids, target)  # without a target: itself, which it cannot hit
         target_x, target_y = gather(units.x, rows), gather(units.y, rows)
@@ -513,7 +516,7 @@ class Physics:
         energy = units.energy
         if self.roster.some(_heals):
             health, energy, target, walks, goal_x, goal_y = self._heal(
-                units, orders, alive, health, target, walks, goal_x, goal_y
+                units, orders, alive, health, target, walks, goal_x, goal_y, obey
             )
         x, y, detour_along, detour_across = self._move(units, goal_x, goal_y, walks, target, alive, plans)
 
@@ -734,8 +737,9 @@ class Physics:
         walks: tf.Tensor,
         goal_x: tf.Tensor,
         goal_y: tf.Tensor,
+        obey: tf.Tensor | bool,
     ) -> tuple[tf.Tensor, ...]:
-        """Lets the healers heal or walk, all at once; every tensor is [U, B].
+        """Lets the healers heal or walk, all at once; every tensor but `obey` is [U, B].
 
         Args:
             units: all units at the start of the loop.
@@ -746,6 +750,7 @@ class Physics:
             walks: bool, which units walk in this loop.
             goal_x: map units, where they go.
             goal_y: map units.
+            obey: whether the enemies' healers obey their orders, as in `advance`.
         Returns:
             health, energy, target, walks, goal_x and goal_y, now with the healers' rows.
         """
@@ -767,9 +772,10 @@ class Physics:
             distance = squared_distance(of_healers(units.x), of_healers(units.y), units.x[side], units.y[side])
             to_edges = healers.pairs(friends, lambda unit, friend: unit.radius + friend.radius)
             my_energy = of_healers(energy)
-            if side.start == 0 or self._scripted_enemies:
-                picked = patient & (ids[None] == of_healers(orders.target)[:, None])
-                treats = True
+            obeys = side.start == 0 or obey
+            ordered = patient & (ids[None] == of_healers(orders.target)[:, None])
+            if obeys is True:
+                picked, treats = ordered, True
             else:
                 hurt = patient & (health[side] < self.max_health[side])[None]
                 hurt &= distance <= tf.square(heal.scan_range + to_edges)
@@ -779,6 +785,8 @@ class Physics:
                 best = tf.reduce_min(score, axis=1)
                 first = tf.where((score == best[:, None]) & (best < np.inf)[:, None], ids[None], self._u)
                 picked, treats = ids[None] == tf.reduce_min(first, axis=1, keepdims=True), best < _FAR  # else follows
+                if obeys is not False:
+                    picked, treats = tf.where(obeys, ordered, picked), obeys | treats
             living = of_healers(alive)
             has_patient = living & tf.reduce_any(picked, axis=1)
             in_range = has_patient & tf.reduce_any(picked & (distance <= tf.square(heal.range + to_edges)), axis=1)
