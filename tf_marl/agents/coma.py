@@ -22,6 +22,7 @@ from tf_agents.typing import types
 
 from tf_marl.agents.exploration import Exploration, Fraction
 from tf_marl.agents.learner import Learner, Metrics, Rollout
+from tf_marl.agents.optimizers import adam
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Sequences, sequences
 from tf_marl.compile import graph, shards
@@ -113,11 +114,10 @@ class ComaAgent(Learner):
             collect_policy=ComaPolicy(time_step_spec, action_spec, self.actor, self.epsilon),
             weights={"actor": self.actor, "critic": self.critic},
         )
-        rates = config.actor_learning_rate, config.critic_learning_rate
-        # Functions, because a number would be a variable, which a checkpoint sets back to its old value.
-        self._optimizers = [tf.keras.optimizers.legacy.Adam(lambda rate=rate: rate) for rate in rates]
-        for optimizer, network in zip(self._optimizers, (self.actor, self.critic), strict=True):
-            optimizer._create_all_weights(network.trainable_variables)
+        self._optimizers = [
+            adam(config.actor_learning_rate, self.actor.trainable_variables),
+            adam(config.critic_learning_rate, self.critic.trainable_variables),
+        ]
         compiled = graph.function(jit_compile=config.rnn != "none")
         self._compiled_logits, self._actor_gradients = compiled(self._logits), compiled(self._gradients_of_shard)
 

@@ -15,6 +15,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.agents.learner import Learner, Metrics, Rollout
+from tf_marl.agents.optimizers import adam
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Replay, Sequences, sequences
 from tf_marl.agents.value.config import ValueConfig
@@ -67,9 +68,7 @@ class ValueAgent(Learner):
             watched_policy=EpsilonGreedyPolicy(*spec, online, lambda: tf.constant(0.0), ["value"]),
         )
         self.replay = Replay(config.replay_rows, self._rollouts, "value.replay_rows")
-        # A function, because a number would be a variable, which a checkpoint sets back to its old value.
-        self._optimizer = tf.keras.optimizers.legacy.Adam(lambda: config.learning_rate, epsilon=config.adam_epsilon)
-        self._optimizer._create_all_weights(online.trainable_variables)
+        self._optimizer = adam(config.learning_rate, online.trainable_variables, config.adam_epsilon)
         self._gradients = graph.function(self._gradients_of_shard, jit_compile=True)
 
     def epsilon(self) -> tf.Tensor:
