@@ -10,6 +10,7 @@ from tf_marl.agents.learner import Rollout
 RATES = {
     agents.reinforce: ("learning_rate",),
     agents.coma: ("actor_learning_rate", "critic_learning_rate"),
+    agents.maddpg: ("actor_learning_rate", "critic_learning_rate"),
     agents.qmix: ("learning_rate",),
 }
 

@@ -1,10 +1,10 @@
-"""Learners whose learning rates are plain settings share one optimiser."""
+"""Weights move by Adam at a rate that is a plain setting; those of a target network follow others."""
 
 import tensorflow as tf
 
 
 def adam(rate: float, variables: list[tf.Variable], epsilon: float = 1e-7) -> tf.keras.optimizers.legacy.Adam:
-    """Makes Adam (Kingma & Ba 2015), with its variables, so that a checkpoint of an agent that has not learned is whole.
+    """Makes Adam (Kingma & Ba 2015) with its variables, which a checkpoint holds before the first step, too.
 
     Args:
         rate: learning rate.
@@ -15,3 +15,15 @@ def adam(rate: float, variables: list[tf.Variable], epsilon: float = 1e-7) -> tf
     made = tf.keras.optimizers.legacy.Adam(lambda: rate, epsilon=epsilon)
     made._create_all_weights(variables)
     return made
+
+
+def follow(target: tf.Module, online: tf.Module, share: tf.Tensor) -> None:
+    """Moves all weights and statistics of a target network towards those of the network that learns.
+
+    Args:
+        target: the target network.
+        online: the network that learns; it has the same layers.
+        share: scalar in [0, 1]; 1 makes them equal.
+    """
+    for mine, theirs in zip(target.variables, online.variables, strict=True):
+        mine.assign(share * theirs + (1.0 - share) * mine)  # exactly equal for 1, unchanged for 0
