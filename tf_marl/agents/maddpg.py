@@ -22,7 +22,7 @@ from tf_agents.typing import types
 
 from tf_marl.agents.exploration import ExploringPolicy, Fraction
 from tf_marl.agents.learner import Metrics
-from tf_marl.agents.off_policy import OffPolicyConfig, OffPolicyLearner, Share, widths
+from tf_marl.agents.off_policy import OffPolicyConfig, OffPolicyLearner, Share, priority, widths
 from tf_marl.agents.optimizers import adam, follow
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Sequences
@@ -91,23 +91,26 @@ class MaddpgAgent(OffPolicyLearner):
         self.actor.torso.observe(new.before, decides[..., None] & new.before["alive"])
         self.critic.observe(new.before["state"], decides)
 
-    def gradient_step(self, batch: Sequences, seed: tf.Tensor) -> Metrics:
-        steps, decisions = (tf.reduce_sum(tf.cast(counts, tf.float32)) for counts in _learns(batch))
-        share = tf.math.divide_no_nan(1.0, tf.stack([steps, decisions]))
-        share = tf.repeat(share[None], batch.reward.shape[0], axis=0)
+    def gradient_step(self, batch: Sequences, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Metrics, tf.Tensor]:
+        steps, decisions = (tf.cast(learns, tf.float32) for learns in self._learns(batch))
+        counted = [tf.reduce_sum(weight[:, None] * rows) for rows in (steps, tf.reduce_sum(decisions, axis=-1))]
+        share = tf.math.divide_no_nan(weight[:, None], tf.stack(counted))
         noise = categorical.gumbel([2, *batch.observation["avail_actions"].shape], seed)
         parts = shards.side_by_side(self._gradients, batch, share, noise[0], noise[1, :, :-1])
-        told, gradients = tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *parts)
+        summed, priorities = zip(*parts, strict=True)
+        told, gradients = tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *summed)
         norms = [self.step(*of_network) for of_network in zip(self.optimizers, gradients, self._learning, strict=True)]
         target_share = self.target_share()
         follow(self.target_actor, self.actor, target_share)
         follow(self.target_critic, self.critic, target_share)
-        return told | dict(zip(_NORMS, norms, strict=True))
+        return told | dict(zip(_NORMS, norms, strict=True)), tf.concat(priorities, axis=0)
 
     def _gradients_of_shard(
         self, batch: Sequences, share: tf.Tensor, target_noise: tf.Tensor, noise: tf.Tensor
-    ) -> tuple[Metrics, list[list[tf.Tensor]]]:
+    ) -> tuple[tuple[Metrics, list[list[tf.Tensor]]], tf.Tensor]:
         """Returns what some of a batch's sequences contribute to its means, and to the actor's and critic's gradients.
+
+        Their priorities, [S], come last.
 
         Args:
             batch: these sequences, [S, T, ...].
@@ -115,7 +118,7 @@ class MaddpgAgent(OffPolicyLearner):
             target_noise: [S, T + 1, N, A], Gumbel noise for the target policies' actions.
             noise: [S, T, N, A], for the agents' actions.
         """
-        of_steps, of_decisions = _learns(batch)
+        of_steps, of_decisions = self._learns(batch)
         state, available = batch.before["state"], batch.before["avail_actions"]
         taken = tf.one_hot(batch.action, available.shape[-1])
 
@@ -145,7 +148,8 @@ class MaddpgAgent(OffPolicyLearner):
             "value/chosen": mean(chosen),
             "value/target": mean(target),
         }
-        return told, [tape.gradient(objective, self._learning[0]), critic_gradients]
+        gradients = [tape.gradient(objective, self._learning[0]), critic_gradients]
+        return (told, gradients), priority(target - chosen, of_steps)
 
     def returns(self, batch: Sequences, noise: tf.Tensor) -> tf.Tensor:
         """Computes the returns that the critic is fitted to.
@@ -163,16 +167,15 @@ class MaddpgAgent(OffPolicyLearner):
         rows = batch.reward, batch.discount, value, bootstrap, self.config.gamma
         return returns.gae(*rows, self.config.lambda_, batch.boundary) + value
 
+    def _learns(self, batch: Sequences) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns which steps, [S, T] bool, and which decisions, [S, T, N] bool, count: those of the living."""
+        decisions = self.counts(batch)[..., None] & batch.before["alive"]
+        return tf.reduce_any(decisions, axis=-1), decisions
+
     def outputs_per_row(self) -> int:
         num_agents, num_actions = self.time_step_spec.observation["avail_actions"].shape
         joint_actions = num_agents * (num_agents * num_actions + widths(self.critic.trainable_variables))
         return super().outputs_per_row() + joint_actions
-
-
-def _learns(batch: Sequences) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which steps, [S, T] bool, and which decisions, [S, T, N] bool, count: those of the living."""
-    decisions = ~batch.boundary[..., None] & batch.before["alive"]
-    return tf.reduce_any(decisions, axis=-1), decisions
 
 
 def _policies(actor: Actor, observation: types.NestedTensor, step_type: tf.Tensor, state: Any) -> Any:

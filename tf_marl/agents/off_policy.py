@@ -15,10 +15,11 @@ from tf_agents.typing import types
 
 from tf_marl.agents.exploration import Exploration, Fraction
 from tf_marl.agents.learner import Learner, Metrics, Rollout
-from tf_marl.agents.replay import Replay, Sequences, sequences
+from tf_marl.agents.replay import Priorities, Replay, Sequences, sequences
 from tf_marl.compile import graph
 from tf_marl.config import STRICT, Count, fields
 from tf_marl.networks import Architecture
+from tf_marl.ops import masked
 
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 # How many times the outputs of all layers, for one batch, a gradient step holds in memory.
@@ -33,6 +34,11 @@ class OffPolicyConfig(Architecture, Exploration):
     replay_rows: Count = 200_000  # rows of the latest rollouts that are kept to learn from
     num_updates: Count = 16  # gradient steps per rollout
     batch_size: Count = 32  # sequences per gradient step; a rollout has one per environment
+    # Sequences are drawn by their errors to this power, and their errors weighed by their probabilities to the other
+    # power, with its sign changed (Schaul et al. 2016); 0 draws uniformly.
+    priority_exponent: Fraction = 0.0
+    importance_exponent: Fraction = 0.6
+    burn_in: pydantic.NonNegativeInt = 0  # rows at a sequence's start that only bring its recurrent states up to date
     adam_epsilon: pydantic.PositiveFloat = 1e-5
     max_grad_norm: pydantic.PositiveFloat | None = 10.0  # None does not clip
     # How far the target networks move towards those that learn, and after how many gradient steps: 1 and 200 for a
@@ -40,6 +46,12 @@ class OffPolicyConfig(Architecture, Exploration):
     target_rate: Share = 1.0
     target_every: Count = 200  # gradient steps
     seed: pydantic.NonNegativeInt = 0  # of the weights and of the batches
+
+    @pydantic.model_validator(mode="after")
+    def _burns_in_what_has_a_state(self):
+        if self.burn_in and self.rnn == "none":
+            raise ValueError('burn_in: only with rnn = "gru"; there are no recurrent states')
+        return self
 
 
 class OffPolicyLearner(Learner):
@@ -69,18 +81,24 @@ class OffPolicyLearner(Learner):
         # What replay counts and epsilon follows.
         self._rollouts = tf.Variable(0, dtype=tf.int64, trainable=False, name="rollouts")
         self._env_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="env_steps")
+        priorities = None
+        if config.priority_exponent:
+            # There are fewer sequences than rows, but how many depends on the rollouts, and a checkpoint comes first.
+            self._priorities = tf.Variable(tf.zeros([config.replay_rows]), trainable=False, name="priorities")
+            priorities = Priorities(self._priorities, config.priority_exponent, config.importance_exponent)
         super().__init__(time_step_spec, action_spec, **parts)
-        self.replay = Replay(config.replay_rows, self._rollouts, f"{section}.replay_rows")
+        self.replay = Replay(config.replay_rows, self._rollouts, f"{section}.replay_rows", priorities)
 
     @abc.abstractmethod
-    def gradient_step(self, batch: Sequences, seed: tf.Tensor) -> Metrics:
+    def gradient_step(self, batch: Sequences, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Metrics, tf.Tensor]:
         """Takes one gradient step.
 
         Args:
             batch: [S, T, ...].
+            weight: [S], importance weights of the sequences' errors.
             seed: [2] int32.
         Returns:
-            Scalars of the names in `recorded`.
+            Scalars of the names in `recorded`, and the sequences' new priorities, [S].
         """
 
     @abc.abstractmethod
@@ -97,6 +115,19 @@ class OffPolicyLearner(Learner):
 
     def check(self, num_envs: int, num_steps: int) -> None:
         self.replay.num_rollouts(num_envs, num_steps)
+        if (burn_in := self.config.burn_in) >= num_steps:
+            raise ValueError(
+                f"{self._section}.burn_in = {burn_in} leaves nothing to learn of sequences of {num_steps} env steps;"
+                " lower it"
+            )
+
+    def counts(self, batch: Sequences) -> tf.Tensor:
+        """Returns which rows there is something to learn from, [S, T] bool: neither boundaries nor those of burn-in.
+
+        Args:
+            batch: [S, T, ...].
+        """
+        return ~batch.boundary & (tf.range(batch.reward.shape[1]) >= self.config.burn_in)
 
     def learn(self, rollout: Rollout) -> Metrics:
         """Adds a rollout to the replay, and takes gradient steps on sequences drawn from it.
@@ -121,8 +152,10 @@ class OffPolicyLearner(Learner):
         root = tf.constant([config.seed, 9], tf.int32)
         for _ in tf.range(config.num_updates):
             seed = tf.random.experimental.stateless_fold_in(root, self.train_step_counter)
-            batch = self.replay.sample(config.batch_size, seed)
-            told = self.gradient_step(batch, tf.random.experimental.stateless_fold_in(seed, 1))
+            batch, draw = self.replay.sample(config.batch_size, seed)
+            seed = tf.random.experimental.stateless_fold_in(seed, 1)
+            told, priority = self.gradient_step(batch, draw.weight, seed)
+            self.replay.set_priorities(draw.rows, priority)
             totals = {name: total + told[name] for name, total in totals.items()}
         return {name: total / config.num_updates for name, total in totals.items()}
 
@@ -176,6 +209,21 @@ class OffPolicyLearner(Learner):
             * (held + 2 * row)
             / 1e9,
         }
+
+
+def priority(error: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Computes the priorities of sequences from their errors.
+
+        0.9 max |error| + 0.1 mean |error|                      Kapturowski et al. 2019, section 2.3
+
+    Args:
+        error: [S, T, ...], of the values.
+        counts: bool, shaped like `error`, the values that count.
+    Returns:
+        Priorities, [S]; none is 0, so every sequence can be drawn again.
+    """
+    error, axes = tf.where(counts, tf.abs(error), 0.0), list(range(1, len(error.shape)))
+    return 0.9 * tf.reduce_max(error, axes) + 0.1 * masked.mean(error, counts, axes) + 1e-6
 
 
 def widths(weights: Iterable[tf.Variable]) -> int:

@@ -13,7 +13,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.agents.learner import Metrics
-from tf_marl.agents.off_policy import OffPolicyLearner
+from tf_marl.agents.off_policy import OffPolicyLearner, priority
 from tf_marl.agents.optimizers import adam, follow
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Sequences
@@ -71,18 +71,20 @@ class ValueAgent(OffPolicyLearner):
         self.actor.torso.observe(new.before, decides[..., None] & new.before["alive"])
         self.online.mixer.observe(new.before, decides)
 
-    def gradient_step(self, batch: Sequences, seed: tf.Tensor) -> Metrics:
+    def gradient_step(self, batch: Sequences, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Metrics, tf.Tensor]:
         del seed  # there is no chance in it
-        count = tf.reduce_sum(tf.cast(self._learns(batch), tf.float32))
-        share = tf.fill(batch.reward.shape[:1], tf.math.divide_no_nan(1.0, count))
-        parts = shards.side_by_side(self._gradients, batch, share)
-        told, gradients = tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *parts)
+        counted = weight[:, None, None] * tf.cast(self._learns(batch), tf.float32)
+        share = tf.math.divide_no_nan(weight, tf.reduce_sum(counted))
+        summed, priorities = zip(*shards.side_by_side(self._gradients, batch, share), strict=True)
+        told, gradients = tf.nest.map_structure(lambda *leaves: tf.add_n(leaves), *summed)
         norm = self.step(self.optimizers[0], gradients, self.online.trainable_variables)
         follow(self.target, self.online, self.target_share())
-        return told | {"grad_norm/actor": norm}
+        return told | {"grad_norm/actor": norm}, tf.concat(priorities, axis=0)
 
-    def _gradients_of_shard(self, batch: Sequences, share: tf.Tensor) -> tuple[Metrics, list[tf.Tensor]]:
-        """Returns what some of a batch's sequences contribute to its means and gradients.
+    def _gradients_of_shard(
+        self, batch: Sequences, share: tf.Tensor
+    ) -> tuple[tuple[Metrics, list[tf.Tensor]], tf.Tensor]:
+        """Returns what some of a batch's sequences contribute to its means and gradients, and their priorities, [S].
 
         Args:
             batch: these sequences, [S, T, ...].
@@ -100,7 +102,8 @@ class ValueAgent(OffPolicyLearner):
             target = tf.stop_gradient(self.returns(batch, q if self.config.double_q else target_q, target_q))
             loss = mean(tf.square(target - chosen))
         told = {"loss/value": loss, "value/chosen": mean(chosen), "value/target": mean(target)}
-        return told, tape.gradient(loss, self.online.trainable_variables)
+        gradients = tape.gradient(loss, self.online.trainable_variables)
+        return (told, gradients), priority(target - chosen, learns)
 
     def returns(self, batch: Sequences, q: tf.Tensor, target_q: tf.Tensor) -> tf.Tensor:
         """Computes the returns that the joint values are fitted to.
@@ -123,5 +126,5 @@ class ValueAgent(OffPolicyLearner):
         return returns.n_step(*rows, config.n_steps, batch.boundary)
 
     def _learns(self, batch: Sequences) -> tf.Tensor:
-        """Returns which joint values count, [S, T, K] bool: not at boundaries, and not where nobody lives."""
-        return ~batch.boundary[..., None] & self.online.mixer.learns(batch.before["alive"])
+        """Returns which joint values count, [S, T, K] bool: not those of rows where nobody lives."""
+        return self.counts(batch)[..., None] & self.online.mixer.learns(batch.before["alive"])
