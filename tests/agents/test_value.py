@@ -111,6 +111,44 @@ def test_neither_the_dead_nor_boundaries_teach_anything(make, algorithm, rollout
     assert {name: float(x) for name, x in told[0].items()} == {name: float(x) for name, x in told[1].items()}
 
 
+def test_sequences_count_by_their_weights_and_tell_their_errors(make, rollout):
+    agent, batch, seed = make(learning_rate=1e-30), sequences(rollout), tf.constant([0, 0])
+    told, priority = agent.gradient_step(batch, tf.constant([0.0, 3.0, 0.0, 0.0]), seed)
+    one = tf.nest.map_structure(lambda leaf: leaf[1:2], batch)
+    alone, of_one = agent.gradient_step(one, tf.ones([1]), seed)
+    assert {name: float(x) for name, x in told.items()} == pytest.approx({name: float(x) for name, x in alone.items()})
+    np.testing.assert_allclose(priority[1], of_one[0], rtol=1e-5)
+    q, target_q = (team.q_network.values(one.observation, one.step_type)[0] for team in (agent.online, agent.target))
+    chosen = agent.online.of(q[:, :-1], one.action, one.before)
+    counts = ~one.boundary & tf.reduce_any(one.before["alive"], axis=-1)
+    error = np.abs(agent.returns(one, q, target_q) - chosen)[..., 0][counts]
+    np.testing.assert_allclose(of_one[0], 0.9 * error.max() + 0.1 * error.mean(), rtol=1e-4)
+
+
+def test_what_is_drawn_gets_a_new_priority(make, rollout):
+    agent = make(priority_exponent=0.6)
+    agent.learn(rollout)
+    (priorities,) = (variable for variable in agent.variables if "priorities" in variable.name)
+    assert np.all(priorities[:4] > 0)
+    assert np.any(priorities[:4] != 1)
+    assert not np.any(priorities[4:])
+
+
+def test_rows_of_burn_in_teach_nothing_but_move_the_recurrent_state(make, rollout):
+    rows, early = rollout.experience, tf.range(12) < 5
+    rows = rows._replace(policy_info={"policy_state": tf.zeros([4, 12, 3, 6])}, step_type=tf.maximum(rows.step_type, 1))
+    played = Rollout(rows, rollout.final_time_step)
+    rewarded = Rollout(rows._replace(reward=tf.where(early, 50.0, rows.reward)), rollout.final_time_step)
+    obs = tf.where(early[:, None, None], rows.observation["obs"] + 1.0, rows.observation["obs"])
+    moved = Rollout(rows._replace(observation=rows.observation | {"obs": obs}), rollout.final_time_step)
+
+    def loss(played):
+        agent = make(rnn="gru", rnn_units=6, burn_in=5, lambda_=0.0, num_updates=1)
+        return float(agent.learn(played)["loss/value"])
+
+    assert loss(played) == loss(rewarded) != loss(moved)
+
+
 @pytest.mark.parametrize(("rate", "every", "moved"), [(1.0, 4, (0.0, 1.0)), (0.5, 2, (0.5, None))])
 def test_the_target_network_follows(make, rollout, rate, every, moved):
     """Two gradient steps per update: a copy after four of them, or a half of the way after two."""
@@ -194,7 +232,16 @@ def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
         ({"lambda_": None}, "value: set one of lambda_ and n_steps, and the other one to None"),
         ({"n_steps": 3}, "value: set one of lambda_ and n_steps, and the other one to None"),
         ({"batch_size": 0}, "value.batch_size: input should be greater than 0, not 0"),
+        ({"burn_in": 3}, 'value: burn_in: only with rnn = "gru"; there are no recurrent states'),
     ],
 )
 def test_what_does_not_fit_is_named(make, complaint, options, message):
     assert complaint(make, **options) == message
+
+
+def test_a_burn_in_of_whole_sequences_is_refused(make, complaint):
+    agent = make(rnn="gru", burn_in=8)
+    agent.check(2, 9)
+    assert complaint(agent.check, 2, 8) == (
+        "value.burn_in = 8: sequences of 8 env steps then leave nothing to learn from; lower it"
+    )

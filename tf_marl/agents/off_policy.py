@@ -117,8 +117,8 @@ class OffPolicyLearner(Learner):
         self.replay.num_rollouts(num_envs, num_steps)
         if (burn_in := self.config.burn_in) >= num_steps:
             raise ValueError(
-                f"{self._section}.burn_in = {burn_in} leaves nothing to learn of sequences of {num_steps} env steps;"
-                " lower it"
+                f"{self._section}.burn_in = {burn_in}: sequences of {num_steps} env steps then leave nothing to learn"
+                " from; lower it"
             )
 
     def counts(self, batch: Sequences) -> tf.Tensor:

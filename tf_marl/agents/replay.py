@@ -53,13 +53,12 @@ class Priorities(NamedTuple):
         P(i) = p_i^a / sum_j p_j^a                              Schaul et al. 2016, eq. 1
         w_i = (n P(i))^-b                                       section 3.4, for n sequences
 
-    Losses are means with these weights, where the paper divides the weights by the largest one.
-    A running sum over all priorities finds the sequences. Of a few thousand that takes less time than a gradient step,
-    so there is no tree.
+    Losses are means with these weights, where the paper divides the weights by the largest one. A running sum over all
+    priorities finds the sequences. Of a few thousand that takes less time than a gradient step, so there is no tree.
     """
 
     variable: tf.Variable  # p, [R * B] or longer; 0 where there is no sequence yet
-    exponent: float  # a; 0 draws uniformly
+    exponent: float  # a, positive
     importance_exponent: float  # b; 1 takes out all of the bias
 
     def add(self, rows: tf.Tensor) -> None:
