@@ -208,8 +208,36 @@ def test_only_a_mixture_tells_which_of_two_games_is_worth_more(algorithm, earns,
     assert trainer.run().evaluation["eval/return_mean"] == earns
 
 
-def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
-    agent = make(agents.qmix, rnn="gru", rnn_units=6)
+@pytest.mark.parametrize("rnn", ["none", "gru"])
+def test_the_last_action_is_seen_in_sequences_as_it_is_in_play(make, rollout, rnn):
+    agent = make(observes_last_action=True, rnn=rnn, rnn_units=6, epsilon_start=1.0)
+    rows, policy = rollout.experience, agent.collect_policy
+    state, actions, states, played = policy.get_initial_state(4), [], [], []
+    for t in range(12):
+        observation, step_type = ({k: v[:, t] for k, v in rows.observation.items()}, rows.step_type[:, t])
+        played.append(agent.actor.values(observation, step_type, state)[0])
+        step = policy.action(ts.TimeStep(step_type, *[tf.zeros([4])] * 2, observation), state, seed=[0, t])
+        actions.append(step.action)
+        states.append(state)
+        state = step.state
+    later = {name: leaf[:, 4:] for name, leaf in rows.observation.items()}
+    action = tf.stack(actions, axis=1)[:, 4:-1]
+    q, after = agent.actor.values(later, rows.step_type[:, 4:], states[4], action)
+    np.testing.assert_allclose(q, tf.stack(played, axis=1)[:, 4:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(agent.actor.torso.remember(after, actions[-1]), state, rtol=1e-5, atol=1e-6)
+    other, _ = agent.actor.values(later, rows.step_type[:, 4:], states[4], (action + 1) % 4)
+    starts = rows.step_type[:, 5:] == ts.StepType.FIRST
+    np.testing.assert_array_equal(other[:, 0], q[:, 0])
+    assert np.all(np.any(other != q, axis=(2, 3))[:, 1:][~starts])
+    if rnn == "none":
+        np.testing.assert_array_equal(other[:, 1:][starts], q[:, 1:][starts])
+    played_on = Rollout(rows._replace(policy_info={"policy_state": tf.stack(states, axis=1)}), rollout.final_time_step)
+    assert all(np.isfinite(float(value)) for value in agent.learn(played_on).values())
+
+
+@pytest.mark.parametrize("width", [6, 10], ids=["without the last action", "with it"])
+def test_a_q_network_is_exported_as_an_actor_is(make, time_step, width, tmp_path):
+    agent = make(agents.qmix, rnn="gru", rnn_units=6, observes_last_action=width > 6)
     folder = export.save(agent, tmp_path, env_steps=7)
     served = export.ServedPolicy(agent.time_step_spec, agent.action_spec, folder)
     state, told = agent.policy.get_initial_state(4), served.get_initial_state(4)
@@ -220,7 +248,7 @@ def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
         time_step = time_step._replace(step_type=tf.fill([4], ts.StepType.MID))
     decide = tf.saved_model.load(str(folder)).signatures["team_sampled"]
     inputs = {name: time_step.observation[name] for name in ("obs", "avail_actions")}
-    answer = decide(**inputs, state_gru=tf.zeros([4, 3, 6]), seed=tf.constant([0, 0]))
+    answer = decide(**inputs, state_gru=tf.zeros([4, 3, width]), seed=tf.constant([0, 0]))
     np.testing.assert_array_equal(answer["probabilities"].numpy().max(axis=-1), 1.0)
     np.testing.assert_array_equal(answer["action"], answer["probabilities"].numpy().argmax(axis=-1))
 

@@ -15,11 +15,10 @@ from tf_agents.typing import types
 from tf_marl.agents.learner import Metrics
 from tf_marl.agents.off_policy import OffPolicyLearner, priority
 from tf_marl.agents.optimizers import adam, follow
-from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Sequences
 from tf_marl.agents.value.config import ValueConfig
 from tf_marl.agents.value.networks import TeamValue
-from tf_marl.agents.value.policy import EpsilonGreedyPolicy
+from tf_marl.agents.value.policy import EpsilonGreedyPolicy, GreedyPolicy
 from tf_marl.compile import graph, shards
 from tf_marl.ops import categorical, returns
 
@@ -58,7 +57,7 @@ class ValueAgent(OffPolicyLearner):
             "value",
             config,
             *spec,
-            policy=TeamPolicy(*spec, self.actor, greedy=True),
+            policy=GreedyPolicy(*spec, self.actor),
             collect_policy=EpsilonGreedyPolicy(*spec, online, self.epsilon, ["policy_state"]),
             weights={"actor": self.actor, "mixer": online.mixer},
             watched_policy=EpsilonGreedyPolicy(*spec, online, lambda: tf.constant(0.0), ["value"]),
@@ -95,9 +94,10 @@ class ValueAgent(OffPolicyLearner):
         def mean(x: tf.Tensor) -> tf.Tensor:
             return tf.reduce_sum(tf.where(learns, x, 0.0) * share[:, None, None])
 
-        target_q, _ = self.target.q_network.values(batch.observation, batch.step_type, batch.state)
+        rows = batch.observation, batch.step_type, batch.state, batch.action
+        target_q, _ = self.target.q_network.values(*rows)
         with tf.GradientTape() as tape:
-            q, _ = self.online.q_network.values(batch.observation, batch.step_type, batch.state)
+            q, _ = self.online.q_network.values(*rows)
             chosen = self.online.of(q[:, :-1], batch.action, batch.before)
             target = tf.stop_gradient(self.returns(batch, q if self.config.double_q else target_q, target_q))
             loss = mean(tf.square(target - chosen))

@@ -12,6 +12,7 @@ class ValueConfig(OffPolicyConfig):
     """Holds the settings of the value-based learners: those of all off-policy learners, and these."""
 
     actor_gain: pydantic.PositiveFloat = 1.0  # of the Q-network's last layer
+    observes_last_action: bool = False  # whether an agent's own last action is an input of its Q-network
     mixer_units: Count = 32  # of QMIX's mixer
     hypernet_units: Count = 64  # of the networks that give QMIX's mixer its weights
     learning_rate: pydantic.PositiveFloat = 5e-4  # of Adam
