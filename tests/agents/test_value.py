@@ -128,7 +128,7 @@ def test_sequences_count_by_their_weights_and_tell_their_errors(make, rollout):
 def test_what_is_drawn_gets_a_new_priority(make, rollout):
     agent = make(priority_exponent=0.6)
     agent.learn(rollout)
-    (priorities,) = (variable for variable in agent.variables if "priorities" in variable.name)
+    (priorities,) = (variable for variable in agent.variables if variable.name == "value.replay_rows:0")
     assert np.all(priorities[:4] > 0)
     assert np.any(priorities[:4] != 1)
     assert not np.any(priorities[4:])

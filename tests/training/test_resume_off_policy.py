@@ -108,6 +108,11 @@ def test_an_update_that_overflows_is_taken_back_with_its_rollout(uninterrupted, 
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), expected)
 
 
+def test_priorities_of_another_replay_are_refused(root_dir):
+    with pytest.raises(ValueError, match=r"shape \(128,\) .* shape \(64,\) and name value\.replay_rows"):
+        make_trainer(root_dir, replay_rows=64).restore()
+
+
 def test_a_policy_is_restored_without_reading_the_replay(uninterrupted):
     root_dir, *_ = uninterrupted
     trainer = make_trainer(root_dir)

@@ -84,7 +84,9 @@ class OffPolicyLearner(Learner):
         priorities = None
         if config.priority_exponent:
             # There are fewer sequences than rows, but how many depends on the rollouts, and a checkpoint comes first.
-            self._priorities = tf.Variable(tf.zeros([config.replay_rows]), trainable=False, name="priorities")
+            # It is named after the setting of its size, which an error names that comes of a change of the setting.
+            name = f"{section}.replay_rows"
+            self._priorities = tf.Variable(tf.zeros([config.replay_rows]), trainable=False, name=name)
             priorities = Priorities(self._priorities, config.priority_exponent, config.importance_exponent)
         super().__init__(time_step_spec, action_spec, **parts)
         self.replay = Replay(config.replay_rows, self._rollouts, f"{section}.replay_rows", priorities)
