@@ -83,8 +83,8 @@ class OffPolicyLearner(Learner):
         self._env_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="env_steps")
         priorities = None
         if config.priority_exponent:
-            # There are fewer sequences than rows, but how many depends on the rollouts, and a checkpoint comes first.
-            # It is named after the setting of its size, which an error names that comes of a change of the setting.
+            # One for each row, because a checkpoint is read before the first rollout tells how many sequences there are.
+            # After a change of the setting, the error of reading it gives the variable's name.
             name = f"{section}.replay_rows"
             self._priorities = tf.Variable(tf.zeros([config.replay_rows]), trainable=False, name=name)
             priorities = Priorities(self._priorities, config.priority_exponent, config.importance_exponent)
@@ -203,13 +203,11 @@ class OffPolicyLearner(Learner):
         leaves = tf.nest.flatten(self.policy.trajectory_spec)
         row = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in leaves)  # bytes
         rows = self.replay.num_rollouts(num_envs, num_steps) * num_envs * (num_steps + 1)
+        batch = config.batch_size * num_steps
         held = _HELD_OUTPUTS * 4 * self.outputs_per_row()  # bytes
         return {
             f"{self._section}.replay_rows = {config.replay_rows:,}": rows * row / 1e9,
-            f"{self._section}.batch_size = {config.batch_size:,}": config.batch_size
-            * num_steps
-            * (held + 2 * row)
-            / 1e9,
+            f"{self._section}.batch_size = {config.batch_size:,}": batch * (held + 2 * row) / 1e9,
         }
 
 
