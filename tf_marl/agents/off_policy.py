@@ -83,7 +83,7 @@ class OffPolicyLearner(Learner):
         self._env_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="env_steps")
         priorities = None
         if config.priority_exponent:
-            # One for each row, because a checkpoint is read before the first rollout tells how many sequences there are.
+            # One for each row: a checkpoint is read before the first rollout tells how many sequences there are.
             # After a change of the setting, the error of reading it gives the variable's name.
             name = f"{section}.replay_rows"
             self._priorities = tf.Variable(tf.zeros([config.replay_rows]), trainable=False, name=name)
