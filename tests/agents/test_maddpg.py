@@ -109,7 +109,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 def test_its_actor_is_exported_as_ppos_is(make, rollout, tmp_path):
     agent, time_step = make(), rollout.final_time_step
     served = export.ServedPolicy(agent.time_step_spec, agent.action_spec, export.save(agent, tmp_path, env_steps=7))
-    np.testing.assert_array_equal(served.action(time_step).action, agent.policy.action(time_step).action)
+    action = served.action(time_step, served.get_initial_state(4)).action
+    np.testing.assert_array_equal(action, agent.policy.action(time_step).action)
 
 
 def test_what_does_not_fit_is_named(make, complaint):
