@@ -37,7 +37,7 @@ ALGORITHM_FILES = [
     if path.parent.name not in ("maps", "worlds")
     and path.stem not in ("common", "natural_gradient", "ppo", "rnn", "sc2", "value")
 ]
-RECURRENT = ("coma", "iql", "vdn", "qmix")  # besides those that say so in their names
+RECURRENT = ("coma", "iql", "maddpg", "vdn", "qmix")  # besides those that say so in their names
 MAPS = {name: backend for backend in ("combat", "matrix_game") for name in environments.names(backend)}
 
 

@@ -5,7 +5,7 @@ torch an LLVM of its own (it may be imported before or after), and TensorFlow's 
 line a user wants to read. Nothing heavy is imported here:
 
     environments    load("3m", num_envs=128), make, register: worlds to play in
-    agents          ippo, mappo, jr_ppo, reinforce, coma, iql, vdn, qmix: learners
+    agents          ippo, mappo, jr_ppo, reinforce, coma, maddpg, iql, vdn, qmix: learners
     training        Trainer, Evaluator: the loop
     ops             returns, surrogates, total variation: the maths
     settings        read(["ippo.gin", "maps/3m.gin"]): settings from gin files

@@ -16,7 +16,8 @@ actions, and H is the width of a recurrent layer:
 The first two choose the most probable action, and the first of equally probable ones. An agent decides the same alone
 and in a team.
 Recurrent policies also take and return `state_gru`, f32 [B, H] or [B, N, H]: zeros before an episode's first decision,
-and then what the last decision has returned. Unavailable actions have probability 0 and are never chosen.
+and then what the last decision has returned. So do policies that observe an agent's own last action: the state ends
+with it. Unavailable actions have probability 0 and are never chosen.
 
 A row is refused if it holds NaN or infinity, no available action, or an agent index that does not exist. So is a call
 whose inputs differ in their numbers of rows. An `InvalidArgumentError` gives the reason and the first bad row; MLflow's
@@ -257,7 +258,7 @@ def _decide(actor: Actor, tensors: Inputs) -> Inputs:
         "action": team.mode() if seed is None else team.sample(seed=seed),
         "probabilities": categorical.agent_distribution(team).probs_parameter(),
     }
-    return decision | ({_STATE: state} if actor.state_spec else {})
+    return decision | ({_STATE: actor.torso.remember(state, decision["action"])} if actor.state_spec else {})
 
 
 def _decide_alone(actor: Actor, tensors: Inputs) -> Inputs:

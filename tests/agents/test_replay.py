@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_marl.agents.replay import Replay, Sequences
+from tf_marl.agents.replay import Priorities, Replay, Sequences
 
 NUM_ENVS, NUM_STEPS, NUM_KEPT = 2, 3, 4
 
@@ -40,7 +40,7 @@ def make():
 
 
 def drawn(replay, size=200):
-    sample = replay.sample(size, tf.constant([0, 1]))
+    sample, _ = replay.sample(size, tf.constant([0, 1]))
     assert sample.reward.shape == (size, NUM_STEPS)
     which = sample.reward.numpy()[:, 0]
     np.testing.assert_array_equal(sample.observation["obs"][:, -1, 0, 0], which)
@@ -112,3 +112,48 @@ def test_a_replay_of_less_than_one_rollout_is_refused(make):
     replay, _ = make(0)
     with pytest.raises(ValueError, match=r"value\.replay_rows = 29 is less than the 30 rows of one rollout"):
         replay.num_rollouts(5, 6)
+
+
+@pytest.fixture
+def prioritised():
+    """Gives a function (rollouts to add, importance exponent) -> a replay with priorities, and their variable."""
+
+    def filled(num_added, importance_exponent=1.0):
+        variable = tf.Variable(tf.zeros([NUM_KEPT * NUM_ENVS * NUM_STEPS]))
+        priorities = Priorities(variable, exponent=0.5, importance_exponent=importance_exponent)
+        replay = Replay(variable.shape[0], tf.Variable(0, dtype=tf.int64), "value.replay_rows", priorities)
+        for number in range(num_added):
+            replay.add(rollout(number))
+        return replay, variable
+
+    return filled
+
+
+def test_sequences_are_drawn_by_a_power_of_their_priorities(prioritised):
+    """Priorities 1, 4, 9 and 16 to the power of one half are 1, 2, 3 and 4."""
+    replay, _ = prioritised(2)
+    replay.set_priorities(tf.range(4), tf.constant([1.0, 4.0, 9.0, 16.0]))
+    counts = [np.sum(drawn(replay, 10_000) == which) for which in (0, 1, 10, 11)]
+    np.testing.assert_allclose(counts, [1000, 2000, 3000, 4000], atol=250)  # five standard errors
+
+
+def test_importance_weights_take_the_bias_out_of_a_mean(prioritised):
+    replay, _ = prioritised(2)
+    replay.set_priorities(tf.range(4), tf.constant([1.0, 4.0, 9.0, 16.0]))
+    sample, draw = replay.sample(10_000, tf.constant([0, 1]))
+    mean = np.average(sample.reward[:, 0], weights=draw.weight)
+    assert mean == pytest.approx((0 + 1 + 10 + 11) / 4, abs=0.3)
+    np.testing.assert_allclose(np.unique(np.round(draw.weight, 4)), [0.625, 0.8333, 1.25, 2.5], atol=1e-3)
+
+
+def test_new_sequences_have_the_largest_priority_so_far(prioritised):
+    replay, variable = prioritised(2)
+    np.testing.assert_array_equal(variable[:5], [1, 1, 1, 1, 0])
+    replay.set_priorities(tf.constant([1, 2]), tf.constant([0.5, 3.0]))
+    replay.add(rollout(2))
+    np.testing.assert_array_equal(variable[:7], [1, 0.5, 3, 1, 3, 3, 0])
+
+
+def test_a_full_replay_with_priorities_draws_the_latest_rollouts(prioritised):
+    replay, _ = prioritised(6)
+    assert set(drawn(replay, 500)) == {10 * number + i for number in range(2, 6) for i in range(NUM_ENVS)}

@@ -111,6 +111,44 @@ def test_neither_the_dead_nor_boundaries_teach_anything(make, algorithm, rollout
     assert {name: float(x) for name, x in told[0].items()} == {name: float(x) for name, x in told[1].items()}
 
 
+def test_sequences_count_by_their_weights_and_tell_their_errors(make, rollout):
+    agent, batch, seed = make(learning_rate=1e-30), sequences(rollout), tf.constant([0, 0])
+    told, priority = agent.gradient_step(batch, tf.constant([0.0, 3.0, 0.0, 0.0]), seed)
+    one = tf.nest.map_structure(lambda leaf: leaf[1:2], batch)
+    alone, of_one = agent.gradient_step(one, tf.ones([1]), seed)
+    assert {name: float(x) for name, x in told.items()} == pytest.approx({name: float(x) for name, x in alone.items()})
+    np.testing.assert_allclose(priority[1], of_one[0], rtol=1e-5)
+    q, target_q = (team.q_network.values(one.observation, one.step_type)[0] for team in (agent.online, agent.target))
+    chosen = agent.online.of(q[:, :-1], one.action, one.before)
+    counts = ~one.boundary & tf.reduce_any(one.before["alive"], axis=-1)
+    error = np.abs(agent.returns(one, q, target_q) - chosen)[..., 0][counts]
+    np.testing.assert_allclose(of_one[0], 0.9 * error.max() + 0.1 * error.mean(), rtol=1e-4)
+
+
+def test_what_is_drawn_gets_a_new_priority(make, rollout):
+    agent = make(priority_exponent=0.6)
+    agent.learn(rollout)
+    (priorities,) = (variable for variable in agent.variables if variable.name == "value.replay_rows:0")
+    assert np.all(priorities[:4] > 0)
+    assert np.any(priorities[:4] != 1)
+    assert not np.any(priorities[4:])
+
+
+def test_rows_of_burn_in_teach_nothing_but_move_the_recurrent_state(make, rollout):
+    rows, early = rollout.experience, tf.range(12) < 5
+    rows = rows._replace(policy_info={"policy_state": tf.zeros([4, 12, 3, 6])}, step_type=tf.maximum(rows.step_type, 1))
+    played = Rollout(rows, rollout.final_time_step)
+    rewarded = Rollout(rows._replace(reward=tf.where(early, 50.0, rows.reward)), rollout.final_time_step)
+    obs = tf.where(early[:, None, None], rows.observation["obs"] + 1.0, rows.observation["obs"])
+    moved = Rollout(rows._replace(observation=rows.observation | {"obs": obs}), rollout.final_time_step)
+
+    def loss(played):
+        agent = make(rnn="gru", rnn_units=6, burn_in=5, lambda_=0.0, num_updates=1)
+        return float(agent.learn(played)["loss/value"])
+
+    assert loss(played) == loss(rewarded) != loss(moved)
+
+
 @pytest.mark.parametrize(("rate", "every", "moved"), [(1.0, 4, (0.0, 1.0)), (0.5, 2, (0.5, None))])
 def test_the_target_network_follows(make, rollout, rate, every, moved):
     """Two gradient steps per update: a copy after four of them, or a half of the way after two."""
@@ -170,8 +208,36 @@ def test_only_a_mixture_tells_which_of_two_games_is_worth_more(algorithm, earns,
     assert trainer.run().evaluation["eval/return_mean"] == earns
 
 
-def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
-    agent = make(agents.qmix, rnn="gru", rnn_units=6)
+@pytest.mark.parametrize("rnn", ["none", "gru"])
+def test_the_last_action_is_seen_in_sequences_as_it_is_in_play(make, rollout, rnn):
+    agent = make(observes_last_action=True, rnn=rnn, rnn_units=6, epsilon_start=1.0)
+    rows, policy = rollout.experience, agent.collect_policy
+    state, actions, states, played = policy.get_initial_state(4), [], [], []
+    for t in range(12):
+        observation, step_type = ({k: v[:, t] for k, v in rows.observation.items()}, rows.step_type[:, t])
+        played.append(agent.actor.values(observation, step_type, state)[0])
+        step = policy.action(ts.TimeStep(step_type, *[tf.zeros([4])] * 2, observation), state, seed=[0, t])
+        actions.append(step.action)
+        states.append(state)
+        state = step.state
+    later = {name: leaf[:, 4:] for name, leaf in rows.observation.items()}
+    action = tf.stack(actions, axis=1)[:, 4:-1]
+    q, after = agent.actor.values(later, rows.step_type[:, 4:], states[4], action)
+    np.testing.assert_allclose(q, tf.stack(played, axis=1)[:, 4:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(agent.actor.torso.remember(after, actions[-1]), state, rtol=1e-5, atol=1e-6)
+    other, _ = agent.actor.values(later, rows.step_type[:, 4:], states[4], (action + 1) % 4)
+    starts = rows.step_type[:, 5:] == ts.StepType.FIRST
+    np.testing.assert_array_equal(other[:, 0], q[:, 0])
+    assert np.all(np.any(other != q, axis=(2, 3))[:, 1:][~starts])
+    if rnn == "none":
+        np.testing.assert_array_equal(other[:, 1:][starts], q[:, 1:][starts])
+    played_on = Rollout(rows._replace(policy_info={"policy_state": tf.stack(states, axis=1)}), rollout.final_time_step)
+    assert all(np.isfinite(float(value)) for value in agent.learn(played_on).values())
+
+
+@pytest.mark.parametrize("width", [6, 10], ids=["without the last action", "with it"])
+def test_a_q_network_is_exported_as_an_actor_is(make, time_step, width, tmp_path):
+    agent = make(agents.qmix, rnn="gru", rnn_units=6, observes_last_action=width > 6)
     folder = export.save(agent, tmp_path, env_steps=7)
     served = export.ServedPolicy(agent.time_step_spec, agent.action_spec, folder)
     state, told = agent.policy.get_initial_state(4), served.get_initial_state(4)
@@ -182,7 +248,7 @@ def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
         time_step = time_step._replace(step_type=tf.fill([4], ts.StepType.MID))
     decide = tf.saved_model.load(str(folder)).signatures["team_sampled"]
     inputs = {name: time_step.observation[name] for name in ("obs", "avail_actions")}
-    answer = decide(**inputs, state_gru=tf.zeros([4, 3, 6]), seed=tf.constant([0, 0]))
+    answer = decide(**inputs, state_gru=tf.zeros([4, 3, width]), seed=tf.constant([0, 0]))
     np.testing.assert_array_equal(answer["probabilities"].numpy().max(axis=-1), 1.0)
     np.testing.assert_array_equal(answer["action"], answer["probabilities"].numpy().argmax(axis=-1))
 
@@ -194,7 +260,16 @@ def test_a_q_network_is_exported_as_an_actor_is(make, time_step, tmp_path):
         ({"lambda_": None}, "value: set one of lambda_ and n_steps, and the other one to None"),
         ({"n_steps": 3}, "value: set one of lambda_ and n_steps, and the other one to None"),
         ({"batch_size": 0}, "value.batch_size: input should be greater than 0, not 0"),
+        ({"burn_in": 3}, 'value: burn_in: only with rnn = "gru"; there are no recurrent states'),
     ],
 )
 def test_what_does_not_fit_is_named(make, complaint, options, message):
     assert complaint(make, **options) == message
+
+
+def test_a_burn_in_of_whole_sequences_is_refused(make, complaint):
+    agent = make(rnn="gru", burn_in=8)
+    agent.check(2, 9)
+    assert complaint(agent.check, 2, 8) == (
+        "value.burn_in = 8: sequences of 8 env steps then leave nothing to learn from; lower it"
+    )

@@ -102,3 +102,25 @@ def test_log_prob_and_its_gradient_are_those_of_tfp(rng, random_team, samples):
         found.append((log_prob, tape.gradient(log_prob, logits)))
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *found)
     assert not np.isclose(found[0][1], 0.0).all()
+
+
+def test_gumbel_noise_samples_the_policy_and_never_an_unavailable_action():
+    logits = categorical.mask_logits(tf.constant([0.3, 5.0, -0.7, 1.1]), tf.constant([True, False, True, True]))
+    noise = categorical.gumbel([20_000, 4], [0, 1])
+    share = tf.reduce_mean(categorical.straight_through(logits, noise, 0.5), axis=0)
+    np.testing.assert_allclose(share, tf.nn.softmax(logits), atol=0.015)  # four standard errors
+    assert share[1] == 0.0
+
+
+def test_a_straight_through_sample_has_the_gradient_of_a_softmax(rng):
+    """With y the softmax at temperature t, dy_i / dl_j = y_i ((i = j) - y_j) / t."""
+    logits, noise, weight = (tf.constant(rng.normal(size=5), tf.float32) for _ in range(3))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        sample = categorical.straight_through(logits, noise, 0.5)
+        total = tf.reduce_sum(weight * sample)
+    y = np.exp((logits + noise) / 0.5) / np.exp((logits + noise) / 0.5).sum()
+    np.testing.assert_allclose(
+        tape.gradient(total, logits), y * (weight - np.sum(y * weight)) / 0.5, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_array_equal(np.round(sample), np.eye(5)[np.argmax(logits + noise)])

@@ -13,6 +13,7 @@ from tf_marl.training.train import Trainer
 
 ENV_STEPS = 24  # of a rollout: 4 environments with 6 of 8 rows, because every fourth row is a boundary
 SMALL = {"hidden": (8,), "num_updates": 2, "batch_size": 4, "replay_rows": 4 * 32, "epsilon_env_steps": 300}
+SMALL |= {"priority_exponent": 0.6}  # which has more to bring back than drawing uniformly
 
 
 def make_trainer(root_dir, **options):
@@ -105,6 +106,11 @@ def test_an_update_that_overflows_is_taken_back_with_its_rollout(uninterrupted, 
     assert trainer.restore()
     run(trainer)
     tf.nest.map_structure(np.testing.assert_array_equal, weights(trainer), expected)
+
+
+def test_priorities_of_another_replay_are_refused(root_dir):
+    with pytest.raises(ValueError, match=r"shape \(128,\) .* shape \(64,\) and name value\.replay_rows"):
+        make_trainer(root_dir, replay_rows=64).restore()
 
 
 def test_a_policy_is_restored_without_reading_the_replay(uninterrupted):

@@ -1,6 +1,7 @@
 """Agents are TF-Agents `TFAgent`s that learn from rollouts, all of them subclasses of `learner.Learner`."""
 
 from tf_marl.agents.coma import coma
+from tf_marl.agents.maddpg import maddpg
 from tf_marl.agents.ppo.trust_region import a2po, happo, hatrpo, itrpo, ps_trpo, trpo
 from tf_marl.agents.ppo.variants import coppo, ippo, jr_ppo, mappo
 from tf_marl.agents.reinforce import reinforce
@@ -16,6 +17,7 @@ __all__ = [
     "iql",
     "itrpo",
     "jr_ppo",
+    "maddpg",
     "mappo",
     "ps_trpo",
     "qmix",

@@ -9,19 +9,19 @@ mixed with random actions, fewer and fewer of them. Learning is on-policy, from 
 Shapes: B environments, T steps, N agents, A actions. A rollout is B sequences of T rows (`agents/replay.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gin
 import numpy as np
 import pydantic
 import tensorflow as tf
-from tf_agents.trajectories import policy_step
 from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
-from tf_marl.agents.exploration import Exploration, Fraction
+from tf_marl.agents.exploration import Exploration, ExploringPolicy, Fraction, explored
 from tf_marl.agents.learner import Learner, Metrics, Rollout
+from tf_marl.agents.optimizers import adam, follow
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.replay import Sequences, sequences
 from tf_marl.compile import graph, shards
@@ -63,32 +63,6 @@ def counterfactual_advantage(q: tf.Tensor, logits: tf.Tensor, action: tf.Tensor)
     return _of_action(q, action) - baseline
 
 
-class ComaPolicy(TeamPolicy):
-    """Samples from the agents' policies, mixed with random actions; its `info` holds `policy_state`, [B, N, H].
-
-    Args:
-        time_step_spec: of one environment.
-        action_spec: int32 [N].
-        actor: network from observations to the team distribution.
-        epsilon: returns the present probability of a random action, a scalar.
-    """
-
-    def __init__(
-        self,
-        time_step_spec: ts.TimeStep,
-        action_spec: types.NestedTensorSpec,
-        actor: Actor,
-        epsilon: Callable[[], tf.Tensor],
-    ):
-        self._epsilon = epsilon
-        super().__init__(time_step_spec, action_spec, actor, info_spec={"policy_state": actor.state_spec})
-
-    def _distribution(self, time_step, policy_state):
-        step = super()._distribution(time_step, policy_state)
-        logits = _explored(step.action, time_step.observation["avail_actions"], self._epsilon())
-        return policy_step.PolicyStep(categorical.team_distribution(logits), step.state, {"policy_state": policy_state})
-
-
 class ComaAgent(Learner):
     """Learns by COMA; all agents share their weights.
 
@@ -110,14 +84,13 @@ class ComaAgent(Learner):
             time_step_spec,
             action_spec,
             policy=TeamPolicy(time_step_spec, action_spec, self.actor, greedy=True),
-            collect_policy=ComaPolicy(time_step_spec, action_spec, self.actor, self.epsilon),
+            collect_policy=ExploringPolicy(time_step_spec, action_spec, self.actor, self.epsilon),
             weights={"actor": self.actor, "critic": self.critic},
         )
-        rates = config.actor_learning_rate, config.critic_learning_rate
-        # Functions, because a number would be a variable, which a checkpoint sets back to its old value.
-        self._optimizers = [tf.keras.optimizers.legacy.Adam(lambda rate=rate: rate) for rate in rates]
-        for optimizer, network in zip(self._optimizers, (self.actor, self.critic), strict=True):
-            optimizer._create_all_weights(network.trainable_variables)
+        self._optimizers = [
+            adam(config.actor_learning_rate, self.actor.trainable_variables),
+            adam(config.critic_learning_rate, self.critic.trainable_variables),
+        ]
         compiled = graph.function(jit_compile=config.rnn != "none")
         self._compiled_logits, self._actor_gradients = compiled(self._logits), compiled(self._gradients_of_shard)
 
@@ -154,13 +127,12 @@ class ComaAgent(Learner):
         self.critic.observe(rows.before, rows.action, learns)
         self._env_steps.assign_add(tf.reduce_sum(tf.cast(~rows.boundary, tf.int64)))
         copies = self.train_step_counter.assign_add(1) % config.target_every == 0
-        for mine, theirs in zip(self.target.variables, self.critic.variables, strict=True):
-            mine.assign(tf.where(copies, theirs, mine))
+        follow(self.target, self.critic, tf.cast(copies, tf.float32))
         return metrics | {"value/epsilon": epsilon}
 
     def _logits(self, rows: Sequences) -> tf.Tensor:
         team, _ = self.actor(rows.observation, step_type=rows.step_type, network_state=rows.state)
-        return _explored(team, rows.observation["avail_actions"], self.epsilon())
+        return explored(team, rows.observation["avail_actions"], self.epsilon())
 
     def _returns(self, rows: Sequences, action: tf.Tensor) -> tf.Tensor:
         """Returns what the values of the actions taken are fitted to, [B, T, N].
@@ -236,12 +208,6 @@ _CRITIC = ("loss/value", "grad_norm/critic")
 
 def _of_action(q: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(q * tf.one_hot(action, q.shape[-1], dtype=q.dtype), axis=-1)
-
-
-def _explored(team: Any, avail_actions: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    """Returns the masked logits, [..., N, A], of a team's policies mixed with random actions."""
-    probabilities = categorical.agent_distribution(team).probs_parameter()
-    return categorical.with_random(probabilities, avail_actions, epsilon)
 
 
 @gin.configurable(denylist=["time_step_spec", "action_spec", "seed", "unit_types"])

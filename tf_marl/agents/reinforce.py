@@ -18,6 +18,7 @@ from tf_agents.trajectories import time_step as ts
 from tf_agents.typing import types
 
 from tf_marl.agents.learner import Learner, Metrics, Rollout
+from tf_marl.agents.optimizers import adam
 from tf_marl.agents.policy import RecordingPolicy, TeamPolicy
 from tf_marl.config import STRICT, fields, naming
 from tf_marl.networks import Actor, ActorCritic, Architecture, Critic
@@ -65,10 +66,8 @@ class ReinforceAgent(Learner):
             weights={"actor": self.actor, "baseline": self.baseline},
             watched_policy=RecordingPolicy(time_step_spec, action_spec, networks, ["value"], greedy=True),
         )
-        self._optimizers = [tf.keras.optimizers.legacy.Adam(config.learning_rate) for _ in range(2)]
-        networks_by_optimizer: tuple[Any, ...] = (self.actor, self.baseline)
-        for optimizer, network in zip(self._optimizers, networks_by_optimizer, strict=True):
-            optimizer._create_all_weights(network.trainable_variables)
+        of_each = self.actor.trainable_variables, self.baseline.trainable_variables
+        self._optimizers = [adam(config.learning_rate, variables) for variables in of_each]
 
     def learn(self, rollout: Rollout) -> Metrics:
         """Takes one gradient step for the policy and one for the baseline.

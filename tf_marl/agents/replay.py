@@ -40,6 +40,62 @@ class Sequences(NamedTuple):
         return tf.nest.map_structure(lambda leaf: leaf[:, :-1], self.observation)
 
 
+class Draw(NamedTuple):
+    """Tells which sequences were drawn from a replay."""
+
+    rows: tf.Tensor  # [S] int32, their places in it
+    weight: tf.Tensor  # [S], importance weights of their errors; all 1 where they were drawn uniformly
+
+
+class Priorities(NamedTuple):
+    """Says how often sequences are drawn, and how the bias that this brings is taken out of their errors.
+
+        P(i) = p_i^a / sum_j p_j^a                              Schaul et al. 2016, eq. 1
+        w_i = (n P(i))^-b                                       section 3.4, for n sequences
+
+    Losses are means with these weights, where the paper divides the weights by the largest one. A running sum over all
+    priorities finds the sequences. Of a few thousand that takes less time than a gradient step, so there is no tree.
+    """
+
+    variable: tf.Variable  # p, [R * B] or longer; 0 where there is no sequence yet
+    exponent: float  # a, positive
+    importance_exponent: float  # b; 1 takes out all of the bias
+
+    def add(self, rows: tf.Tensor) -> None:
+        """Gives new sequences the largest priority so far, so that all are soon drawn.
+
+        Args:
+            rows: [B] int32, their places.
+        """
+        largest = tf.reduce_max(self.variable)
+        largest = tf.where(largest > 0.0, largest, 1.0)
+        self.set(rows, tf.fill(tf.shape(rows), largest))
+
+    def set(self, rows: tf.Tensor, priority: tf.Tensor) -> None:
+        """Sets priorities.
+
+        Args:
+            rows: [S] int32, places of sequences.
+            priority: [S], positive.
+        """
+        self.variable.scatter_update(tf.IndexedSlices(priority, rows))
+
+    def draw(self, size: int, filled: tf.Tensor, seed: tf.Tensor) -> Draw:
+        """Draws sequences with replacement.
+
+        Args:
+            size: S, how many.
+            filled: scalar int32, n, how many there are; they have the first places.
+            seed: [2] int32.
+        """
+        share = self.variable**self.exponent
+        total = tf.cumsum(share)
+        rows = tf.searchsorted(total, tf.random.stateless_uniform([size], seed) * total[-1], side="right")
+        rows = tf.minimum(rows, filled - 1)
+        probability = tf.gather(share, rows) / total[-1]
+        return Draw(rows, (tf.cast(filled, tf.float32) * probability) ** -self.importance_exponent)
+
+
 def sequences(rollout: Rollout) -> Sequences:
     """Returns a rollout as sequences, one per environment.
 
@@ -62,7 +118,7 @@ def sequences(rollout: Rollout) -> Sequences:
 
 
 class Replay:
-    """Keeps the sequences of the latest rollouts and draws some of them uniformly.
+    """Keeps the sequences of the latest rollouts and draws some of them, uniformly or by priority.
 
     The tensors are made when the first rollout comes, because they depend on its size. They are no part of what
     TensorFlow saves in a checkpoint: `write` and `read` keep them in one file per rollout, so a checkpoint writes
@@ -73,10 +129,13 @@ class Replay:
         num_rows: rows to keep, those of a whole number of rollouts.
         added: scalar int64 variable, how many rollouts have come so far; the owner keeps it in its checkpoints.
         setting: the name of `num_rows` for users.
+        priorities: by which sequences are drawn; the owner keeps their variable in its checkpoints. None draws
+            uniformly.
     """
 
-    def __init__(self, num_rows: int, added: tf.Variable, setting: str):
+    def __init__(self, num_rows: int, added: tf.Variable, setting: str, priorities: Priorities | None = None):
         self._num_rows, self._added, self._setting = num_rows, added, setting
+        self._priorities = priorities
         self._structure: Sequences | None = None
         self._ring: list[tf.Variable] = []  # [R * B, ...] each, R rollouts of B sequences
         self._num_envs = self._num_rollouts = 0  # B and R
@@ -115,20 +174,35 @@ class Replay:
                 f" {self._ring[0].shape[1]} env steps; set it back"
             )
         self._put(leaves, self._added)
+        if self._priorities is not None:
+            self._priorities.add(self._rows(self._added))
         self._added.assign_add(1)
 
-    def sample(self, size: int, seed: tf.Tensor) -> Sequences:
-        """Draws sequences uniformly, with replacement; a rollout has been added before.
+    def sample(self, size: int, seed: tf.Tensor) -> tuple[Sequences, Draw]:
+        """Draws sequences with replacement; a rollout has been added before.
 
         Args:
             size: S, how many to draw.
             seed: [2] int32.
         Returns:
-            The sequences, [S, T, ...].
+            The sequences, [S, T, ...], and where they are.
         """
-        filled = tf.minimum(self._added, self._num_rollouts) * self._num_envs
-        rows = tf.random.stateless_uniform([size], seed, 0, tf.cast(filled, tf.int32), tf.int32)
-        return tf.nest.pack_sequence_as(self._structure, [tf.gather(kept, rows) for kept in self._ring])
+        filled = tf.cast(tf.minimum(self._added, self._num_rollouts) * self._num_envs, tf.int32)
+        if self._priorities is None:
+            draw = Draw(tf.random.stateless_uniform([size], seed, 0, filled, tf.int32), tf.ones([size]))
+        else:
+            draw = self._priorities.draw(size, filled, seed)
+        return tf.nest.pack_sequence_as(self._structure, [tf.gather(kept, draw.rows) for kept in self._ring]), draw
+
+    def set_priorities(self, rows: tf.Tensor, priority: tf.Tensor) -> None:
+        """Says how much there is left to learn from sequences; it does nothing where they are drawn uniformly.
+
+        Args:
+            rows: [S] int32, their places.
+            priority: [S], positive.
+        """
+        if self._priorities is not None:
+            self._priorities.set(rows, priority)
 
     def write(self, folder: pathlib.Path, earlier: pathlib.Path | None) -> list[str]:
         """Writes the rollouts to a folder, one file each; those that another folder has are linked instead.

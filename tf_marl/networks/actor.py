@@ -25,6 +25,7 @@ class Actor(network.Network):
         groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
         architecture: sizes and kinds of the layers.
         seed: of the initial weights.
+        observes_last_action: whether each agent's own last action is an input, too; it is part of the recurrent state.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class Actor(network.Network):
         groups: Sequence[int],
         architecture: Architecture,
         seed: int,
+        observes_last_action: bool = False,
         name: str = "Actor",
     ):
         seeds = itertools.count(seed)
-        torso = Torso(observation_spec, ["obs"], groups, architecture, seeds)
-        super().__init__(input_tensor_spec=observation_spec, state_spec=torso.state_spec, name=name)
         num_actions = observation_spec["avail_actions"].shape[-1]
+        remembered = num_actions if observes_last_action else 0
+        torso = Torso(observation_spec, ["obs"], groups, architecture, seeds, remembered)
+        super().__init__(input_tensor_spec=observation_spec, state_spec=torso.state_spec, name=name)
         self.torso, self._architecture = torso, architecture
         self._head = Head(groups, num_actions, architecture.actor_gain, architecture, seeds)
 

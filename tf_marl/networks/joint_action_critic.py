@@ -1,4 +1,4 @@
-"""A critic of joint actions rates each action of an agent, given what its team mates do."""
+"""Critics of joint actions rate each action of an agent, given what its team mates do, or a joint action as a whole."""
 
 import dataclasses
 import itertools
@@ -8,9 +8,11 @@ from tf_agents.typing import types
 
 from tf_marl.networks.architecture import Architecture
 from tf_marl.networks.head import Head
+from tf_marl.networks.normalizer import RunningNormalizer
 from tf_marl.networks.torso import Torso
 
 _OTHERS = "others"  # the team mates' actions, as an entry of the observation
+_EVERYONE = "everyone"  # the joint action, as such an entry
 
 
 class JointActionCritic(tf.Module):
@@ -65,3 +67,54 @@ class JointActionCritic(tf.Module):
         of_others = taken * (1.0 - tf.eye(num_agents))[..., None]  # [..., N, N, A]
         shape = tf.concat([tf.shape(action), [num_agents * self._num_actions]], axis=0)
         return observation | {_OTHERS: tf.reshape(of_others, shape)}
+
+
+class TeamActionCritic(tf.Module):
+    """Computes Q(s, a), the value of the team's joint action in a state (Lowe et al. 2017, section 4.1).
+
+    It is differentiable in the actions, which are one-hot vectors. It has no recurrent layer, because the state tells
+    what there is to know.
+
+    Args:
+        observation_spec: dict of specs of one environment's observation.
+        architecture: sizes and kinds of the layers; whether the state is normalised.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, observation_spec: types.NestedTensorSpec, architecture: Architecture, seed: int):
+        super().__init__("team_action_critic")
+        seeds, size = itertools.count(seed), observation_spec["state"].shape[0]
+        num_agents, num_actions = observation_spec["avail_actions"].shape
+        # Actions are not normalised: a clipped action would give no gradient.
+        self._normalizer = RunningNormalizer(size, clip=10.0) if architecture.normalize_observations else None
+        architecture = dataclasses.replace(architecture, rnn="none", normalize_observations=False)
+        sizes = {"state": size, _EVERYONE: num_agents * num_actions}
+        spec = {name: tf.TensorSpec([1, units], tf.float32, name) for name, units in sizes.items()}
+        self._torso = Torso(spec, list(spec), [0], architecture, seeds)
+        self._head = Head([0], 1, architecture.critic_gain, architecture, seeds)
+        self(tf.zeros([1, size]), tf.zeros([1, 1, num_agents, num_actions]))
+
+    def __call__(self, state: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """Computes the values of V joint actions in each state.
+
+        Args:
+            state: [..., S].
+            actions: [..., V, N, A], one-hot.
+        Returns:
+            Values in units of reward, [..., V].
+        """
+        state = state if self._normalizer is None else self._normalizer(state)
+        *rows, num_agents, num_actions = actions.shape
+        joint = tf.reshape(actions, [*rows, num_agents * num_actions])
+        features, _ = self._torso({"state": state[..., None, :], _EVERYONE: joint})
+        return tf.squeeze(self._head(features), axis=-1)
+
+    def observe(self, state: tf.Tensor, counts: tf.Tensor) -> None:
+        """Adds states to the running statistics that normalise them; does nothing if they are not normalised.
+
+        Args:
+            state: [..., S].
+            counts: [...] bool, the states that count.
+        """
+        if self._normalizer is not None:
+            self._normalizer.update(state, counts)

@@ -17,7 +17,11 @@ class QNetwork(Actor):
     """
 
     def values(
-        self, observation: types.NestedTensor, step_type: tf.Tensor, network_state: Any = ()
+        self,
+        observation: types.NestedTensor,
+        step_type: tf.Tensor,
+        network_state: Any = (),
+        action: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, Any]:
         """Computes the action values of one step or of sequences.
 
@@ -25,11 +29,13 @@ class QNetwork(Actor):
             observation: dict of tensors [B, ...] or [B, T, ...].
             step_type: [B] or [B, T] int32; the recurrent state is zeroed before first steps.
             network_state: [B, N, H], recurrent state before the first step; () means zeros, or no GRU.
+            action: [B, T - 1, N] int32, the actions of all but the last step, which sequences need if the network
+                observes the last action; else it is ignored.
         Returns:
             Action values in units of reward, [B, N, A] or [B, T, N, A], those of unavailable actions among them; and
             the recurrent state after the last step.
         """
-        features, network_state = self.torso(observation, step_type, network_state)
+        features, network_state = self.torso(observation, step_type, network_state, action=action)
         return self._head(features), network_state
 
     def logits(self, outputs: tf.Tensor, avail_actions: tf.Tensor) -> tf.Tensor:

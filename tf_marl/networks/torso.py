@@ -1,4 +1,8 @@
-"""Actor and critic both begin with a torso: observations pass through dense layers, then a GRU if wanted."""
+"""Actor and critic both begin with a torso: observations pass through dense layers, then a GRU if wanted.
+
+A torso may also see each agent's own last action. Then its state ends with that action, as a one-hot vector: `remember`
+puts it there once it is chosen, and zeros stand for no action yet.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,13 +17,14 @@ from tf_marl.networks.layers import GRU, AgentDense
 from tf_marl.networks.normalizer import RunningNormalizer
 
 _OBSERVATION_CLIP = 10.0  # standard deviations
+_LAST_ACTION = "last_action"  # as an entry of the observation
 
 
 class Torso(tf.keras.layers.Layer):
     """Computes features of each agent, [..., N, H], from its observations and its id.
 
-    `state_spec` is [N, H] for a recurrent torso, else (). `shares_weights` tells whether all agents share weights,
-    `has_own_weights` whether none shares any.
+    `state_spec` is [N, H] for a recurrent torso, else (); with the last action it is [N, H + A] or [N, A].
+    `shares_weights` tells whether all agents share weights, `has_own_weights` whether none shares any.
 
     Args:
         observation_spec: dict of specs of one environment's observation.
@@ -27,6 +32,7 @@ class Torso(tf.keras.layers.Layer):
         groups: [N] ints from 0, the group of each agent; agents of one group share their weights.
         architecture: sizes and kinds of the layers.
         seeds: of the initial weights; one is taken for each matrix that is drawn.
+        num_actions: A, if each agent's own last action is an input, too; 0 if not.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Torso(tf.keras.layers.Layer):
         groups: Sequence[int],
         architecture: Architecture,
         seeds: Iterator[int],
+        num_actions: int = 0,
         name: str = "torso",
     ):
         super().__init__(name=name)
@@ -44,15 +51,18 @@ class Torso(tf.keras.layers.Layer):
         hidden = initializer(architecture, architecture.hidden_gain, seeds)
         first, *rest = architecture.hidden
         self.inputs = {name: observation_spec[name] for name in inputs}
+        self._num_actions = num_actions
         self.normalizers = {
             name: RunningNormalizer(spec.shape[-1], clip=_OBSERVATION_CLIP, name=f"normalize_{name}")
             for name, spec in self.inputs.items()
             if architecture.normalize_observations
         }
+        if num_actions:
+            self.inputs[_LAST_ACTION] = tf.TensorSpec([len(groups), num_actions], tf.float32, _LAST_ACTION)
         self._activation = tf.keras.activations.get(architecture.activation)
         self._first = {
             name: AgentDense(groups, first, hidden, bias=name == inputs[0], is_first=True, name=f"first_{name}")
-            for name in inputs
+            for name in self.inputs
         }
         ids: Any = "zeros"
         if architecture.initializer == "fan_in":  # a one-hot id counts among the first layer's inputs
@@ -63,7 +73,8 @@ class Torso(tf.keras.layers.Layer):
         self.state_spec: Any = ()
         if architecture.rnn == "gru":
             self._gru = GRU(groups, architecture.rnn_units, initializer(architecture, 1.0, seeds))
-            self.state_spec = tf.TensorSpec([len(groups), architecture.rnn_units], tf.float32, "gru")
+        if units := num_actions + (architecture.rnn_units if self._gru else 0):
+            self.state_spec = tf.TensorSpec([len(groups), units], tf.float32, "gru")
 
     def call(
         self,
@@ -72,6 +83,7 @@ class Torso(tf.keras.layers.Layer):
         state: Any = (),
         agents: tf.Tensor | None = None,
         decisions: tf.Tensor | None = None,
+        action: tf.Tensor | None = None,
     ):
         """Computes the features of one step, [B, ...], or of sequences, [B, T, ...].
 
@@ -83,10 +95,47 @@ class Torso(tf.keras.layers.Layer):
             agents: [R] int32, which agents are on the agent axis (N is R then); None means all N in order.
             decisions: [D] int32, indices in the flattened [B, N] or [B, T, N]: only these features are computed. None
                 computes all. It needs a torso without a GRU whose agents share weights.
+            action: [B, T - 1, N] int32, the actions of all but the last step, which sequences need if the last action
+                is an input; else it is ignored.
         Returns:
             Features, [B, N, H] or [B, T, N, H], or [D, H] with `decisions`, and the recurrent state after the last
             step, [B, N, H], or () without a GRU.
         """
+        if not self._num_actions:
+            return self._features(observation, step_type, state, agents, decisions)
+        obs = observation["obs"]
+        if isinstance(state, tuple):  # none given
+            state = tf.zeros([tf.shape(obs)[0], obs.shape[-2], self.state_spec.shape[-1]])
+        hidden, last = state[..., : -self._num_actions], state[..., -self._num_actions :]
+        nothing = tf.zeros_like(last)
+        if len(obs.shape) == 4:  # sequences
+            last = tf.concat([last[:, None], tf.one_hot(action, self._num_actions)], axis=1)
+        observation = observation | {_LAST_ACTION: last * _keep(step_type, last)[..., None, None]}
+        x, after = self._features(observation, step_type, hidden if self._gru else (), agents, decisions)
+        return x, tf.concat([after, nothing], axis=-1) if self._gru else nothing
+
+    def remember(self, state: Any, action: tf.Tensor) -> Any:
+        """Puts the actions that were chosen into the recurrent state, if the last action is an input.
+
+        Args:
+            state: after the step, [B, N, H]; () without one.
+            action: [B, N] int32.
+        Returns:
+            The state before the next step, shaped like `state`.
+        """
+        if not self._num_actions:
+            return state
+        return tf.concat([state[..., : -self._num_actions], tf.one_hot(action, self._num_actions)], axis=-1)
+
+    def _features(
+        self,
+        observation: types.NestedTensor,
+        step_type: tf.Tensor | None,
+        state: Any,
+        agents: tf.Tensor | None,
+        decisions: tf.Tensor | None,
+    ):
+        """Computes features and the GRU's state from all inputs; arguments and results as in `call`."""
         if decisions is None:
             x = self._first_outputs(observation, agents)
         else:
@@ -135,7 +184,7 @@ class Torso(tf.keras.layers.Layer):
         return len(self.inputs[name].shape) == 2
 
     def _normalised(self, name: str, leaf: tf.Tensor) -> tf.Tensor:
-        return self.normalizers[name](leaf) if self.normalizers else leaf
+        return self.normalizers[name](leaf) if name in self.normalizers else leaf
 
     def observe(self, observation: types.NestedTensor, counts: tf.Tensor) -> None:
         """Adds observations to the running statistics that normalise them; does nothing if they are not normalised.

@@ -6,6 +6,7 @@ that of each agent's own action. A masked logit is an ordinary number, so low th
 float32, so entropies, divergences and gradients stay finite.
 """
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -65,6 +66,37 @@ def with_random(probabilities: tf.Tensor, avail_actions: tf.Tensor, epsilon: "tf
     probabilities = (1.0 - epsilon) * probabilities + epsilon * random
     possible = probabilities > 0.0
     return mask_logits(tf.math.log(tf.where(possible, probabilities, 1.0)), possible)
+
+
+def gumbel(shape: "tf.Tensor | list[int]", seed: tf.Tensor) -> tf.Tensor:
+    """Draws Gumbel noise: the action with the largest sum of logit and noise is a sample of the policy.
+
+    Args:
+        shape: of the noise.
+        seed: [2] int32.
+    Returns:
+        Finite float32 noise of that shape.
+    """
+    tiny = np.finfo(np.float32).tiny
+    uniform = tf.random.stateless_uniform(shape, seed, tiny, 1.0)
+    return -tf.math.log(tf.maximum(-tf.math.log(uniform), tiny))
+
+
+def straight_through(logits: tf.Tensor, noise: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Samples one-hot actions whose gradient is that of a softmax.
+
+        softmax((logits + noise) / temperature)         Jang et al. 2017, eq. 2
+
+    Args:
+        logits: [..., A], masked.
+        noise: [..., A], from `gumbel`.
+        temperature: of the softmax; a lower one is closer to the sample, and its gradient varies more.
+    Returns:
+        Samples of the policy as one-hot vectors, [..., A].
+    """
+    soft = tf.nn.softmax((logits + noise) / temperature)
+    hard = tf.one_hot(tf.argmax(logits + noise, axis=-1), logits.shape[-1], dtype=logits.dtype)
+    return soft + tf.stop_gradient(hard - soft)
 
 
 class _Categorical(tfd.Categorical):

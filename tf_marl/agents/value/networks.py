@@ -32,13 +32,3 @@ class TeamValue(tf.Module):
         """
         chosen = tf.reduce_sum(q * tf.one_hot(action, q.shape[-1], dtype=q.dtype), axis=-1)
         return self.mixer(chosen, observation)
-
-    def follow(self, other: "TeamValue", share: tf.Tensor) -> None:
-        """Moves all weights and statistics towards another's.
-
-        Args:
-            other: has the same layers.
-            share: scalar in [0, 1]; 1 makes them equal.
-        """
-        for mine, theirs in zip(self.variables, other.variables, strict=True):
-            mine.assign(share * theirs + (1.0 - share) * mine)  # exactly equal for 1, unchanged for 0

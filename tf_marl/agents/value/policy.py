@@ -9,10 +9,36 @@ from tf_agents.typing import types
 
 from tf_marl.agents.policy import TeamPolicy
 from tf_marl.agents.value.networks import TeamValue
+from tf_marl.networks import QNetwork
 from tf_marl.ops import categorical
 
 
-class EpsilonGreedyPolicy(TeamPolicy):
+class GreedyPolicy(TeamPolicy):
+    """Takes each agent's best action, and remembers it for a Q-network that observes the last one.
+
+    Args:
+        time_step_spec: of one environment.
+        action_spec: int32 [N].
+        q_network: the agents' action values.
+        info_spec: of the policy's `info`; () is none.
+    """
+
+    def __init__(
+        self,
+        time_step_spec: ts.TimeStep,
+        action_spec: types.NestedTensorSpec,
+        q_network: QNetwork,
+        info_spec: types.NestedTensorSpec = (),
+    ):
+        super().__init__(time_step_spec, action_spec, q_network, info_spec=info_spec)
+        self._q_network = q_network
+
+    def _action(self, time_step, policy_state, seed=None):
+        step = super()._action(time_step, policy_state, seed)
+        return step._replace(state=self._q_network.torso.remember(step.state, step.action))
+
+
+class EpsilonGreedyPolicy(GreedyPolicy):
     """Takes a random available action with probability epsilon, each agent for itself, else the best one.
 
     Args:
@@ -39,7 +65,7 @@ class EpsilonGreedyPolicy(TeamPolicy):
             "policy_state": q_network.state_spec,
         }
         info_spec = {name: specs[name] for name in record}
-        super().__init__(time_step_spec, action_spec, q_network, info_spec=info_spec)
+        super().__init__(time_step_spec, action_spec, q_network, info_spec)
 
     def _distribution(self, time_step, policy_state):
         observation = time_step.observation

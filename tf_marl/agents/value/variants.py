@@ -113,7 +113,7 @@ def value(
     q_seed, mixer_seed = (int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(2))
 
     def networks() -> TeamValue:
-        q_network = QNetwork(observation_spec, everyone, config, q_seed, name="QNetwork")
+        q_network = QNetwork(observation_spec, everyone, config, q_seed, config.observes_last_action, name="QNetwork")
         return TeamValue(q_network, mixing(config, mixer_seed))
 
     return ValueAgent(time_step_spec, action_spec, networks(), networks(), config)
