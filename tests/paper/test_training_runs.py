@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tf_marl.experiments import sweep
-from tf_marl.paper import figure_1, training_runs
+from tf_marl.paper import by_rule, figure_1, training_runs
 
 RUNS = [sweep.Run("paper/ippo", "3m", "0.1", seed, ()) for seed in range(2)]
 NOTE = "> These runs are old."
@@ -39,3 +39,33 @@ def test_figures_and_verdicts_are_drawn_from_tables_alone(table, percentiles, tm
     assert any(line.startswith("`tf-marl figure --figure=all --scale=tiny`: 2 training runs, 4,000") for line in lines)
     claims = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
     assert set(result["verdicts"]) <= set(claims)
+
+
+def test_rules_get_a_page_with_means_and_extremes():
+    page = by_rule.page(by_rule.table(*two_rules()), "Rules", "make it", "abc")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    assert rows[0] == [
+        "N",
+        "map",
+        "env steps",
+        "rule",
+        "epsilon",
+        "joint TV",
+        "step kept",
+        "return",
+        "won, seed by seed",
+    ]
+    small, kept = rows[1:]
+    # Two seeds with updates of 0.1, 0.3 and 0.2, 0.4: a mean of 0.25, and the largest.
+    assert small == ["3", "3m", "2,000", "0.1", "0.1", "0.250 (0.400)", "", "11.0", "0.50, 1.00"]
+    assert kept[3:7] == ["backtrack", "0.3", "0.100 (0.100)", "0.75"]
+
+
+def two_rules():
+    clip = [("ippo", "3m", "0.1", seed, 3, 2000, 0.5 + 0.5 * seed, 10.0 + 2 * seed) for seed in range(2)]
+    names = ["algorithm", "map", "rule", "seed", "num_agents", "env_steps", "eval/battle_won_mean", "eval/return_mean"]
+    runs = pd.DataFrame([*clip, ("ippo", "3m", "backtrack", 0, 3, 2000, 0.0, 5.0)], columns=names)
+    measured = ["rule", "seed", "trust_region/joint_tv_max", "trust_region/epsilon", "trust_region/step_share"]
+    updates = [("0.1", seed, 0.1 + 0.1 * seed + 0.2 * update, 0.1, None) for seed in range(2) for update in range(2)]
+    curves = pd.DataFrame([*updates, ("backtrack", 0, 0.1, 0.3, 0.75)], columns=measured)
+    return runs, curves.assign(algorithm="ippo", map="3m")

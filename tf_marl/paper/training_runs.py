@@ -11,7 +11,7 @@ from tf_marl import tracking
 from tf_marl.experiments.progress import tell
 from tf_marl.experiments.sweep import Run
 from tf_marl.experiments.tables import Tables, markdown
-from tf_marl.paper import claims, figures
+from tf_marl.paper import by_rule, claims, figures
 from tf_marl.plots import write
 
 _TRUST_REGION = ("sum", "product", "hellinger", "joint")
@@ -26,6 +26,12 @@ CURVES = {
     "7": (("return", *_TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
     "8": (("return", *_TRUST_REGION), "rule", "algorithm", "Clipping the joint ratio, and each agent's (MAPPO)"),
     "rules": (("won", "return", "joint"), "map", "rule", "IPPO by rule for the trust region, alpha = 0.2"),
+}
+
+# Figures with a table of their numbers by rule, and the page's title.
+BY_RULE = {
+    "alpha": "How far IPPO's updates go by rule, alpha = 0.2",
+    "rules": "Rules for the trust region at equal alpha = 0.2",
 }
 
 
@@ -55,6 +61,8 @@ def draw(
             note = f"{drawn[name]} of {len(runs)} runs" if drawn[name] < len(runs) else f"{drawn[name]} runs"
             drawing = _figure(name, tables.select("curves", keys), f"{scale} scale, {note}")
             files.append(write(drawing, tables.folder, f"figure_{name}"))
+            if name in BY_RULE:
+                files += _by_rule(name, tables, keys, scale)
         else:
             tell(f"figure {name}: not one of its {len(runs)} runs is there, so it is not drawn")
     result: dict[str, Any] = {"figures": drawn, "wanted": {name: len(runs) for name, runs in wanted.items()}}
@@ -75,6 +83,17 @@ def _figure(name: str, curves: pd.DataFrame, note: str) -> matplotlib.figure.Fig
         return figures.by_team_size(curves, f"Figure alpha: how far IPPO's updates go, by rule ({note})")
     rows, columns, lines, title = CURVES[name]
     return figures.learning_curves(curves, rows, columns, lines, f"Figure {name}: {title} ({note})")
+
+
+def _by_rule(name: str, tables: Tables, keys: Sequence[tuple], scale: str) -> list[pathlib.Path]:
+    runs = tables.select("runs", keys)
+    rows = by_rule.table(runs, tables.select("curves", keys))
+    numbers, page = (tables.folder / f"figure_{name}.{suffix}" for suffix in ("csv", "md"))
+    rows.to_csv(numbers, index=False, float_format="%.4g")
+    command = f"tf-marl figure --figure={name} --scale={scale}"
+    commits = ", ".join(sorted(commit[:8] for commit in runs.git_commit.unique()))
+    page.write_text(by_rule.page(rows, BY_RULE[name], command, commits), "utf-8")
+    return [numbers, page]
 
 
 def _page(verdicts: pd.DataFrame, runs: pd.DataFrame, scale: str, opening: str) -> str:
