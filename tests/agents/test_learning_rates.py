@@ -37,5 +37,6 @@ def test_a_restored_agent_learns_at_its_new_rate(specs, rollout, algorithm, tmp_
     restored.learn(rollout)
     saved.learn(rollout)
     moved = {agent: zip(weights(agent), before, strict=True) for agent in (restored, saved)}
-    assert max(np.max(np.abs(after - old)) for after, old in moved[restored]) < 1e-20
+    # Not 0: target networks follow the others, and what is equal moves by a rounding error.
+    assert max(np.max(np.abs(after - old)) for after, old in moved[restored]) < 1e-5
     assert max(np.max(np.abs(after - old)) for after, old in moved[saved]) > 1e-3

@@ -121,5 +121,7 @@ def test_a_policy_is_restored_without_reading_the_replay(uninterrupted):
 
 
 def test_a_replay_that_does_not_fit_the_memory_is_refused_before_anything_starts(tmp_path):
-    with pytest.raises(ValueError, match=r"and value\.replay_rows = 100,000,000,000 .* takes about [\d,]+\.\d GB"):
+    with pytest.raises(ValueError, match=r"and value\.replay_rows = 2,000,000,000 .* takes about [\d,]+\.\d GB"):
+        make_trainer(tmp_path, replay_rows=2 * 10**9, priority_exponent=0.0)
+    with pytest.raises(ValueError, match=r"value\.replay_rows: .* less than 2147483648, not 100000000000"):
         make_trainer(tmp_path, replay_rows=10**11)
