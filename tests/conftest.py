@@ -11,6 +11,8 @@ if "TF_XLA_FLAGS" not in os.environ:  # else the user has set it, or this is a w
     _compiled = tempfile.mkdtemp(prefix="tf_marl_xla_")
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={_compiled}"
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+# Tests compile more than they run: code that is not optimised is there in three quarters of the time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import tf_marl  # noqa: F401, I001
 

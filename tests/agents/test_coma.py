@@ -69,7 +69,7 @@ def test_exploring_adds_random_available_actions(make, rollout):
     np.testing.assert_allclose(chosen, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("rnn", ["none", "gru"])
+@pytest.mark.parametrize("rnn", ["none", pytest.param("gru", marks=pytest.mark.slow)])
 def test_it_learns_the_better_of_two_equilibria(rnn, tmp_path):
     team = functools.partial(
         agents.coma,

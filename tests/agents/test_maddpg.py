@@ -94,6 +94,7 @@ def test_it_learns_the_better_of_two_equilibria(tmp_path):
     assert trainer.run().evaluation["eval/return_mean"] == 4
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     team = learner(num_updates=1, replay_rows=4 * 64)
     once = trained(team, tmp_path / "once", 32 * 6)

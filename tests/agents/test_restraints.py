@@ -77,7 +77,10 @@ VARIANTS = {
 @pytest.mark.parametrize(
     ("quantity", "options"),
     [pytest.param(quantity, {}, id=f"ippo, {quantity}") for quantity in QUANTITIES]
-    + [pytest.param("product_bound", options, id=name) for name, options in VARIANTS.items()],
+    + [
+        pytest.param("product_bound", options, id=name, marks=[pytest.mark.slow] * (name in ("gru", "gru, jr_ppo")))
+        for name, options in VARIANTS.items()
+    ],
 )
 def test_backtrack_goes_back_on_a_line_until_every_state_is_within_alpha(
     quantity,

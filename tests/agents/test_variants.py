@@ -114,7 +114,13 @@ def test_policy_loss_and_gradient_are_those_of_tf_agents(rng, algorithm, num_age
     tf.nest.map_structure(close, with_gradient(our_loss), with_gradient(their_loss))
 
 
-@pytest.mark.parametrize("options", [{}, {"rnn": "gru", "rnn_units": 8, "num_minibatches": 1}], ids=["dense", "gru"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="dense"),
+        pytest.param({"rnn": "gru", "rnn_units": 8, "num_minibatches": 1}, id="gru", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_of_one_agent_that_sees_the_state_all_are_the_same(experience, options, family, split, weights):
     one = slice(0, 1)

@@ -37,6 +37,7 @@ def test_benchmark_reports_the_median_between_the_extremes(what, num_envs, warm_
     assert 0 < slowest <= result["env_steps_per_second"] <= fastest
 
 
+@pytest.mark.slow  # compiles two of the things that are timed
 def test_speeds_are_put_into_one_table(warm_launch, tmp_path):
     table = tmp_path / "speeds.md"
 

@@ -32,7 +32,7 @@ class OffPolicyConfig(Architecture, Exploration):
 
     gamma: Fraction = 0.99  # per env step
     # Rows of the latest rollouts that are kept to learn from; places among them are int32.
-    replay_rows: Annotated[int, pydantic.Field(gt=0, lt=2**31)] = 200_000
+    replay_rows: Annotated[Count, pydantic.Field(lt=2**31)] = 200_000
     num_updates: Count = 16  # gradient steps per rollout
     batch_size: Count = 32  # sequences per gradient step; a rollout has one per environment
     # Sequences are drawn by their errors to this power, and their errors weighed by their probabilities to the other

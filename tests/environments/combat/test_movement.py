@@ -99,8 +99,8 @@ def immortal(ring, state):
     [
         ("corridor", None),  # where it spawns
         ("corridor", (4.5, 4.5)),  # in the other room, past the neck
-        ("so_many_baneling", None),
-        ("so_many_baneling", (3.5, 4.5)),  # at the far end
+        pytest.param("so_many_baneling", None, marks=pytest.mark.slow),
+        pytest.param("so_many_baneling", (3.5, 4.5), marks=pytest.mark.slow),  # at the far end
         ("2c_vs_64zg", None),  # on the plateau
         ("2c_vs_64zg", (15.5, 18.5)),  # at its back
     ],

@@ -223,7 +223,10 @@ def test_nobody_leaves_pathable_ground(map_arena, map_name):
 
 @hypothesis.settings(max_examples=8, deadline=None)
 @hypothesis.given(seed=st.integers(0, 2**31 - 1), persistence=st.integers(1, 12))
-@pytest.mark.parametrize("map_name", ["25m", "3s5z", "MMM", "bane_vs_bane", "2c_vs_64zg"])
+@pytest.mark.parametrize(
+    "map_name",
+    ["3s5z", "MMM", "2c_vs_64zg", *(pytest.param(name, marks=pytest.mark.slow) for name in ("25m", "bane_vs_bane"))],
+)
 def test_invariants_hold_in_any_battle(battles, map_name, seed, persistence):
     """Random legal orders, each kept up for a while, so that teams meet, crowd and flee."""
     world, play = battles(map_name)

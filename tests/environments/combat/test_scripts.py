@@ -91,7 +91,9 @@ def test_scripts_of_both_sides_act_legally_in_any_battle(map_name, name, seed):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("map_name", ["3s5z", "MMM", "2c_vs_64zg"])
+@pytest.mark.parametrize(
+    "map_name", ["2c_vs_64zg", *(pytest.param(name, marks=pytest.mark.slow) for name in ("3s5z", "MMM"))]
+)
 def test_scripted_policy_plays_whole_battles_legally(battles, map_name, name):
     world, play = battles(map_name)
     policy = ScriptedPolicy(world.time_step_spec, world.action_spec, name, world.task)
@@ -483,7 +485,8 @@ def test_episodes_draw_their_enemies_by_weight():
     assert stats.chisquare(pairs, np.outer(expected, expected).ravel() / 8000).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("map_name", ["MMM", pytest.param("terran_5_vs_5", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("map_name", ["MMM", "terran_5_vs_5"])
 def test_each_battle_goes_as_under_its_leader_alone(map_name):
     """To the bit, healers included, in battles where everyone is anywhere."""
     enemies = ("game", "retreat", "random")

@@ -14,7 +14,7 @@ from tf_marl.environments.smac_api import CombatEnv as StarCraft2Env
 STOP = 1
 
 
-@pytest.mark.parametrize("map_name", ["3m", "2s3z", "MMM"])
+@pytest.mark.parametrize("map_name", ["3m", *(pytest.param(name, marks=pytest.mark.slow) for name in ("2s3z", "MMM"))])
 def test_the_loop_of_smacs_examples_runs_unchanged(map_name):
     env = StarCraft2Env(map_name=map_name)
     env_info = env.get_env_info()

@@ -134,7 +134,11 @@ def observation_by_hand(env, agent):
     return np.concatenate([moves, *enemies, *allies, own])
 
 
-@pytest.mark.parametrize(("map_name", "options"), [("2s3z", "all"), ("MMM", "none")], indirect=["options"])
+@pytest.mark.parametrize(
+    ("map_name", "options"),
+    [("2s3z", "all"), pytest.param("MMM", "none", marks=pytest.mark.slow)],
+    indirect=["options"],
+)
 def test_observations_and_cooldowns_are_what_smacs_helpers_make_of_the_units(map_name, options, random_actions):
     env, rng = StarCraft2Env(map_name, seed=2, **options), np.random.default_rng(0)
     env.reset()
