@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import matplotlib.figure
@@ -81,12 +82,13 @@ def measure(lacking: Sequence[FirstUpdates], tables: Tables, configure: Callable
 
     Raises:
         ValueError: a setting cannot be used; the message names it.
+        BrokenProcessPool: the process was killed, as one that takes too much memory is.
     """
     for i, updates in enumerate(lacking):
         began = time.perf_counter()
         # TensorFlow and XLA never give back some of their memory; the end of a process does.
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            for rows in pool.apply(_first_updates, (updates, configure)):
+        with futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            for rows in pool.submit(_first_updates, updates, configure).result():
                 tables.add(rows)
         seconds = time.perf_counter() - began
         tell(f"{i + 1} of {len(lacking)}: {updates.map}, seed {updates.seed}: {seconds:.0f} s")
